@@ -1,0 +1,172 @@
+//! What goes into the Raft log. Each command names what it expects; stale is [`Rejected`], quietly.
+
+use crate::{
+    AgentId, Arming, By, ClusterId, ClusterSpec, Epoch, Evidence, GroupId, Halt, Incarnation,
+    InstanceId, LagMark, LossBound, Mode, PlanId, PlanKind, Position, RegionId, RequestId,
+    ResourceId, StepId, StepState, Token, WallMillis,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use thiserror::Error;
+
+/// A command on its way into the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// Set for what a client asked: asked twice is done once.
+    pub request: Option<RequestId>,
+    /// Who asks.
+    pub by: By,
+    /// Why, for people.
+    pub reason: String,
+    /// The proposer's wall clock, for people.
+    pub wall: WallMillis,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// How long a leader waited, by its own clock, in its own term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// The term in which all of it passed; refused in another.
+    pub term: u64,
+    /// Since the later of the last answer and the election.
+    pub elapsed: Duration,
+}
+
+/// What is asked of the replicated state. Fields are named by their types; each variant says the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "fields are named by their types")]
+pub enum Command {
+    /// Once in a cluster's life: its name and first specification.
+    Initialize { cluster_id: ClusterId, spec: ClusterSpec },
+    /// A new specification. Refused where it would move a resource of an open plan, or change what
+    /// an armed agent holds. Longer leases take effect with [`Command::RaiseLease`].
+    ApplyPolicy { spec: ClusterSpec },
+    /// Raise `State.version`; proposed when every voter reports support.
+    RaiseVersion { version: u32 },
+
+    /// Epoch 0 → 1: the region that policy names, whose agent alone reports the primaries (I2).
+    ActivateFirst { group: GroupId, region: RegionId, primaries: BTreeMap<ResourceId, InstanceId> },
+    /// Bind a life of an agent. `former_dead`: the wait for the former life's leases, where it may
+    /// have any.
+    Bind { agent: AgentId, incarnation: Incarnation, boot_id: String, former_dead: Option<Waited> },
+    /// Ask the group's agents to arm, or not to. `Disarm` takes effect in State at once.
+    Arm { group: GroupId, armed: bool },
+    /// A Report showed the arming with, in the active region, its deadline running.
+    RecordArmed { group: GroupId, agent: AgentId, incarnation: Incarnation, arming: Arming },
+    /// A Report showed less than State says: State follows at once.
+    RecordUnarmed { group: GroupId, agent: AgentId, incarnation: Incarnation },
+    /// Set the mode. `Manual` and `Automatic` need both regions armed.
+    SetMode { group: GroupId, mode: Mode, expected_epoch: Epoch },
+    /// Before the first grant longer than `lease_max`.
+    RaiseLease { group: GroupId, lease: Duration },
+    /// After the old wait has passed without a longer grant.
+    LowerLease { group: GroupId, lease: Duration, waited: Waited },
+    /// The loss that would follow crossed the RPO; committed before the Report is answered.
+    MarkLag { group: GroupId, lag: LagMark },
+    /// The hold-down after the last failover passed by the clock of one leader.
+    EndHoldDown { group: GroupId, waited: Waited },
+    /// `observe`: what would have been done now.
+    RecordJudgement { group: GroupId, would_have: String },
+
+    /// Open a plan; `preflight` found nothing against it.
+    OpenPlan(OpenPlan),
+    /// The row whose turn it is ended. `took`: by the leader's clock.
+    EndStep { group: GroupId, plan: PlanId, step: StepId, outcome: StepOutcome, took: Duration },
+    /// A failed attempt at a row that is tried again.
+    RetryStep { group: GroupId, plan: PlanId, step: StepId, note: String },
+    /// Evidence for an instance of the plan's source.
+    RecordEvidence { group: GroupId, plan: PlanId, evidence: Evidence },
+    /// The plan waits for an operator.
+    HaltPlan { group: GroupId, plan: PlanId, halt: Halt },
+    /// An operator lets a halted plan go on, optionally accepting loss over the RPO.
+    ResumePlan { group: GroupId, plan: PlanId, expected_epoch: Epoch, accept_loss: bool },
+    /// Undo before the point of no return: the source is resumed, evidence is void.
+    AbortPlan { group: GroupId, plan: PlanId, expected_epoch: Epoch, took: Duration },
+    /// After the point of no return the target is lost: close the plan, open a failover back.
+    Supersede { group: GroupId, plan: PlanId, expected_epoch: Epoch, took: Duration },
+    /// An operator attests the fence of an instance for the open plan and its token.
+    Attest { group: GroupId, plan: PlanId, instance: InstanceId, token: Token },
+
+    /// A best-effort instance without evidence was fenced after all, or seen so.
+    RecordFenced { group: GroupId, instance: InstanceId },
+    /// Traffic was first written to a zone, or read there.
+    RecordZone { group: GroupId, zone: String },
+    /// An operator lets the next traffic write take over what stands in the zone.
+    AdoptTraffic { group: GroupId, zone: String, expected_epoch: Epoch },
+}
+
+/// See [`Command::OpenPlan`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPlan {
+    /// The group.
+    pub group: GroupId,
+    /// Its kind.
+    pub kind: PlanKind,
+    /// The region to activate.
+    pub target: RegionId,
+    /// The epoch the asker believes in.
+    pub expected_epoch: Epoch,
+    /// Skip the clean stop.
+    pub immediate: bool,
+    /// Loss over the RPO is accepted.
+    pub accept_loss: bool,
+    /// Which instance of each resource is to be promoted.
+    pub candidates: BTreeMap<ResourceId, InstanceId>,
+    /// Ends of the source's streams as last known.
+    pub source_end: BTreeMap<ResourceId, Position>,
+    /// What it may lose.
+    pub loss: LossBound,
+}
+
+/// How a row ended, with what later rows need of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepOutcome {
+    /// `Done`, `Skipped`, `Unanswered`, `Degraded` or `Failed`; the table says what follows.
+    pub state: StepState,
+    /// For people.
+    pub note: String,
+    /// `fence-source` of a clean stop: where the source ended.
+    pub source_end: BTreeMap<ResourceId, Position>,
+    /// `catch-up`: where the candidates stand.
+    pub target_end: BTreeMap<ResourceId, Position>,
+    /// `catch-up`: the bound, now known.
+    pub loss: Option<LossBound>,
+}
+
+/// Why a command was refused. Named by what the caller does next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rejected {
+    /// What the command expected is no longer so: look again. Quiet.
+    #[error("stale: {0}")]
+    Stale(String),
+    /// Not as things stand; the text says why and what to do.
+    #[error("{reason}; {next}")]
+    Refused {
+        /// Machine-readable, such as `plan-open`, `wrong-epoch`, `not-armed`.
+        code: String,
+        /// Why.
+        reason: String,
+        /// The command or remedy to try next.
+        next: String,
+    },
+    /// The next State would break an invariant. Never expected.
+    #[error("breaks invariant {invariant}: {detail}")]
+    Breach {
+        /// `I1` to `I11`.
+        invariant: String,
+        /// Which sentence, with what values.
+        detail: String,
+    },
+    /// `State.version` of this entry is above what this build supports.
+    #[error("this build supports state version {supported}, the entry asks for {asked}")]
+    Unsupported {
+        /// What it asks for.
+        asked: u32,
+        /// What this build has.
+        supported: u32,
+    },
+}

@@ -1,0 +1,59 @@
+//! What people are told. Made by `apply`; posted by the leader at least once.
+
+use crate::{GroupId, PlanId, WallMillis};
+use serde::{Deserialize, Serialize};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A cluster began.
+    Initialized,
+    /// A new specification is in force.
+    PolicyApplied,
+    /// The active region changed (or was first named).
+    ActiveChanged,
+    /// A plan opened.
+    PlanOpened,
+    /// A row ended.
+    StepEnded,
+    /// A plan waits for an operator.
+    PlanHalted,
+    /// An operator let a plan go on.
+    PlanResumed,
+    /// A plan ended.
+    PlanEnded,
+    /// Evidence was recorded.
+    EvidenceRecorded,
+    /// The mode changed.
+    ModeChanged,
+    /// Arming changed.
+    ArmingChanged,
+    /// A life of an agent was bound.
+    AgentBound,
+    /// Loss crossed the RPO.
+    LagChanged,
+    /// Traffic records were changed by somebody else.
+    Drift,
+    /// `observe`: what would have been done.
+    WouldHave,
+}
+
+/// An event: id, group, reason and the next command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Unique: log index and the number within the entry, `index.n`.
+    pub id: String,
+    /// What happened.
+    pub kind: EventKind,
+    /// The group; none for the cluster.
+    pub group: Option<GroupId>,
+    /// The plan, if any.
+    pub plan: Option<PlanId>,
+    /// One sentence.
+    pub message: String,
+    /// The command to run next, if any.
+    pub next: String,
+    /// The proposer's wall clock.
+    pub wall: WallMillis,
+}

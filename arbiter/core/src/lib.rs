@@ -1,0 +1,39 @@
+//! The pure core of the region arbiter: what is decided, and why it is safe.
+//!
+//! It knows lease, fence, plan and decision. It never knows a clock, a socket, a file, a database
+//! or Raft: time is an argument, and data flows one way (`arbiter/docs/ARCHITECTURE.md`).
+//!
+//! Four functions are the whole of it: [`decide`] (leader only), [`apply`] (every replica),
+//! [`orders`] (what an agent must make true) and [`explain`] (the predicates of `decide`, in words).
+
+mod command;
+mod event;
+mod fence;
+mod ids;
+mod leases;
+mod message;
+mod plan;
+mod policy;
+mod reason;
+mod resource;
+mod state;
+pub mod steps;
+mod time;
+mod timing;
+mod view;
+
+pub use command::*;
+pub use event::*;
+pub use fence::*;
+pub use ids::*;
+pub use leases::*;
+pub use message::*;
+pub use plan::*;
+pub use policy::*;
+pub use reason::*;
+pub use resource::*;
+pub use state::*;
+pub use steps::{Actor, OnFailure, STEPS, Step, StepId};
+pub use time::*;
+pub use timing::*;
+pub use view::*;

@@ -1,0 +1,163 @@
+//! A plan: what was resolved when it opened, and how far it is. Knows rows; runs none.
+
+use crate::{
+    Epoch, Evidence, InstanceId, PlanId, Position, RegionId, ResourceId, StepId, Token, WallMillis,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A plan never changes kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanKind {
+    /// Planned: both sides healthy, no loss.
+    Switchover,
+    /// The source is not trusted.
+    Failover,
+}
+
+/// Who opened or changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// The leader, as policy says.
+    Policy,
+    /// A person, by name.
+    Operator(String),
+}
+
+/// The one state word of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// Its turn has not come.
+    #[default]
+    Pending,
+    /// Its turn.
+    Running,
+    /// True.
+    Done,
+    /// Nothing to make true in this plan.
+    Skipped,
+    /// The source's agent did not answer; the order stands.
+    Unanswered,
+    /// Tried, not true; the plan goes on degraded.
+    Degraded,
+    /// Tried, not true.
+    Failed,
+}
+
+/// A row of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Which row.
+    pub id: StepId,
+    /// Its state word.
+    pub state: StepState,
+    /// Failed attempts.
+    pub attempts: u32,
+    /// How long it ran, by the clock of the leader that ended it.
+    pub took: Duration,
+    /// For people: what was found or what failed.
+    pub note: String,
+}
+
+/// Why a plan waits for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// The row.
+    pub step: StepId,
+    /// Why.
+    pub reason: String,
+    /// The command to run next.
+    pub next: String,
+}
+
+/// How a plan ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanEnd {
+    /// Every row is done.
+    Completed,
+    /// Undone before the point of no return; the source serves.
+    Aborted(String),
+    /// Its target was lost after the point of no return; the named plan goes on.
+    Superseded(PlanId),
+}
+
+/// What the plan may lose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossBound {
+    /// Bytes of the source's stream that the target has not; none where unknown.
+    pub bytes: Option<u64>,
+    /// Age of the newest position known of the source at the decision; none where unknown.
+    pub age: Option<Duration>,
+}
+
+/// A plan of one group. At most one is open per group (I5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its id.
+    pub id: PlanId,
+    /// Its kind.
+    pub kind: PlanKind,
+    /// The region that loses.
+    pub source: RegionId,
+    /// The region that gains.
+    pub target: RegionId,
+    /// Epoch at which it opened.
+    pub epoch: Epoch,
+    /// Who opened it.
+    pub by: By,
+    /// Why.
+    pub reason: String,
+    /// A failover that skips the clean stop.
+    pub immediate: bool,
+    /// The operator accepted loss over the RPO, by name.
+    pub accept_loss: bool,
+    /// When it opened, for people.
+    pub opened: WallMillis,
+    /// Rows, resolved when it opened.
+    pub steps: Vec<StepRecord>,
+    /// The row whose turn it is; `steps.len()` when ended.
+    pub cursor: usize,
+    /// Token of this plan's fence goal: evidence counts for it only (I3).
+    pub fence_token: Token,
+    /// Evidence so far, the strongest for each instance.
+    pub evidence: BTreeMap<InstanceId, Evidence>,
+    /// End of the source's stream per resource: as confirmed by a clean stop, else as last known.
+    pub source_end: BTreeMap<ResourceId, Position>,
+    /// Which instance of each resource is promoted in the target.
+    pub candidates: BTreeMap<ResourceId, InstanceId>,
+    /// Where each candidate stood when it stopped receiving.
+    pub target_end: BTreeMap<ResourceId, Position>,
+    /// What it may lose.
+    pub loss: LossBound,
+    /// Set while it waits for an operator.
+    pub halt: Option<Halt>,
+    /// Set when it ended.
+    pub end: Option<PlanEnd>,
+    /// How long it was open, by the clock of the leader that ended it.
+    pub took: Duration,
+}
+
+impl Plan {
+    /// The row whose turn it is; none when the plan ended.
+    pub fn step(&self) -> Option<StepId> {
+        if self.end.is_some() {
+            return None;
+        }
+        self.steps.get(self.cursor).map(|record| record.id)
+    }
+
+    /// Whether the source may still be resumed.
+    pub fn before_point_of_no_return(&self) -> bool {
+        self.step().is_some_and(|step| step <= StepId::AdvanceEpoch)
+    }
+
+    /// The record of row `id`, if this plan has it.
+    pub fn record(&self, id: StepId) -> Option<&StepRecord> {
+        self.steps.iter().find(|record| record.id == id)
+    }
+}

@@ -1,0 +1,196 @@
+//! What is seen of a resource and what is asked of it. Knows no kind of resource in particular.
+
+use crate::{AgentId, RegionId, ResourceId, Token};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// Layers are moved in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// Databases, caches, buckets.
+    Data,
+    /// Services that run on the data.
+    Workload,
+    /// What clients are pointed with.
+    Traffic,
+}
+
+/// Who holds the processes of a resource; decides which evidence it can give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Control {
+    /// Agent and deadman hold the processes.
+    Owned,
+    /// Agent and deadman hold the manager that holds the processes, such as Patroni.
+    Delegated,
+    /// Neither: an API changes it.
+    Api,
+}
+
+/// Whether a plan waits for evidence of this resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fencing {
+    /// Nothing is promoted without evidence (I3).
+    Required,
+    /// Never holds a plan; named *unfenced since T* where it has no evidence.
+    BestEffort,
+}
+
+/// One instance of a resource on one host, as the policy names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The resource that it is an instance of.
+    pub resource: ResourceId,
+    /// The data region it stands in.
+    pub region: RegionId,
+    /// The agent beside it.
+    pub agent: AgentId,
+    /// Kind of driver, such as `postgres`.
+    pub kind: String,
+    /// The layer of its resource.
+    pub layer: Layer,
+    /// Whether a plan waits for evidence of it.
+    pub fencing: Fencing,
+    /// Who holds its processes.
+    pub control: Control,
+    /// Where clients and other instances reach it: `host:port`, or empty where that has no meaning.
+    pub address: String,
+    /// Settings of the driver, opaque here, such as `data_dir`.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Instance {
+    /// Whether it could become primary, so that I3 asks evidence for it.
+    pub fn needs_evidence(&self) -> bool {
+        self.layer == Layer::Data && self.fencing == Fencing::Required
+    }
+}
+
+/// What an agent must make true of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// Accepts writes; traffic names this region.
+    Active,
+    /// Follows the active region's primary, ready to be promoted.
+    Standby,
+    /// A source: stopped cleanly. A target: receiving stopped, all received is replayed.
+    Drained,
+    /// Accepts no write, and cannot be started but by its agent.
+    Fenced,
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Goal::Active => "active",
+            Goal::Standby => "standby",
+            Goal::Drained => "drained",
+            Goal::Fenced => "fenced",
+        })
+    }
+}
+
+/// State of a resource as its driver sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Serves its role.
+    Healthy,
+    /// On its way up.
+    Starting,
+    /// Replaying after a crash.
+    Recovering,
+    /// Not running, though nobody asked it to stop.
+    Dead,
+    /// Stopped or fenced, as asked.
+    Stopped,
+    /// Could not be seen. Never counts as healthy.
+    #[default]
+    Unknown,
+}
+
+/// Role of a database instance, or *none* for other kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Accepts writes.
+    Primary,
+    /// Replays a primary's changes.
+    Replica,
+    /// Neither.
+    #[default]
+    None,
+}
+
+/// Place in a resource's stream of changes. Ordered by timeline, then offset.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
+)]
+pub struct Position {
+    /// PostgreSQL timeline, Redis replication generation; 0 where the kind has none.
+    pub timeline: u32,
+    /// Bytes from the start of the stream (LSN, replication offset).
+    pub offset: u64,
+}
+
+impl fmt::Display for Position {
+    /// `timeline:high/low`, the offset as PostgreSQL writes an LSN.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{:X}/{:X}", self.timeline, self.offset >> 32, self.offset as u32)
+    }
+}
+
+/// What a replica last heard of its primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// End of the primary's stream as last heard.
+    pub position: Position,
+    /// How long ago it was heard, when the fact was observed.
+    pub age: Duration,
+    /// Whether the stream is up.
+    pub streaming: bool,
+}
+
+/// What a traffic driver reads back from the authority.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficFact {
+    /// Token in the TXT record; none when there is no such record.
+    pub token: Option<Token>,
+    /// Region that the records name; none when they name none of ours.
+    pub names: Option<RegionId>,
+    /// What differs from what the arbiter wrote, in words, empty when nothing does.
+    pub drift: String,
+}
+
+/// An observation of one instance. Changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// State of the resource.
+    pub condition: Condition,
+    /// Role of a database instance.
+    pub role: Role,
+    /// Whether it would accept a write now.
+    pub writable: bool,
+    /// A primary's written end, or what a replica has received.
+    pub position: Option<Position>,
+    /// What a replica has replayed.
+    pub replayed: Option<Position>,
+    /// What a replica last heard of its primary.
+    pub upstream: Option<Upstream>,
+    /// Only a traffic driver sets it.
+    pub traffic: Option<TrafficFact>,
+    /// Identity of the data, such as PostgreSQL's system identifier; empty where there is none.
+    pub data_id: String,
+    /// Position at which the present timeline began; none where unknown or without meaning.
+    pub fork: Option<Position>,
+    /// Why the goal in force cannot be reached as things are (replay paused, a capacity below the
+    /// primary's), each a sentence. Preflight refuses on them.
+    pub obstacles: Vec<String>,
+    /// For people: anything else worth showing, such as `version`.
+    pub detail: BTreeMap<String, String>,
+}

@@ -1,0 +1,161 @@
+//! The replicated state. Knows what was committed; nobody but `apply` changes it.
+
+use crate::{
+    AgentId, ClusterId, ClusterSpec, Epoch, EvidenceKind, Goal, GroupId, GroupSpec, Incarnation,
+    InstanceId, Layer, Mode, Plan, PlanId, RegionId, RequestId, ResourceId, Token, WallMillis,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The newest `State.version` that this build supports.
+pub const STATE_VERSION_MAX: u32 = 1;
+/// Ended plans kept per group.
+pub const PLANS_KEPT_MAX: usize = 64;
+/// Outcomes of requests kept, oldest dropped first.
+pub const REQUESTS_KEPT_MAX: usize = 1024;
+/// Events kept for `history`.
+pub const EVENTS_KEPT_MAX: usize = 512;
+
+/// All that is replicated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Selects the behaviour of `apply`; raised only when every voter supports it.
+    pub version: u32,
+    /// Set by `Initialize`.
+    pub cluster_id: Option<ClusterId>,
+    /// Regions, voters, agents, and the specification of each group.
+    pub spec: ClusterSpec,
+    /// What became of each group.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// Which life of each agent is bound.
+    pub bindings: BTreeMap<AgentId, Binding>,
+    /// Outcomes of requests, so that asking again is safe.
+    pub requests: BTreeMap<RequestId, RequestOutcome>,
+    /// Newest last.
+    pub events: Vec<crate::Event>,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestOutcome {
+    /// Log index at which it was applied; for a refusal, of the refused entry.
+    pub index: u64,
+    /// None: done. Some: refused, with the sentence.
+    pub refused: Option<crate::Rejected>,
+}
+
+/// The bound life of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The life that may hold leases.
+    pub incarnation: Incarnation,
+    /// Boot of the host that this life belongs to.
+    pub boot_id: String,
+    /// What State knows of its enforcement, per group; absent: unarmed.
+    pub arming: BTreeMap<GroupId, Arming>,
+}
+
+/// A committed arming (design §5): the deadman may kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arming {
+    /// What the expiry of its lease counts as: `lease-expired`, or a class lower where the deadman
+    /// holds the resource less firmly.
+    pub expiry_counts_as: EvidenceKind,
+}
+
+/// A goal of one layer in one region, with the token of the entry that set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionGoal {
+    /// What its agents must make true.
+    pub goal: Goal,
+    /// Carried by each order.
+    pub token: Token,
+}
+
+/// Loss that would follow if the active region were lost now, against the RPO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LagMark {
+    /// Never seen; counts as over.
+    #[default]
+    Unknown,
+    /// Within the RPO.
+    Within,
+    /// Over the RPO.
+    Over,
+}
+
+/// What became of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Who may open plans.
+    pub mode: Mode,
+    /// The active region; none until first activated. Changes only with the epoch (I2).
+    pub active: Option<RegionId>,
+    /// See [`Epoch`].
+    pub epoch: Epoch,
+    /// Log index of the entry that last changed a goal of this group.
+    pub revision: u64,
+    /// Which instance of each resource is primary in the active region.
+    pub primaries: BTreeMap<ResourceId, InstanceId>,
+    /// What each region's agents must make true, per layer. Empty while the group is unordered.
+    pub goals: BTreeMap<RegionId, BTreeMap<Layer, RegionGoal>>,
+    /// Whether agents are to arm (`Arm`) or not (`Disarm`, the start).
+    pub arming_wanted: bool,
+    /// The source gets no further renewal. Set by a failover's `stop-lease` and by the evidence of
+    /// a switchover; cleared by an abort and by `advance-epoch`.
+    pub lease_stopped: bool,
+    /// The longest L that may be outstanding: raised in an entry before the first longer grant,
+    /// lowered only by an entry after the old wait has passed.
+    pub lease_max: Duration,
+    /// The open plan (I5).
+    pub plan: Option<Plan>,
+    /// Ended plans, newest last, at most [`PLANS_KEPT_MAX`].
+    pub plans: Vec<Plan>,
+    /// See [`LagMark`].
+    pub lag: LagMark,
+    /// The hold-down after the last failover has not passed.
+    pub holding_down: bool,
+    /// Whether traffic was ever written, per zone (the traffic instance's `zone` setting).
+    pub zones: BTreeMap<String, ZoneState>,
+    /// Instances of a fenced region for which there is no evidence, and since when (best effort).
+    pub unfenced: BTreeMap<InstanceId, WallMillis>,
+    /// In `observe`: what would have been done last, and when.
+    pub would_have: Option<(String, WallMillis)>,
+}
+
+/// What State knows of a zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneState {
+    /// The TXT record was created once; absent now, it halts until adopted.
+    pub initialised: bool,
+    /// An operator allowed the next write at this token to take over what is there.
+    pub adopt: Option<Token>,
+}
+
+impl State {
+    /// The specification and the state of a group; none when either is missing.
+    pub fn group(&self, id: &GroupId) -> Option<(&GroupSpec, &Group)> {
+        Some((self.spec.groups.get(id)?, self.groups.get(id)?))
+    }
+
+    /// A plan, open or kept.
+    pub fn plan(&self, id: PlanId) -> Option<(&GroupId, &Plan)> {
+        self.groups.iter().find_map(|(name, group)| {
+            group.plan.iter().chain(&group.plans).find(|plan| plan.id == id).map(|p| (name, p))
+        })
+    }
+
+    /// What State knows of `agent`'s arming for `group`.
+    pub fn arming(&self, agent: &AgentId, group: &GroupId) -> Option<Arming> {
+        self.bindings.get(agent)?.arming.get(group).copied()
+    }
+}
+
+impl Group {
+    /// The goal of `layer` in `region`.
+    pub fn goal(&self, region: &RegionId, layer: Layer) -> Option<RegionGoal> {
+        self.goals.get(region)?.get(&layer).copied()
+    }
+}

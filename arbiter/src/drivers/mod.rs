@@ -1,0 +1,142 @@
+//! Drivers: one file a kind of resource. A new kind is one new file and one line in [`open`].
+//!
+//! A driver knows one kind of resource on one host, or one zone. It never knows of Raft, plans,
+//! other resources, timeouts, retries, the order of steps, or the stored token: those belong to
+//! the executor.
+
+use arbiter_core::{Control, EvidenceKind, Fact, Goal, Instance, InstanceId, Layer, Position};
+use arbiter_core::{Terms, Token};
+use async_trait::async_trait;
+use std::path::PathBuf;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// What a kind can give.
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    /// Who holds its processes.
+    pub control: Control,
+    /// Every kind of evidence it can ever give.
+    pub evidence: Vec<EvidenceKind>,
+    /// Its layer.
+    pub layer: Layer,
+}
+
+/// A goal reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// For `Fenced`, and for `Drained` of a source: what proves it.
+    pub evidence: Option<EvidenceKind>,
+    /// Where the stream ended, for `Fenced` and `Drained`.
+    pub end: Option<Position>,
+    /// The stop was clean: the instance can come back as a standby by itself.
+    pub clean: bool,
+    /// What is seen now.
+    pub facts: Fact,
+}
+
+/// Named by what the caller does next. The text says what failed and, for an operator, the remedy.
+/// It never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DriverError {
+    /// Try again, with back-off.
+    #[error("{0}")]
+    Retry(String),
+    /// No retry will help without somebody's doing.
+    #[error("{0}")]
+    Refused(String),
+    /// The resource has seen a higher token: obey nothing below it.
+    #[error("the resource has seen the higher token {seen}")]
+    StaleEpoch {
+        /// The token it has seen.
+        seen: Token,
+    },
+}
+
+/// How a driver starts and stops processes so that the deadman holds them. The agent gives it.
+///
+/// `owned` resources run in a cgroup of their group, inside a PID namespace whose init is the
+/// deadman, or (adopted) in a cgroup that the deadman kills.
+#[async_trait]
+pub trait Holder: Send + Sync {
+    /// Run a program to its end as the resource's user, outside the held cgroup (tools such as
+    /// `pg_controldata`). Returns its exit status, standard output and standard error.
+    async fn run(&self, program: &Command) -> Result<Output, DriverError>;
+    /// Start a server in the held cgroup and leave it running. It is refused (`Retry`) unless the
+    /// group is unarmed, or armed with a deadline running where `writable`.
+    async fn start(&self, program: &Command, writable: bool) -> Result<(), DriverError>;
+    /// Process ids in the held cgroup, zombies left out, as this process sees them.
+    fn processes(&self) -> Result<Vec<i32>, DriverError>;
+    /// Kill every process of the held cgroup and wait until none is left.
+    async fn kill(&self) -> Result<(), DriverError>;
+    /// Whether the group is armed: an unarmed one is neither gated nor stopped.
+    fn armed(&self) -> bool;
+    /// Where the start gate file belongs: on a file system that a reboot empties.
+    fn gate_dir(&self) -> PathBuf;
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Path of the program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Environment on top of the agent's.
+    pub env: Vec<(String, String)>,
+    /// Who runs it; none: whoever runs the agent.
+    pub user: Option<String>,
+    /// Its time limit.
+    pub limit: std::time::Duration,
+    /// Where standard output and error of a started server go.
+    pub log: Option<PathBuf>,
+}
+
+/// What a program left.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Exit code; none when killed.
+    pub code: Option<i32>,
+    /// Standard output, lossily as text.
+    pub stdout: String,
+    /// Standard error, lossily as text.
+    pub stderr: String,
+}
+
+/// One resource in one region.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    /// Control, evidence kinds, layer.
+    fn declares(&self) -> Declaration;
+    /// Look; change nothing.
+    async fn observe(&self) -> Result<Fact, DriverError>;
+    /// Make the goal true. Twice is once. Dropped mid-way it can be asked again, or another goal.
+    async fn ensure(&self, goal: Goal, token: Token, terms: &Terms) -> Result<Done, DriverError>;
+    /// A real write, or its like, at this token.
+    async fn verify(&self, token: Token) -> Result<Fact, DriverError>;
+    /// Put in (armed) or take out the start gate: with it nobody but the agent can start it.
+    async fn gate(&self, armed: bool) -> Result<(), DriverError> {
+        let _ = armed;
+        Ok(())
+    }
+    /// Process ids of a running server that this agent did not start, to be adopted into the held
+    /// cgroup without a restart.
+    async fn running(&self) -> Result<Vec<i32>, DriverError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Open the driver of `instance`.
+///
+/// # Errors
+/// `Refused` for an unknown kind or a bad setting, naming it.
+pub fn open(
+    id: &InstanceId,
+    instance: &Instance,
+    holder: Arc<dyn Holder>,
+) -> Result<Box<dyn Driver>, DriverError> {
+    let _ = holder;
+    match instance.kind.as_str() {
+        other => Err(DriverError::Refused(format!("instance {id}: no driver of kind {other:?}"))),
+    }
+}

@@ -1,0 +1,4 @@
+//! The region arbiter: arbiter node, agent and command line in one binary.
+
+pub mod clock;
+pub mod drivers;

@@ -39,7 +39,8 @@ impl LeaseBook {
 
     /// The same for every lease of `group`: the shortest silence.
     pub fn group_silent_for(&self, group: &GroupId, now: Instant) -> Duration {
-        let last = self.answered.iter().filter(|((g, _, _), _)| g == group).map(|(_, at)| *at).max();
+        let last =
+            self.answered.iter().filter(|((g, _, _), _)| g == group).map(|(_, at)| *at).max();
         now.since(last.unwrap_or(self.elected).max(self.elected))
     }
 }

@@ -6,12 +6,16 @@
 //! Four functions are the whole of it: [`decide`] (leader only), [`apply`] (every replica),
 //! [`orders`] (what an agent must make true) and [`explain`] (the predicates of `decide`, in words).
 
+mod apply;
 mod command;
+mod decide;
 mod event;
+mod explain;
 mod fence;
 mod ids;
 mod leases;
 mod message;
+mod orders;
 mod plan;
 mod policy;
 mod reason;
@@ -22,12 +26,16 @@ mod time;
 mod timing;
 mod view;
 
+pub use apply::*;
 pub use command::*;
+pub use decide::*;
 pub use event::*;
+pub use explain::*;
 pub use fence::*;
 pub use ids::*;
 pub use leases::*;
 pub use message::*;
+pub use orders::*;
 pub use plan::*;
 pub use policy::*;
 pub use reason::*;

@@ -1,8 +1,8 @@
 //! What crosses the wire between agent and leader: `Report` up, `Directive` down.
 
 use crate::{
-    AgentId, Arming, ClusterId, EvidenceKind, Fact, Goal, GroupId, Incarnation, InstanceId,
-    Layer, Position, RegionId, Timing, Token,
+    AgentId, Arming, ClusterId, EvidenceKind, Fact, Goal, GroupId, Incarnation, InstanceId, Layer,
+    Position, RegionId, Timing, Token,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,8 +1,6 @@
 //! What an operator asked for. Lives in State; files only bootstrap it. Knows no file format.
 
-use crate::{
-    AgentId, ArbiterId, EvidenceKind, GroupId, Instance, InstanceId, RegionId, Timing,
-};
+use crate::{AgentId, ArbiterId, EvidenceKind, GroupId, Instance, InstanceId, RegionId, Timing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;

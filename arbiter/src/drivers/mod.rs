@@ -4,8 +4,9 @@
 //! other resources, timeouts, retries, the order of steps, or the stored token: those belong to
 //! the executor.
 
-use arbiter_core::{Control, EvidenceKind, Fact, Goal, Instance, InstanceId, Layer, Position};
-use arbiter_core::{Terms, Token};
+use arbiter_core::{
+    Control, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId, Layer, Position, Terms, Token,
+};
 use async_trait::async_trait;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -132,16 +133,17 @@ pub trait Driver: Send + Sync {
     }
 }
 
-/// Open the driver of `instance`.
+/// Open the driver of `instance` of `group`.
 ///
 /// # Errors
 /// `Refused` for an unknown kind or a bad setting, naming it.
 pub fn open(
+    group: &GroupId,
     id: &InstanceId,
     instance: &Instance,
     holder: Arc<dyn Holder>,
 ) -> Result<Box<dyn Driver>, DriverError> {
-    let _ = holder;
+    let _ = (group, holder);
     match instance.kind.as_str() {
         other => Err(DriverError::Refused(format!("instance {id}: no driver of kind {other:?}"))),
     }

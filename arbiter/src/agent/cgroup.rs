@@ -1,0 +1,278 @@
+//! Hands on cgroup v2: one cgroup per held group.
+//!
+//! Knows the files of cgroup v2 and `/proc`. Never knows leases, deadlines or drivers.
+
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// How long [`Cgroup::kill_and_wait`] waits between two looks.
+const EMPTY_POLL: Duration = Duration::from_millis(2);
+/// Passes over the processes of a cgroup on a kernel without `cgroup.kill`, before the caller is
+/// told that some are left.
+const KILL_PASSES_MAX: u32 = 64;
+/// Nested cgroups that are walked, against a loop of mounts.
+const DEPTH_MAX: u32 = 16;
+
+/// One cgroup, by the path of its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    path: PathBuf,
+}
+
+/// Where cgroup v2 is mounted, as this process sees it; none when it is not.
+///
+/// # Errors
+/// When `/proc/self/mountinfo` cannot be read.
+pub fn find_mount() -> io::Result<Option<PathBuf>> {
+    Ok(mount_in(&fs::read_to_string("/proc/self/mountinfo")?))
+}
+
+/// The mount point of the first cgroup2 that shows the whole hierarchy.
+fn mount_in(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let mut fields = left.split(' ');
+        let root = fields.nth(3)?;
+        let point = fields.next()?;
+        (right.split(' ').next() == Some("cgroup2") && root == "/").then(|| PathBuf::from(point))
+    })
+}
+
+/// Find cgroup v2, or mount it at `own` where the kernel has it and nobody mounted it: inside
+/// `ip netns exec`, for example, `/sys` is new and empty of cgroups.
+///
+/// # Errors
+/// When it is neither mounted nor could be.
+pub fn find_or_mount(own: &Path) -> io::Result<PathBuf> {
+    if let Some(mount) = find_mount()? {
+        return Ok(mount);
+    }
+    fs::create_dir_all(own)?;
+    nix::mount::mount(
+        Some("cgroup2"),
+        own,
+        Some("cgroup2"),
+        nix::mount::MsFlags::MS_NOSUID | nix::mount::MsFlags::MS_NODEV,
+        None::<&str>,
+    )
+    .map_err(io::Error::from)?;
+    Ok(own.to_path_buf())
+}
+
+/// The cgroup v2 of process `pid` as a path below the mount, such as `/system.slice/x.service`.
+///
+/// # Errors
+/// When the process is gone or has no cgroup v2.
+pub fn of_process(pid: i32) -> io::Result<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .map(str::to_owned)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the process has no cgroup v2"))
+}
+
+/// A name that is one safe path component, unique for a unique `text`.
+pub fn component(text: &str) -> String {
+    let mut name = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            other => name.push_str(&format!("%{other:02x}")),
+        }
+    }
+    name
+}
+
+impl Cgroup {
+    /// The cgroup at `path`, which exists.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Create it, and its parents, where missing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        fs::create_dir_all(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the kernel can kill it in one write (Linux 5.14).
+    pub fn has_kill(&self) -> bool {
+        self.path.join("cgroup.kill").exists()
+    }
+
+    /// Kill every process in it and below it: in one write, or pid by pid until none is left that
+    /// can be seen. Does not wait for them to be gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or forks outran the passes.
+    pub fn kill(&self) -> io::Result<()> {
+        if self.has_kill() {
+            return self.write("cgroup.kill", "1");
+        }
+        // Frozen first, so that nobody forks between the passes; a frozen process can be killed.
+        let frozen = self.frozen();
+        self.freeze(true)?;
+        let killed = self.kill_each();
+        if !frozen {
+            self.freeze(false)?;
+        }
+        killed
+    }
+
+    fn kill_each(&self) -> io::Result<()> {
+        for _ in 0..KILL_PASSES_MAX {
+            let pids = self.processes()?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            for pid in pids {
+                // It may be gone already.
+                let _ = send_kill(pid);
+            }
+            thread::sleep(EMPTY_POLL);
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "processes are left after SIGKILL to each"))
+    }
+
+    /// Freeze, so that no process in it runs until it is thawed, or thaw.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn freeze(&self, frozen: bool) -> io::Result<()> {
+        self.write("cgroup.freeze", if frozen { "1" } else { "0" })
+    }
+
+    /// Whether it was asked to be frozen.
+    pub fn frozen(&self) -> bool {
+        fs::read_to_string(self.path.join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1")
+    }
+
+    /// Move a process into it.
+    ///
+    /// # Errors
+    /// When the process is gone or the kernel refuses.
+    pub fn admit(&self, pid: i32) -> io::Result<()> {
+        self.write("cgroup.procs", &pid.to_string())
+    }
+
+    /// Ids of the processes in it and below it, zombies left out. A process of a PID namespace that
+    /// this one cannot see is listed as 0.
+    ///
+    /// # Errors
+    /// When it cannot be read; a cgroup that is gone has no processes.
+    pub fn processes(&self) -> io::Result<Vec<i32>> {
+        let mut pids = Vec::new();
+        collect(&self.path, 0, &mut pids)?;
+        pids.retain(|pid| *pid == 0 || alive(*pid));
+        Ok(pids)
+    }
+
+    /// Kill, and wait until no process is left, at most `limit`.
+    ///
+    /// # Errors
+    /// `TimedOut` when some are left: stuck in the kernel, most likely on storage.
+    pub fn kill_and_wait(&self, limit: Duration) -> io::Result<()> {
+        let until = crate::clock::now() + limit;
+        self.kill()?;
+        loop {
+            if self.processes()?.is_empty() {
+                return Ok(());
+            }
+            if crate::clock::now() >= until {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "killed processes are still there: stuck in the kernel, most likely on storage",
+                ));
+            }
+            thread::sleep(EMPTY_POLL);
+        }
+    }
+
+    /// Remove it; it must be empty. One that is gone is removed.
+    ///
+    /// # Errors
+    /// When it is not empty.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, file: &str, text: &str) -> io::Result<()> {
+        fs::OpenOptions::new().write(true).open(self.path.join(file))?.write_all(text.as_bytes())
+    }
+}
+
+fn collect(path: &Path, depth: u32, pids: &mut Vec<i32>) -> io::Result<()> {
+    let text = match fs::read_to_string(path.join("cgroup.procs")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // The cgroup was removed while it was read.
+        Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => return Ok(()),
+        other => other?,
+    };
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    if depth < DEPTH_MAX {
+        for entry in fs::read_dir(path)?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                collect(&entry.path(), depth + 1, pids)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether process `pid` exists and is no zombie.
+pub fn alive(pid: i32) -> bool {
+    state_of(pid).is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// The state letter of `/proc/PID/stat`. The name in front of it may hold anything, so it is read
+/// from the last parenthesis.
+fn state_of(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// SIGKILL to one process.
+///
+/// # Errors
+/// When it is gone or not ours to kill.
+pub fn send_kill(pid: i32) -> io::Result<()> {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_is_found_wherever_it_is() {
+        let hybrid = "31 23 0:27 / /sys/fs/cgroup rw shared:9 - tmpfs tmpfs rw,mode=755\n\
+                      32 31 0:28 / /sys/fs/cgroup/unified rw shared:10 - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_in(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        let part = "32 31 0:28 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(mount_in(part), None);
+    }
+
+    #[test]
+    fn different_names_never_share_a_component() {
+        assert_eq!(component("agent-eu"), "agent-eu");
+        assert_ne!(component("a.b"), component("a/b"));
+        assert!(!component("../x").contains(['/', '.']));
+    }
+}

@@ -62,13 +62,15 @@ pub enum Command {
     SetMode { group: GroupId, mode: Mode, expected_epoch: Epoch },
     /// Before the first grant longer than `lease_max`.
     RaiseLease { group: GroupId, lease: Duration },
-    /// After the old wait has passed without a longer grant.
-    LowerLease { group: GroupId, lease: Duration, waited: Waited },
+    /// After the old wait has passed without a longer grant. `since`: the entry that last changed
+    /// L in the policy; stale if another changed it since.
+    LowerLease { group: GroupId, lease: Duration, since: u64, waited: Waited },
     /// The loss that would follow crossed the RPO; committed before the Report is answered.
     MarkLag { group: GroupId, lag: LagMark },
     /// The hold-down after the last failover passed by the clock of one leader.
     EndHoldDown { group: GroupId, waited: Waited },
-    /// `observe`: what would have been done now.
+    /// What would be done now if nothing blocked it (in `observe`, its mode does); empty: the
+    /// signs of loss are gone.
     RecordJudgement { group: GroupId, would_have: String },
 
     /// Open a plan; `preflight` found nothing against it.
@@ -77,21 +79,32 @@ pub enum Command {
     EndStep { group: GroupId, plan: PlanId, step: StepId, outcome: StepOutcome, took: Duration },
     /// A failed attempt at a row that is tried again.
     RetryStep { group: GroupId, plan: PlanId, step: StepId, note: String },
-    /// Evidence for an instance of the plan's source.
-    RecordEvidence { group: GroupId, plan: PlanId, evidence: Evidence },
+    /// Evidence for an instance of the plan's source; `end`: where its stream ended, if a clean
+    /// stop told. Ends the rows that it completes; `took`: how long the present one ran.
+    RecordEvidence {
+        group: GroupId,
+        plan: PlanId,
+        evidence: Evidence,
+        end: Option<Position>,
+        took: Duration,
+    },
     /// The plan waits for an operator.
     HaltPlan { group: GroupId, plan: PlanId, halt: Halt },
     /// An operator lets a halted plan go on, optionally accepting loss over the RPO.
     ResumePlan { group: GroupId, plan: PlanId, expected_epoch: Epoch, accept_loss: bool },
     /// Undo before the point of no return: the source is resumed, evidence is void.
     AbortPlan { group: GroupId, plan: PlanId, expected_epoch: Epoch, took: Duration },
-    /// After the point of no return the target is lost: close the plan, open a failover back.
-    Supersede { group: GroupId, plan: PlanId, expected_epoch: Epoch, took: Duration },
-    /// An operator attests the fence of an instance for the open plan and its token.
-    Attest { group: GroupId, plan: PlanId, instance: InstanceId, token: Token },
+    /// After the point of no return the target is lost: close the plan, open a failover back, in
+    /// one entry. See [`crate::supersede`].
+    Supersede { plan: PlanId, open: OpenPlan, took: Duration },
+    /// An operator attests the fence of an instance for the open plan and its token. It never
+    /// shortens the lease wait: `waited` must be all of it. See [`crate::attest`].
+    Attest { group: GroupId, plan: PlanId, instance: InstanceId, token: Token, waited: Waited },
 
     /// A best-effort instance without evidence was fenced after all, or seen so.
     RecordFenced { group: GroupId, instance: InstanceId },
+    /// An instance of a region that lost the active role was seen as a standby again.
+    RecordStandby { group: GroupId, instance: InstanceId },
     /// Traffic was first written to a zone, or read there.
     RecordZone { group: GroupId, zone: String },
     /// An operator lets the next traffic write take over what stands in the zone.

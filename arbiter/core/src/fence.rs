@@ -1,6 +1,6 @@
 //! Evidence of a fence and the proof that a promotion needs. Knows State; never how a fence is made.
 
-use crate::{AgentId, Incarnation, InstanceId, Token};
+use crate::{AgentId, Epoch, Incarnation, InstanceId, RegionId, Token};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -71,4 +71,24 @@ pub struct Evidence {
     pub waited: Option<Duration>,
     /// For people: who attested and why, what the command said.
     pub note: String,
+}
+
+/// Which region is active, at which epoch. Nothing outside this file can change one of them: only
+/// a [`FenceProof`] raises an epoch, apart from the very first (I2, I3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    active: Option<RegionId>,
+    epoch: Epoch,
+}
+
+impl Activation {
+    /// The active region; none until first activated.
+    pub fn active(&self) -> Option<&RegionId> {
+        self.active.as_ref()
+    }
+
+    /// One higher each time the active region changes; 0 until first activated.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
 }

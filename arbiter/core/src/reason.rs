@@ -18,6 +18,8 @@ pub enum Topic {
     Failover,
     /// Why the open plan waits.
     Plan,
+    /// What makes the group degraded.
+    Degraded,
 }
 
 /// One gate.
@@ -33,4 +35,16 @@ pub struct Reason {
     pub text: String,
     /// The command to run next, if any.
     pub next: String,
+}
+
+/// Health of a region, for a group, as the leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Its agents report, and nothing speaks against it.
+    Healthy,
+    /// Some sign of loss.
+    Suspect,
+    /// Every sign that can be seen, for `detect_after`.
+    Unreachable,
 }

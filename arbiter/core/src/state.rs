@@ -1,11 +1,12 @@
 //! The replicated state. Knows what was committed; nobody but `apply` changes it.
 
 use crate::{
-    AgentId, ClusterId, ClusterSpec, Epoch, EvidenceKind, Goal, GroupId, GroupSpec, Incarnation,
-    InstanceId, Layer, Mode, Plan, PlanId, RegionId, RequestId, ResourceId, Token, WallMillis,
+    Activation, AgentId, ClusterId, ClusterSpec, Epoch, EvidenceKind, Goal, GroupId, GroupSpec,
+    Incarnation, InstanceId, Layer, Mode, Plan, PlanId, RegionId, RequestId, ResourceId, Token,
+    WallMillis,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The newest `State.version` that this build supports.
@@ -91,10 +92,9 @@ pub enum LagMark {
 pub struct Group {
     /// Who may open plans.
     pub mode: Mode,
-    /// The active region; none until first activated. Changes only with the epoch (I2).
-    pub active: Option<RegionId>,
-    /// See [`Epoch`].
-    pub epoch: Epoch,
+    /// The active region and the epoch, which change together and only by proof (I2, I3). Read
+    /// them with [`Group::active`] and [`Group::epoch`].
+    pub activation: Activation,
     /// Log index of the entry that last changed a goal of this group.
     pub revision: u64,
     /// Which instance of each resource is primary in the active region.
@@ -109,6 +109,8 @@ pub struct Group {
     /// The longest L that may be outstanding: raised in an entry before the first longer grant,
     /// lowered only by an entry after the old wait has passed.
     pub lease_max: Duration,
+    /// Log index of the entry that last changed L in the policy.
+    pub lease_changed: u64,
     /// The open plan (I5).
     pub plan: Option<Plan>,
     /// Ended plans, newest last, at most [`PLANS_KEPT_MAX`].
@@ -121,8 +123,12 @@ pub struct Group {
     pub zones: BTreeMap<String, ZoneState>,
     /// Instances of a fenced region for which there is no evidence, and since when (best effort).
     pub unfenced: BTreeMap<InstanceId, WallMillis>,
-    /// In `observe`: what would have been done last, and when.
+    /// Data instances of a region that lost the active role, until each is seen as a standby.
+    pub returning: BTreeSet<InstanceId>,
+    /// What would have been done last if nothing had blocked it (in `observe`, its mode), and when.
     pub would_have: Option<(String, WallMillis)>,
+    /// The signs behind `would_have` still hold.
+    pub judged_lost: bool,
 }
 
 /// What State knows of a zone.
@@ -154,6 +160,16 @@ impl State {
 }
 
 impl Group {
+    /// The active region; none until first activated.
+    pub fn active(&self) -> Option<&RegionId> {
+        self.activation.active()
+    }
+
+    /// One higher each time [`Group::active`] changes; 0 until first activated.
+    pub fn epoch(&self) -> Epoch {
+        self.activation.epoch()
+    }
+
     /// The goal of `layer` in `region`.
     pub fn goal(&self, region: &RegionId, layer: Layer) -> Option<RegionGoal> {
         self.goals.get(region)?.get(&layer).copied()

@@ -5,6 +5,7 @@ use crate::{
     StepId, Token, directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// The leader's view, rebuilt from nothing at each election.
 #[derive(Clone, Debug, Default)]
@@ -135,6 +136,11 @@ impl View {
     /// looks lost, a primary is dead, a hold-down runs. Called before each `decide`.
     pub fn note(&mut self, state: &State, now: Instant) {
         let _ = (state, now);
+    }
+
+    /// How long the row whose turn it is has run, by this leader's clock; for `took`.
+    pub fn row_took(&self, group: &GroupId, now: Instant) -> Duration {
+        self.progress.get(group).map_or(Duration::ZERO, |(_, _, _, since)| now.since(*since))
     }
 
     /// The answer to `report`, its leases written into the book first. The caller holds State and

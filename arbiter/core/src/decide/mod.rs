@@ -5,7 +5,8 @@ mod preflight;
 pub use preflight::{OpenRequest, preflight};
 
 use crate::{
-    ArbiterId, GroupId, InstanceId, Instant, PlanId, Proposal, RegionId, Report, State, Token, View,
+    ArbiterId, Command, GroupId, InstanceId, Instant, PlanId, Proposal, Reason, RegionId, Rejected,
+    Report, State, Token, View,
 };
 
 /// What the leader proposes now. `wall` is left 0: the leader stamps it when it proposes. The
@@ -41,16 +42,34 @@ pub fn external_fence_wanted(state: &State) -> Vec<(GroupId, RegionId, Token)> {
     Vec::new()
 }
 
-/// Why an operator's attestation of `instance` is refused, as far as Reports tell; none: it may be
-/// proposed.
-pub fn attest_refusal(
+/// The command for an operator's attestation of `instance`: refused while a Report shows the
+/// resource unfenced, and until the whole lease wait has passed.
+///
+/// # Errors
+/// [`crate::Rejected`] with code, reason and what to do.
+pub fn attest(
     state: &State,
     view: &View,
     group: &GroupId,
     plan: PlanId,
     instance: &InstanceId,
     now: Instant,
-) -> Option<crate::Rejected> {
+) -> Result<Command, Rejected> {
     let _ = (state, view, group, plan, instance, now);
-    None
+    Err(Rejected::Stale("not yet".to_owned()))
+}
+
+/// The command that closes the open plan of `request.group`, past its point of no return, and opens
+/// a failover back; for an operator's failover while such a plan is open.
+///
+/// # Errors
+/// The closed gates.
+pub fn supersede(
+    state: &State,
+    view: &View,
+    now: Instant,
+    request: &OpenRequest,
+) -> Result<Command, Vec<Reason>> {
+    let _ = (state, view, now, request);
+    Err(Vec::new())
 }

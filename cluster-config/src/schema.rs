@@ -1,0 +1,343 @@
+//! The schema: every key with its documentation, type and default, in one place.
+//! Knows what a key means; never how it is read or what keys must agree on.
+
+use crate::kinds::Kind;
+use crate::scalar::words;
+use crate::section::section;
+use crate::timing::Timing;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+words! {
+    /// Distance between regions; names a set of timers.
+    Profile {
+        /// Round trips up to 80 ms. A lost lease is dead after 8.58 s.
+        Wan = "wan",
+        /// Round trips up to 25 ms. A lost lease is dead after 4.85 s.
+        Regional = "regional",
+        /// Round trips up to 5 ms. A lost lease is dead after 2.73 s.
+        Metro = "metro",
+    }
+}
+words! {
+    /// Kind of region.
+    RegionKind {
+        /// Has resources; may be active.
+        Data = "data",
+        /// Votes, holds nothing, never active.
+        Witness = "witness",
+    }
+}
+words! {
+    /// Why a fence is believed, weakest first.
+    EvidenceKind {
+        /// An operator's word.
+        Attested = "attested",
+        /// An API's word.
+        ProviderAsserted = "provider-asserted",
+        /// The deadman was armed, and the lease is dead.
+        LeaseExpired = "lease-expired",
+        /// An external command cut it off.
+        PowerOff = "power-off",
+        /// Its agent looked.
+        Confirmed = "confirmed",
+    }
+}
+words! {
+    /// What is done about a primary that died beside a live agent.
+    OnPrimaryFailure {
+        /// Its agent restarts it where it is, for ever.
+        Restart = "restart",
+        /// Restarted for `start_limit`, then it counts as lost.
+        RestartThenFailover = "restart-then-failover",
+        /// Lost at once.
+        Failover = "failover",
+    }
+}
+words! {
+    /// What is done about traffic records that somebody else changed.
+    OnDrift {
+        /// It is said; the records stay.
+        Alert = "alert",
+        /// It is said, and the records are put back.
+        Repair = "repair",
+    }
+}
+words! {
+    /// Whether acknowledged writes may be lost.
+    Durability {
+        /// Bounded by `rpo` before the decision, counted after it.
+        Async = "async",
+        /// None is.
+        Strict = "strict",
+    }
+}
+words! {
+    /// Whether a plan waits for evidence of a resource.
+    Fence {
+        /// Nothing is promoted without it.
+        Required = "required",
+        /// Never holds a plan; named unfenced where there is none.
+        BestEffort = "best-effort",
+    }
+}
+words! {
+    /// Kind of probe.
+    ProbeKind {
+        /// A connection is accepted.
+        Tcp = "tcp",
+        /// A GET is answered with a status below 400.
+        Http = "http",
+    }
+}
+
+section! {
+    /// The cluster as a whole.
+    ClusterKeys {
+        /// Name of the cluster. Every message carries it, so that two clusters never mix.
+        id: String [required "\"demo\""],
+        /// The timers: how far apart the regions are.
+        profile: Profile [default Profile::Wan],
+        /// Allow plaintext between hosts. Without it every arbiter must listen on loopback.
+        /// While it is set, `arbiter status` says INSECURE.
+        insecure_plaintext: bool [default false],
+        /// Whether every agent's host has `cgroup.kill` (Linux 5.14). Without it `fence` must be
+        /// 6s or more.
+        cgroup_kill: bool [default true],
+        /// 99th percentile of the round trip between two arbiters.
+        rtt: Option<Duration> [unset ("\"80ms\"", "as the profile says")],
+        /// Raft heartbeat interval.
+        heartbeat: Option<Duration> [unset ("\"300ms\"", "as the profile says")],
+        /// Least Raft election timeout.
+        election_min: Option<Duration> [unset ("\"1200ms\"", "as the profile says")],
+        /// Greatest Raft election timeout.
+        election_max: Option<Duration> [unset ("\"1800ms\"", "as the profile says")],
+        /// r: how often agents report, and so renew their leases.
+        renewal: Option<Duration> [unset ("\"1s\"", "as the profile says")],
+        /// F: the longest that a local fence may take.
+        fence: Option<Duration> [unset ("\"2s\"", "as the profile says")],
+        /// L: length of a lease.
+        lease: Option<Duration> [unset ("\"8s\"", "as the profile says")],
+        /// m: added to every wait for a dead lease.
+        margin: Option<Duration> [unset ("\"500ms\"", "as the profile says")],
+    }
+}
+
+section! {
+    /// Where events are posted, at least once each: halts, opened plans, modes not in effect, and
+    /// more.
+    WebhookKeys {
+        /// URL that takes a POST of one JSON object an event.
+        url: String [required "\"http://127.0.0.1:9093/events\""],
+    }
+}
+
+section! {
+    /// A region. Two data regions and one witness, each a failure domain of its own.
+    Region {
+        /// What it is for.
+        kind: RegionKind [required "\"data\""],
+        /// What fails together with it. Two voters in one failure domain are refused.
+        failure_domain: Option<String> [unset ("\"eu-west\"", "the region itself")],
+    }
+}
+
+section! {
+    /// An arbiter: one voter in each region.
+    Arbiter {
+        /// Raft node id, from 1. Never used again after its disk is lost.
+        node_id: u64 [required "1"],
+        /// The region it stands in.
+        region: String [required "\"eu-west\""],
+        /// host:port of its gRPC face, as other arbiters, agents and the command line reach it.
+        address: String [required "\"10.0.1.1:7400\""],
+        /// host:port of its operations port: health, metrics, `/v1/active/{group}`.
+        http: Option<String> [unset ("\"10.0.1.1:7401\"", "no operations port")],
+    }
+}
+
+section! {
+    /// An agent: the process beside resources on one host.
+    Agent {
+        /// The data region it stands in.
+        region: String [required "\"eu-west\""],
+    }
+}
+
+section! {
+    /// A failover group: the resources that move together. Most clusters have one, `default`.
+    Policy {
+        /// The region named active when the group is first activated. Refused then, unless that
+        /// region's agent reports the primary and no other does.
+        initial_active: String [required "\"eu-west\""],
+        /// The region that failback leads to.
+        preferred: Option<String> [unset ("\"eu-west\"", "failback is never proposed")],
+        /// The lease timers of this group.
+        profile: Option<Profile> [unset ("\"wan\"", "as the cluster")],
+        /// r: how often an agent reports, and so renews its lease.
+        renewal: Option<Duration> [unset ("\"1s\"", "as its profile, or the cluster")],
+        /// F: the longest that a local fence may take.
+        fence: Option<Duration> [unset ("\"2s\"", "as its profile, or the cluster")],
+        /// L: length of a lease. An armed region that hears of no quorum stops writing within it.
+        lease: Option<Duration> [unset ("\"8s\"", "as its profile, or the cluster")],
+        /// m: added to every wait for a dead lease.
+        margin: Option<Duration> [unset ("\"500ms\"", "as its profile, or the cluster")],
+        /// How long the signs of loss must hold.
+        detect_after: Option<Duration> [unset ("\"4s\"", "half of the lease")],
+        /// How many different kinds of signal must agree that a region is lost: agent silence,
+        /// TCP probes, HTTP probes.
+        signal_kinds_min: u64 [default 2u64],
+        /// How long a primary may take to start or recover.
+        start_limit: Duration [default secs(30)],
+        /// How long a switchover may drain the source before it is aborted.
+        drain_limit: Duration [default secs(10)],
+        /// How long a failover first tries a clean stop of a source that answers.
+        clean_stop_limit: Duration [default secs(1)],
+        /// No failover opens by itself this soon after the last one.
+        hold_down: Duration [default secs(15 * 60)],
+        /// The weakest evidence that a failover opened by policy may use.
+        evidence_min: EvidenceKind [default EvidenceKind::LeaseExpired],
+        /// RPO: the greatest loss, in time, that a failover may bring.
+        rpo: Duration [default secs(60)],
+        /// Whether mode `automatic` may be set. With it, rpo must be at least
+        /// detect_after + 2·renewal: a younger position is not to be had when a region is lost.
+        allow_automatic: bool [default true],
+        /// What is done about a primary that died beside a live agent.
+        on_primary_failure: OnPrimaryFailure [default OnPrimaryFailure::Restart],
+        /// A halted failover whose source reports again, healthy, aborts and resumes it.
+        abort_when_source_returns: bool [default true],
+        /// A target lost after the point of no return is superseded without a command.
+        supersede_by_itself: bool [default false],
+        /// Probes alone decide that a region is lost, even against a live agent that reports its
+        /// data healthy.
+        clients_decide: bool [default false],
+        /// What is done about traffic records that somebody else changed.
+        on_drift: OnDrift [default OnDrift::Alert],
+        /// Whether acknowledged writes may be lost.
+        durability: Durability [default Durability::Async],
+        /// Time limit of one attempt at a step after the point of no return.
+        step_limit: Duration [default secs(30)],
+        /// Attempts at such a step before the plan halts.
+        step_attempts_max: u64 [default 5u64],
+    }
+}
+
+section! {
+    /// A resource of the group. Other keys are settings of its kind; given here they are for all
+    /// of its instances.
+    ResourceKeys {
+        /// Kind of driver.
+        kind: String [required "\"postgres\""],
+        /// Whether a plan waits for evidence that its old primary is fenced.
+        fence: Option<Fence> [unset ("\"required\"", "required for databases, else best-effort")],
+    }
+}
+
+section! {
+    /// One instance of the resource on one host. Other keys are settings of its kind, for this
+    /// instance only.
+    InstanceKeys {
+        /// The agent beside it; it stands in the agent's region.
+        agent: String [required "\"agent-eu\""],
+        /// host:port where clients and other instances reach it. Databases need it.
+        address: Option<String> [unset ("\"10.0.1.2:5432\"", "it has none")],
+    }
+}
+
+section! {
+    /// Something that every arbiter looks at from where it stands.
+    Probe {
+        /// The region whose health it tells of.
+        region: String [required "\"eu-west\""],
+        /// How it looks.
+        kind: ProbeKind [required "\"tcp\""],
+        /// host:port, or a URL for http.
+        target: String [required "\"10.0.1.2:5432\""],
+        /// Time limit of one try.
+        limit: Duration [default secs(1)],
+    }
+}
+
+section! {
+    /// How a region is cut off from outside, for `power-off` evidence. Both commands are run
+    /// without a shell: the words of the line are the program and its arguments.
+    ExternalFence {
+        /// Cuts the region off. Run again until fence_check is true.
+        fence_command: String [required "\"/usr/local/bin/power off eu-west\""],
+        /// Exits 0 when the region is off.
+        fence_check: String [required "\"/usr/local/bin/power status eu-west\""],
+        /// Time limit of one run of either.
+        limit: Duration [default secs(10)],
+    }
+}
+
+/// One instance of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The agent beside it.
+    pub agent: String,
+    /// `host:port`, or empty where that has no meaning.
+    pub address: String,
+    /// Settings of its driver: those of the resource, with its own on top.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A resource of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its kind, with what the kind implies.
+    pub kind: &'static Kind,
+    /// Whether a plan waits for evidence of it.
+    pub fence: Fence,
+    /// Its instances by name; a name is unique within the group.
+    pub instances: BTreeMap<String, Instance>,
+}
+
+/// A failover group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its keys as written, with defaults filled in.
+    pub policy: Policy,
+    /// The timers in force for it.
+    pub timing: Timing,
+    /// Its resources by name.
+    pub resources: BTreeMap<String, Resource>,
+    /// Its probes by name.
+    pub probes: BTreeMap<String, Probe>,
+    /// The region each of these cuts off.
+    pub external_fence: BTreeMap<String, ExternalFence>,
+}
+
+impl Group {
+    /// How long the signs of loss must hold: as set, or half of the lease.
+    pub fn detect_after(&self) -> Duration {
+        self.policy.detect_after.unwrap_or(self.timing.lease / 2)
+    }
+}
+
+/// A whole cluster, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name.
+    pub id: String,
+    /// The timers of the Raft group.
+    pub timing: Timing,
+    /// Plaintext between hosts is allowed.
+    pub insecure_plaintext: bool,
+    /// Every agent's host has `cgroup.kill`.
+    pub cgroup_kill: bool,
+    /// Where events are posted.
+    pub webhook: Option<String>,
+    /// Its regions by name.
+    pub regions: BTreeMap<String, Region>,
+    /// Its arbiters by name.
+    pub arbiters: BTreeMap<String, Arbiter>,
+    /// Its agents by name.
+    pub agents: BTreeMap<String, Agent>,
+    /// Its groups by name.
+    pub groups: BTreeMap<String, Group>,
+}

@@ -1,0 +1,192 @@
+//! A configuration with any number of faults prints them all, each with file, line, key and remedy.
+
+const GOOD: &str = include_str!("../examples/bind.toml");
+
+fn faults(text: &str) -> Vec<String> {
+    match cluster_config::parse(text, "cluster.toml") {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.0.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// The one fault that replacing `from` by `to` in a good file makes.
+fn only_fault(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "the example lacks {from:?}");
+    let text = GOOD.replacen(from, to, 1);
+    let found = faults(&text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.into_iter().next().unwrap()
+}
+
+#[track_caller]
+fn says(fault: &str, words: &[&str]) {
+    assert!(fault.starts_with("cluster.toml:"), "{fault}");
+    assert!(fault.contains(" — "), "no remedy: {fault}");
+    for word in words {
+        assert!(fault.contains(word), "{word:?} is not in {fault}");
+    }
+}
+
+#[test]
+fn the_good_file_has_none() {
+    assert_eq!(faults(GOOD), Vec::<String>::new());
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    let fault = only_fault("initial_active = ", "rp0 = \"9s\"\ninitial_active = ");
+    says(&fault, &["groups.default.rp0: unknown key", "did you mean \"rpo\"?"]);
+    let line = 1 + GOOD[..GOOD.find("initial_active").unwrap()].matches('\n').count();
+    says(&fault, &[&format!("cluster.toml:{line}:")]);
+    says(&only_fault("ttl = 5", "tttl = 5"), &["resources.dns.tttl", "did you mean \"ttl\"?"]);
+}
+
+#[test]
+fn timers_show_the_inequality_with_numbers() {
+    let fault = only_fault("initial_active", "lease = \"6s\"\ninitial_active");
+    let rule = "r + 2·election_max + 5·rtt + fsync ≤ L − F does not hold";
+    says(&fault, &["groups.default.lease", rule, "= 5.02s > 6s − 2s = 4s", "at least 7.02s"]);
+    let fault = only_fault("id = \"shop\"", "id = \"shop\"\nheartbeat = \"100ms\"");
+    says(&fault, &["cluster.heartbeat", "0.75·100ms = 75ms ≤ 80ms + 20ms = 100ms"]);
+    let fault = only_fault("id = \"shop\"", "id = \"shop\"\nelection_max = \"1300ms\"");
+    says(&fault, &["cluster.election_max", "100ms ≤ 4·80ms = 320ms"]);
+    let fault = only_fault("id = \"shop\"", "id = \"shop\"\ncgroup_kill = false");
+    says(&fault, &["groups.default.fence", "2s < 6s"]);
+}
+
+#[test]
+fn a_low_rpo_is_refused_for_automatic_only() {
+    let fault = only_fault("initial_active", "rpo = \"5s\"\ninitial_active");
+    says(&fault, &["groups.default.rpo", "5s < 4s + 2·1s = 6s", "raise rpo to 6s"]);
+    let manual = "rpo = \"5s\"\nallow_automatic = false\ninitial_active";
+    assert_eq!(faults(&GOOD.replacen("initial_active", manual, 1)), Vec::<String>::new());
+}
+
+#[test]
+fn voters_stand_apart() {
+    let fault = only_fault("region = \"eu-west\"\naddress", "region = \"us-east\"\naddress");
+    says(&fault, &["two voters in one failure domain: arbiter-eu and arbiter-us"]);
+}
+
+#[test]
+fn two_failure_domains_of_one_name_are_one() {
+    let to = "[regions.witness]\nfailure_domain = \"eu-west\"";
+    let fault = only_fault("[regions.witness]", to);
+    says(&fault, &["arbiters.arbiter-witness.region", "in \"eu-west\""]);
+}
+
+#[test]
+fn node_ids_are_unique() {
+    let fault = only_fault("node_id = 3", "node_id = 2");
+    says(&fault, &["arbiters.arbiter-witness.node_id", "node id of arbiter-us too"]);
+}
+
+#[test]
+fn the_only_dns_server_is_not_in_the_active_region() {
+    let fault = only_fault("server_region = \"witness\"", "server_region = \"eu-west\"");
+    says(&fault, &["resources.dns.server", "the only DNS server is in the active region eu-west"]);
+    // Not said, but seen: it has the host of the primary.
+    let text = GOOD.replacen("server_region = \"witness\"\n", "", 1);
+    let text = text.replacen("server = \"10.0.3.2:53\"", "server = \"10.0.1.2:53\"", 1);
+    let found = faults(&text);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    says(&found[0], &["active region eu-west"]);
+}
+
+#[test]
+fn one_group_needs_one_batch() {
+    let second = "\n[groups.default.resources.dns2]\nkind = \"rfc2136\"\nzone = \"other.test.\"\n\
+                  name = \"app.other.test.\"\nserver = \"10.0.3.2:53\"\nvalue.eu-west = \"10.0.1.2\"\n\
+                  value.us-east = \"10.0.2.2\"\n\
+                  [groups.default.resources.dns2.instances.dns2-eu]\nagent = \"agent-eu\"\n\
+                  [groups.default.resources.dns2.instances.dns2-us]\nagent = \"agent-us\"\n";
+    let found = faults(&format!("{GOOD}{second}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    says(&found[0], &["example.test. and other.test.: that takes two DNS batches"]);
+    let fault = only_fault("name = \"app.example.test.\"", "name = \"app.other.test.\"");
+    says(&fault, &["app.other.test. is not in the zone example.test."]);
+}
+
+#[test]
+fn references_lead_somewhere() {
+    let fault = only_fault("initial_active = \"eu-west\"", "initial_active = \"eu-wset\"");
+    says(&fault, &["no region \"eu-wset\"", "did you mean \"eu-west\"?"]);
+    let fault = only_fault("initial_active = \"eu-west\"", "initial_active = \"witness\"");
+    says(&fault, &["is a witness", "name a data region: eu-west, us-east"]);
+    let fault = only_fault("agent = \"agent-us\"\naddress", "agent = \"agnet-us\"\naddress");
+    says(&fault, &["no agent \"agnet-us\"", "did you mean \"agent-us\"?"]);
+    let fault = only_fault("kind = \"postgres\"", "kind = \"postgers\"");
+    says(&fault, &["no driver of kind \"postgers\"", "did you mean \"postgres\"?"]);
+}
+
+#[test]
+fn a_witness_has_no_resources() {
+    let text = GOOD.replacen(
+        "[agents.agent-us]\nregion = \"us-east\"",
+        "[agents.agent-us]\nregion = \"witness\"",
+        1,
+    );
+    let found = faults(&text);
+    assert!(found.iter().any(|fault| fault.contains("a witness has no resources")), "{found:#?}");
+}
+
+#[test]
+fn addresses_are_there_and_can_be_dialled() {
+    let fault = only_fault("address = \"10.0.2.2:5432\"\n", "");
+    says(&fault, &["instances.db-us.address", "a postgres instance needs an address"]);
+    let fault = only_fault("\"10.0.2.1:7400\"", "\"10.0.2.1\"");
+    says(&fault, &["arbiters.arbiter-us.address", "is not host:port"]);
+    let fault = only_fault("\"10.0.2.1:7400\"", "\"0.0.0.0:7400\"");
+    says(&fault, &["cannot be dialled"]);
+    let fault = only_fault("insecure_plaintext = true", "insecure_plaintext = false");
+    says(&fault, &["cluster.insecure_plaintext", "plaintext off loopback", "arbiter-witness"]);
+}
+
+#[test]
+fn secrets_are_named_by_file() {
+    let fault = only_fault("tsig_key_file = \"/etc/arbiter/tsig.key\"", "tsig_key = \"c2VjcmV0\"");
+    says(&fault, &["resources.dns.tsig_key", "a secret does not belong into this file"]);
+    assert!(!fault.contains("c2VjcmV0"));
+}
+
+#[test]
+fn all_faults_come_at_once_in_the_order_of_the_file() {
+    let text = GOOD
+        .replacen("node_id = 2", "node_id = \"two\"", 1)
+        .replacen("kind = \"witness\"", "kind = \"wintess\"", 1)
+        .replacen("initial_active", "rpo = \"60\"\ninitial_active", 1)
+        .replacen("kind = \"tcp\"", "kind = \"icmp\"", 1);
+    let found = cluster_config::parse(&text, "cluster.toml").unwrap_err();
+    let lines: Vec<usize> = found.0.iter().map(|fault| fault.line).collect();
+    assert!(lines.is_sorted(), "{found}");
+    for word in ["node_id: is a string", "\"wintess\"", "\"60\" is not a duration", "\"icmp\""] {
+        assert!(found.to_string().contains(word), "{word} is not in\n{found}");
+    }
+    assert!(found.to_string().ends_with("faults; nothing was started"));
+}
+
+#[test]
+fn text_that_is_not_toml_is_a_fault_with_its_line() {
+    let text = GOOD.replacen("id = \"shop\"", "id = shop\"", 1);
+    let found = faults(&text);
+    let line = 1 + GOOD[..GOOD.find("id = \"shop\"").unwrap()].matches('\n').count();
+    says(&found[0], &[&format!("cluster.toml:{line}: file: not TOML")]);
+    for text in
+        ["", "[", "\u{0}", "a = 1\na = 2", "[cluster]\nid = []", "cluster = 1", "groups = 7"]
+    {
+        assert!(!faults(text).is_empty(), "{text:?}");
+    }
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    // Every prefix, and every byte in turn replaced: what an editor may leave behind.
+    for end in (0..GOOD.len()).step_by(7).filter(|end| GOOD.is_char_boundary(*end)) {
+        let _ = faults(&GOOD[..end]);
+    }
+    for at in (0..GOOD.len() - 1).step_by(11) {
+        if GOOD.is_char_boundary(at) && GOOD.is_char_boundary(at + 1) {
+            let _ = faults(&format!("{}[\"{}", &GOOD[..at], &GOOD[at + 1..]));
+        }
+    }
+}

@@ -6,6 +6,10 @@
 //! Four functions are the whole of it: [`decide`] (leader only), [`apply`] (every replica),
 //! [`orders`] (what an agent must make true) and [`explain`] (the predicates of `decide`, in words).
 
+#[macro_use]
+pub mod plant;
+
+pub mod agent;
 mod apply;
 mod command;
 mod decide;

@@ -1,0 +1,353 @@
+//! One group on one agent: its lease, its arming, and which of its instances may do what. Knows
+//! what the deadman shows; never what a driver does.
+
+use super::executor::{Executor, Leave};
+use super::{AgentAction, DeadmanEvent, Failure, Hold, Lease, Reached};
+use crate::{
+    Arming, EvidenceKind, Fact, Goal, GroupDirective, GroupId, GroupReport, Instance, InstanceId,
+    Instant, Timing, Token,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What was asked of the deadman, the gate or the disk and not done is asked again after this.
+pub const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// Something outside that arming needs, in the order in which it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ask {
+    Gate(bool),
+    Arm,
+    Disarm,
+    Persist(Option<Arming>),
+}
+
+/// One group on one agent.
+#[derive(Clone, Debug)]
+pub(super) struct GroupMachine {
+    id: GroupId,
+    pub(super) lease: Lease,
+    /// What the deadman last showed; none before it did and after it went.
+    hold: Option<Hold>,
+    counts_as: EvidenceKind,
+    /// What the leader asks; none before it did.
+    arm_wanted: Option<bool>,
+    armed_on_disk: Option<Arming>,
+    gate: Option<bool>,
+    /// The last thing asked and when, so that it is not asked at every step.
+    asked: Option<(Ask, Instant)>,
+    asked_deadline: Option<(Option<Instant>, Instant)>,
+    instances: BTreeMap<InstanceId, Executor>,
+    news: bool,
+    attempts: u64,
+}
+
+impl GroupMachine {
+    pub(super) fn new(id: GroupId, timing: Timing, armed_on_disk: Option<Arming>) -> Self {
+        Self {
+            id,
+            lease: Lease::new(timing),
+            hold: None,
+            counts_as: EvidenceKind::Attested,
+            arm_wanted: None,
+            armed_on_disk,
+            gate: None,
+            asked: None,
+            asked_deadline: None,
+            instances: BTreeMap::new(),
+            news: false,
+            attempts: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, id: InstanceId, instance: Instance, stored: Token) {
+        self.instances.insert(id, Executor::new(instance, stored));
+    }
+
+    /// Gate, deadman and disk all say so.
+    pub(super) fn is_armed(&self) -> bool {
+        let held = self.hold.as_ref().is_some_and(|hold| hold.armed);
+        held && self.gate == Some(true) && self.armed_on_disk.is_some()
+    }
+
+    /// Anything at all still enforces, or is about to.
+    fn enforces(&self) -> bool {
+        self.armed_on_disk.is_some()
+            || self.arm_wanted == Some(true)
+            || self.hold.as_ref().is_some_and(|hold| hold.armed)
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.lease.lapse(now) {
+            self.news = true;
+            if self.enforces() {
+                self.fence_all();
+            }
+        }
+    }
+
+    /// Fence every instance that could be written to: the lease lapsed, the deadman went, or an
+    /// armed host came up. // I4
+    fn fence_all(&mut self) {
+        self.news = true;
+        self.instances.values_mut().for_each(Executor::must_fence);
+    }
+
+    /// The leader's part for this group. `answers`: to a Report of this process, so it was made
+    /// from a State that is no older than that Report.
+    pub(super) fn told(&mut self, told: &GroupDirective, answers: bool, now: Instant) {
+        self.lease.set_timing(told.timing);
+        // A late "do not arm" must not disarm what State has since recorded as armed.
+        if answers || told.arm {
+            self.arm_wanted = Some(told.arm);
+        }
+        for (id, executor) in &mut self.instances {
+            let order = told.orders.iter().find(|order| order.instance == *id);
+            executor.ordered(order.cloned(), now);
+        }
+    }
+
+    pub(super) fn renew(&mut self, sent: Instant, length: Duration, now: Instant) {
+        // Nothing here is writable or shall be: a deadline would only kill a replica later.
+        if !self.needs_lease() {
+            return;
+        }
+        self.news |= self.lease.is_lapsed() || self.lease.deadline().is_none();
+        self.lease.renew(sent, length, now);
+    }
+
+    /// Whether anything here is writable, shall be, or is not known not to be.
+    fn needs_lease(&self) -> bool {
+        self.instances.values().any(Executor::needs_lease)
+    }
+
+    pub(super) fn deadman_shows(&mut self, hold: Hold, counts_as: EvidenceKind, now: Instant) {
+        let first = self.hold.is_none();
+        if first {
+            if let Some(deadline) = hold.deadline {
+                // The deadman outlived us: its deadline is ours again.
+                if let Some(timing) = hold.timing {
+                    self.lease.set_timing(timing);
+                }
+                self.lease.resume(deadline);
+                if self.lease.lapse(now) && hold.armed {
+                    self.fence_all();
+                }
+            }
+        }
+        // I4: armed, says the disk, but nobody held it: the host was rebooted, or the deadman died.
+        if self.armed_on_disk.is_some() && !hold.armed && !crate::planted!(NotFencedAtBoot) {
+            self.fence_all();
+        }
+        self.news |= self.hold.as_ref().is_none_or(|before| {
+            before.armed != hold.armed || before.deadline.is_some() != hold.deadline.is_some()
+        });
+        self.counts_as = counts_as;
+        self.hold = Some(hold);
+    }
+
+    pub(super) fn deadman_gone(&mut self) {
+        self.hold = None;
+        self.news = true;
+        if self.armed_on_disk.is_some() {
+            self.fence_all();
+        }
+    }
+
+    pub(super) fn observed(&mut self, instance: &InstanceId, fact: Fact, now: Instant) {
+        if let Some(executor) = self.instances.get_mut(instance) {
+            self.news |= executor.observed(fact, now);
+        }
+    }
+
+    pub(super) fn ensure_ended(
+        &mut self,
+        instance: &InstanceId,
+        attempt: u64,
+        result: Result<Reached, Failure>,
+        now: Instant,
+    ) {
+        if let Some(executor) = self.instances.get_mut(instance) {
+            self.news |= executor.ensure_ended(attempt, result, now);
+        }
+    }
+
+    pub(super) fn verify_ended(
+        &mut self,
+        instance: &InstanceId,
+        token: Token,
+        result: Result<Fact, Failure>,
+        now: Instant,
+    ) {
+        if let Some(executor) = self.instances.get_mut(instance) {
+            self.news |= executor.verify_ended(token, result, now);
+        }
+    }
+
+    pub(super) fn token_stored(
+        &mut self,
+        instance: &InstanceId,
+        token: Token,
+        ok: bool,
+        now: Instant,
+    ) {
+        if let Some(executor) = self.instances.get_mut(instance) {
+            self.news |= executor.token_stored(token, ok, now);
+        }
+    }
+
+    pub(super) fn arming_persisted(&mut self, arming: Option<Arming>, ok: bool) {
+        if ok {
+            self.armed_on_disk = arming;
+            self.asked = None;
+            self.news = true;
+        }
+    }
+
+    pub(super) fn gate_set(&mut self, armed: bool, ok: bool) {
+        if ok {
+            self.gate = Some(armed);
+            self.asked = None;
+        }
+    }
+
+    /// Bring the outside nearer to what shall be. Says whether there is news to report.
+    pub(super) fn converge(&mut self, now: Instant, out: &mut Vec<AgentAction>) -> bool {
+        if let Some(ask) = self.next_arming() {
+            self.ask(ask, now, out);
+        }
+        self.converge_deadline(now, out);
+        let leave = self.leave(now);
+        for (id, executor) in &mut self.instances {
+            let mut context = super::executor::Context {
+                group: &self.id,
+                instance: id,
+                leave,
+                timing: *self.lease.timing(),
+                attempts: &mut self.attempts,
+            };
+            executor.converge(&mut context, now, out);
+        }
+        std::mem::take(&mut self.news)
+    }
+
+    /// What may be done to a held instance now.
+    fn leave(&self, now: Instant) -> Leave {
+        let Some(hold) = &self.hold else {
+            return Leave { active: false, rest: !self.enforces(), as_is: false };
+        };
+        if !self.enforces() {
+            let told = self.arm_wanted == Some(false);
+            return Leave { active: told, rest: true, as_is: told };
+        }
+        // I4: nothing starts as primary before the deadman acknowledged a deadline that is running.
+        let acknowledged = hold.deadline == self.lease.deadline() && hold.is_running(now);
+        let live = self.lease.is_live(now) && hold.armed && acknowledged;
+        let rest = hold.deadline.is_none() || live;
+        Leave { active: self.is_armed() && live, rest, as_is: false }
+    }
+
+    /// The next thing that arming or disarming needs. More enforcement: gate, deadman, disk, and
+    /// only then is it reported. Less: State was first; disk, deadman, gate.
+    fn next_arming(&self) -> Option<Ask> {
+        let hold = self.hold.as_ref()?;
+        let wanted = self.arm_wanted.unwrap_or(self.armed_on_disk.is_some());
+        let arming = Arming { expiry_counts_as: self.counts_as };
+        if wanted {
+            if self.gate != Some(true) {
+                return Some(Ask::Gate(true));
+            }
+            if !hold.armed {
+                return Some(Ask::Arm);
+            }
+            return (self.armed_on_disk != Some(arming)).then_some(Ask::Persist(Some(arming)));
+        }
+        // Only the leader's word disarms: what a deadman holds may belong to a former life here.
+        if self.arm_wanted != Some(false) {
+            return None;
+        }
+        if self.armed_on_disk.is_some() {
+            return Some(Ask::Persist(None));
+        }
+        if hold.armed {
+            return Some(Ask::Disarm);
+        }
+        (self.gate != Some(false)).then_some(Ask::Gate(false))
+    }
+
+    fn ask(&mut self, ask: Ask, now: Instant, out: &mut Vec<AgentAction>) {
+        let again = |at: &Instant| now < *at + ASK_AGAIN_AFTER;
+        if self.asked.as_ref().is_some_and(|(before, at)| *before == ask && again(at)) {
+            return;
+        }
+        let group = self.id.clone();
+        out.push(match ask.clone() {
+            Ask::Gate(armed) => AgentAction::SetGate { group, armed },
+            Ask::Persist(arming) => AgentAction::PersistArming { group, arming },
+            Ask::Arm => {
+                // A lease that only counted is none: it begins with the next renewal.
+                self.lease.end();
+                AgentAction::Deadman(DeadmanEvent::Arm(group))
+            }
+            Ask::Disarm => AgentAction::Deadman(DeadmanEvent::Disarm(group)),
+        });
+        self.asked = Some((ask, now));
+    }
+
+    /// Tell the deadman the deadline, or that nothing hangs on it any more.
+    fn converge_deadline(&mut self, now: Instant, out: &mut Vec<AgentAction>) {
+        let Some(hold) = &self.hold else { return };
+        if self.lease.deadline().is_some() && !self.needs_lease() {
+            self.lease.end();
+        }
+        let wanted = self.lease.deadline();
+        if hold.deadline == wanted || (wanted.is_none() && self.needs_lease()) {
+            return;
+        }
+        if wanted.is_some() && !self.lease.is_live(now) {
+            return;
+        }
+        let again = |at: &Instant| now < *at + ASK_AGAIN_AFTER;
+        if self.asked_deadline.is_some_and(|(before, at)| before == wanted && again(&at)) {
+            return;
+        }
+        let group = self.id.clone();
+        let timing = *self.lease.timing();
+        out.push(AgentAction::Deadman(match wanted {
+            Some(deadline) => DeadmanEvent::Renew { group, deadline, timing },
+            None => DeadmanEvent::Clear(group),
+        }));
+        self.asked_deadline = Some((wanted, now));
+    }
+
+    pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let asked = self.asked.as_ref().map(|(_, at)| *at + ASK_AGAIN_AFTER);
+        let deadline = self.asked_deadline.map(|(_, at)| at + ASK_AGAIN_AFTER);
+        let again = asked.into_iter().chain(deadline).filter(|at| now < *at);
+        let timing = *self.lease.timing();
+        let instances =
+            self.instances.values().filter_map(|executor| executor.next_wake(&timing, now));
+        again.chain(self.lease.fence_at()).chain(instances).min()
+    }
+
+    pub(super) fn report(&self, now: Instant) -> GroupReport {
+        let hold = self.hold.clone().unwrap_or_default();
+        GroupReport {
+            arming: self.armed_on_disk.filter(|_| self.is_armed()),
+            deadline_running: hold.armed && hold.is_running(now),
+            lapsed: self.lease.is_lapsed(),
+            remaining: self.lease.deadline().map(|deadline| deadline.since(now)),
+            would_have_killed: hold.would_have_killed,
+            instances: self
+                .instances
+                .iter()
+                .map(|(id, executor)| (id.clone(), executor.report(now)))
+                .collect(),
+        }
+    }
+}
+
+/// Whether `goal` leaves an instance unable to take writes.
+pub(super) fn is_quiet(goal: Goal) -> bool {
+    goal != Goal::Active
+}

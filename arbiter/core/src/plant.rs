@@ -1,0 +1,67 @@
+//! Bugs planted on purpose, so that the simulator can show that it would find them. Compiled in
+//! only with the feature `plant`; without it [`planted!`] is the constant `false`.
+
+/// A bug that a test may plant.
+#[cfg(feature = "plant")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named by what is wrong")]
+pub enum Plant {
+    FenceSkipped,
+    LeaseFromReceipt,
+    OldAnswersRemembered,
+    OlderRevisionObeyed,
+    NoQuorumRound,
+    WaitedOnlyL,
+    EvidenceOfAbortedPlan,
+    LoweredTooEarly,
+    AnswerRecordedAfterCheck,
+    DeadmanKillsOnce,
+    OneDeadlineForAll,
+    ArmedBeforeDeadline,
+    DisarmedDuringPlan,
+    TokenLostAtRestart,
+    NotFencedAtBoot,
+}
+
+#[cfg(feature = "plant")]
+mod switch {
+    use super::Plant;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Plant>> = const { Cell::new(None) };
+    }
+
+    /// Plant `bug` in this thread, or none.
+    pub fn plant(bug: Option<Plant>) {
+        PLANTED.with(|cell| cell.set(bug));
+    }
+
+    /// Whether `bug` is planted in this thread.
+    pub fn is_planted(bug: Plant) -> bool {
+        PLANTED.with(|cell| cell.get() == Some(bug))
+    }
+}
+
+#[cfg(feature = "plant")]
+pub use switch::{is_planted, plant};
+
+/// Whether a bug is planted; the constant `false` in every build but the simulator's.
+#[cfg(feature = "plant")]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::plant::is_planted($crate::plant::Plant::$bug)
+    };
+}
+
+/// Whether a bug is planted; the constant `false` in every build but the simulator's.
+#[cfg(not(feature = "plant"))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}

@@ -37,6 +37,9 @@ pub struct GroupReport {
     pub lapsed: bool,
     /// Time left of the lease, for people.
     pub remaining: Option<Duration>,
+    /// The highest [`GroupDirective::revision`] obeyed in this process: what this Report shows is
+    /// no older than that.
+    pub obeyed: u64,
     /// How often an unarmed deadman would have killed.
     pub would_have_killed: u64,
     /// Its instances.
@@ -106,6 +109,9 @@ pub struct Directive {
 /// One group's part of a Directive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDirective {
+    /// Log index of the entry that last changed a goal or the arming of this group. An agent
+    /// obeys nothing made from a lower one than it has obeyed.
+    pub revision: u64,
     /// Timers in force.
     pub timing: Timing,
     /// L of the renewed lease; none: not renewed.

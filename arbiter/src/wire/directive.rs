@@ -47,6 +47,7 @@ pub fn directive_from_proto(directive: pb::Directive) -> Result<Directive, WireE
 
 fn group_out(group: &GroupDirective) -> pb::GroupDirective {
     pb::GroupDirective {
+        revision: group.revision,
         timing: Some(timing_out(&group.timing)),
         lease_ns: group.lease.map(ns),
         arm: group.arm,
@@ -56,6 +57,7 @@ fn group_out(group: &GroupDirective) -> pb::GroupDirective {
 
 fn group_in(group: pb::GroupDirective) -> Result<GroupDirective, WireError> {
     Ok(GroupDirective {
+        revision: group.revision,
         timing: timing_in(group.timing.ok_or(WireError::Missing("timing"))?),
         lease: group.lease_ns.map(duration),
         arm: group.arm,

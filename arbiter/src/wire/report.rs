@@ -50,6 +50,7 @@ fn group_out(group: &GroupReport) -> pb::GroupReport {
         lapsed: group.lapsed,
         remaining_ns: group.remaining.map(ns),
         would_have_killed: group.would_have_killed,
+        obeyed: group.obeyed,
         instances: group
             .instances
             .iter()
@@ -70,6 +71,7 @@ fn group_in(group: pb::GroupReport) -> Result<GroupReport, WireError> {
         lapsed: group.lapsed,
         remaining: group.remaining_ns.map(duration),
         would_have_killed: group.would_have_killed,
+        obeyed: group.obeyed,
         instances,
     })
 }

@@ -82,6 +82,7 @@ fn report(n: usize) -> Report {
         lapsed: n % 2 == 1,
         remaining: n.is_multiple_of(2).then(|| Duration::from_nanos(123_456_789)),
         would_have_killed: n as u64,
+        obeyed: 3 * n as u64,
         instances: BTreeMap::from([("db-eu".into(), instance)]),
     };
     Report {
@@ -113,6 +114,7 @@ fn directive(n: usize) -> Directive {
         },
     };
     let group = GroupDirective {
+        revision: n as u64,
         timing: Profile::Regional.timing(),
         lease: n.is_multiple_of(2).then(|| Duration::from_millis(4500)),
         arm: n % 2 == 1,

@@ -32,7 +32,11 @@ pub(super) struct GroupMachine {
     counts_as: EvidenceKind,
     /// What the leader asks; none before it did.
     arm_wanted: Option<bool>,
+    /// The highest revision of a Directive obeyed in this process.
+    obeyed: u64,
     armed_on_disk: Option<Arming>,
+    /// The deadman was told to disarm and has not shown it: until then it counts as neither.
+    disarming: bool,
     gate: Option<bool>,
     /// The last thing asked and when, so that it is not asked at every step.
     asked: Option<(Ask, Instant)>,
@@ -50,7 +54,9 @@ impl GroupMachine {
             hold: None,
             counts_as: EvidenceKind::Attested,
             arm_wanted: None,
+            obeyed: 0,
             armed_on_disk,
+            disarming: false,
             gate: None,
             asked: None,
             asked_deadline: None,
@@ -67,7 +73,7 @@ impl GroupMachine {
     /// Gate, deadman and disk all say so.
     pub(super) fn is_armed(&self) -> bool {
         let held = self.hold.as_ref().is_some_and(|hold| hold.armed);
-        held && self.gate == Some(true) && self.armed_on_disk.is_some()
+        held && !self.disarming && self.gate == Some(true) && self.armed_on_disk.is_some()
     }
 
     /// Anything at all still enforces, or is about to.
@@ -96,6 +102,10 @@ impl GroupMachine {
     /// The leader's part for this group. `answers`: to a Report of this process, so it was made
     /// from a State that is no older than that Report.
     pub(super) fn told(&mut self, told: &GroupDirective, answers: bool, now: Instant) {
+        if told.revision < self.obeyed {
+            return;
+        }
+        self.obeyed = told.revision;
         self.lease.set_timing(told.timing);
         // A late "do not arm" must not disarm what State has since recorded as armed.
         if answers || told.arm {
@@ -142,6 +152,7 @@ impl GroupMachine {
         self.news |= self.hold.as_ref().is_none_or(|before| {
             before.armed != hold.armed || before.deadline.is_some() != hold.deadline.is_some()
         });
+        self.disarming &= hold.armed;
         self.counts_as = counts_as;
         self.hold = Some(hold);
     }
@@ -251,6 +262,9 @@ impl GroupMachine {
     /// only then is it reported. Less: State was first; disk, deadman, gate.
     fn next_arming(&self) -> Option<Ask> {
         let hold = self.hold.as_ref()?;
+        if self.disarming {
+            return Some(Ask::Disarm);
+        }
         let wanted = self.arm_wanted.unwrap_or(self.armed_on_disk.is_some());
         let arming = Arming { expiry_counts_as: self.counts_as };
         if wanted {
@@ -289,7 +303,10 @@ impl GroupMachine {
                 self.lease.end();
                 AgentAction::Deadman(DeadmanEvent::Arm(group))
             }
-            Ask::Disarm => AgentAction::Deadman(DeadmanEvent::Disarm(group)),
+            Ask::Disarm => {
+                self.disarming = true;
+                AgentAction::Deadman(DeadmanEvent::Disarm(group))
+            }
         });
         self.asked = Some((ask, now));
     }
@@ -338,6 +355,7 @@ impl GroupMachine {
             lapsed: self.lease.is_lapsed(),
             remaining: self.lease.deadline().map(|deadline| deadline.since(now)),
             would_have_killed: hold.would_have_killed,
+            obeyed: self.obeyed,
             instances: self
                 .instances
                 .iter()

@@ -2,5 +2,6 @@
 
 pub mod agent;
 pub mod clock;
+pub mod dns_client;
 pub mod drivers;
 pub mod wire;

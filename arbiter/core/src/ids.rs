@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -127,6 +128,17 @@ impl Token {
     /// A token of these two numbers.
     pub const fn new(epoch: u64, revision: u64) -> Self {
         Self { epoch: Epoch(epoch), revision: Revision(revision) }
+    }
+}
+
+impl FromStr for Token {
+    type Err = ();
+
+    /// Reads only what [`Display`](fmt::Display) writes, so that one token has one text.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (epoch, revision) = text.split_once('.').ok_or(())?;
+        let token = Token::new(epoch.parse().map_err(drop)?, revision.parse().map_err(drop)?);
+        if token.to_string() == text { Ok(token) } else { Err(()) }
     }
 }
 

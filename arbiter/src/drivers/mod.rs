@@ -4,6 +4,8 @@
 //! other resources, timeouts, retries, the order of steps, or the stored token: those belong to
 //! the executor.
 
+pub mod dns;
+
 use arbiter_core::{
     Control, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId, Layer, Position, Terms, Token,
 };
@@ -143,8 +145,9 @@ pub fn open(
     instance: &Instance,
     holder: Arc<dyn Holder>,
 ) -> Result<Box<dyn Driver>, DriverError> {
-    let _ = (group, holder);
+    let _ = holder;
     match instance.kind.as_str() {
+        "rfc2136" => dns::rfc2136(group, id, instance),
         other => Err(DriverError::Refused(format!("instance {id}: no driver of kind {other:?}"))),
     }
 }

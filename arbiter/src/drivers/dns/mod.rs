@@ -1,0 +1,190 @@
+//! Traffic: DNS records switched by compare-and-swap, whoever serves them (design §7).
+//!
+//! Knows the order read, judge, swap, read back, and what is reported. Never knows a protocol
+//! (`rfc2136.rs`, `route53.rs`), the stored token, or when to try again.
+
+mod cas;
+mod rfc2136;
+mod settings;
+mod text;
+mod tsig;
+
+use super::{Declaration, Done, Driver, DriverError};
+use arbiter_core::{
+    Condition, Control, Fact, Goal, GroupId, Instance, InstanceId, Layer, RegionId, Terms, Token,
+};
+use async_trait::async_trait;
+use cas::{Change, Seen, Verdict, judge};
+use settings::{Reader, Settings};
+use std::sync::{Mutex, PoisonError};
+
+/// Reads of one `ensure`. One more than swaps: each is read back. A swap that loses against
+/// another change is judged anew, and then left to the executor.
+const READS_MAX: u32 = 4;
+
+/// Open the driver of a `rfc2136` instance.
+///
+/// # Errors
+/// `Refused` for a setting that is missing, unknown or wrong, with the remedy.
+pub fn rfc2136(
+    group: &GroupId,
+    id: &InstanceId,
+    instance: &Instance,
+) -> Result<Box<dyn Driver>, DriverError> {
+    let mut reader = Reader::new(id, instance);
+    let own = rfc2136::Own::read(&mut reader)?;
+    let settings = reader.common(group, &instance.region, &rfc2136::Own::KEYS)?;
+    let authority = rfc2136::Rfc2136::new(&settings, own)?;
+    Ok(Box::new(Traffic::new(instance.region.clone(), settings, authority)))
+}
+
+/// What became of a swap that the authority answered.
+#[derive(Debug)]
+enum Swapped {
+    /// It says that it is done.
+    Yes,
+    /// Something is no longer as it was read; what it said.
+    Conflict(String),
+}
+
+/// Whoever serves the records and decides, alone, whether a change's conditions hold.
+#[async_trait]
+trait Authority: Send + Sync {
+    /// Read everything that a change is conditioned on.
+    async fn read(&self, settings: &Settings) -> Result<Seen, DriverError>;
+    /// Make one change, all of it or nothing, only if everything is as in `change.from`. After an
+    /// error it is unknown whether it was made.
+    async fn swap(&self, settings: &Settings, change: &Change) -> Result<Swapped, DriverError>;
+}
+
+/// The driver over an authority.
+struct Traffic<A> {
+    region: RegionId,
+    settings: Settings,
+    authority: A,
+    memory: Mutex<Memory>,
+}
+
+/// What this process did, for reporting only.
+#[derive(Clone, Default)]
+struct Memory {
+    written: Option<(Token, RegionId)>,
+    overwrote: String,
+}
+
+impl<A: Authority> Traffic<A> {
+    fn new(region: RegionId, settings: Settings, authority: A) -> Self {
+        Self { region, settings, authority, memory: Mutex::default() }
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fact(&self, seen: &Seen) -> Fact {
+        let memory = self.memory().clone();
+        let traffic = seen.fact(&self.settings, memory.written.as_ref());
+        let mut fact = Fact {
+            condition: Condition::Healthy,
+            obstacles: seen.in_the_way.clone(),
+            ..Fact::default()
+        };
+        if !memory.overwrote.is_empty() {
+            fact.detail.insert("overwrote".to_owned(), memory.overwrote);
+        }
+        fact.detail.insert("zone".to_owned(), self.settings.zone.clone());
+        fact.traffic = Some(traffic);
+        fact
+    }
+
+    /// Read, judge and swap until what is read back is as wanted. // I7
+    async fn name(
+        &self,
+        region: &RegionId,
+        token: Token,
+        terms: &Terms,
+    ) -> Result<Fact, DriverError> {
+        let mut failed: Option<DriverError> = None;
+        for left in (0..READS_MAX).rev() {
+            let seen = self.authority.read(&self.settings).await?;
+            let change = match judge(&self.settings, &seen, region, token, terms) {
+                Verdict::Done => {
+                    self.memory().written = Some((token, region.clone()));
+                    return Ok(self.fact(&seen));
+                }
+                Verdict::Stale(seen) => return Err(DriverError::StaleEpoch { seen }),
+                Verdict::Refused(text) => return Err(DriverError::Refused(text)),
+                Verdict::Swap(change) => change,
+            };
+            // What a server refuses for good is asked of it once.
+            if left == 0 || matches!(failed, Some(DriverError::Refused(_))) {
+                break;
+            }
+            failed = match self.authority.swap(&self.settings, &change).await {
+                Ok(Swapped::Yes) => {
+                    self.remember(&change);
+                    None
+                }
+                Ok(Swapped::Conflict(said)) => Some(DriverError::Retry(format!(
+                    "the authority finds {} other than it serves it: {said}; if this goes on, look \
+                     for a wildcard, a secondary that lags, or somebody who keeps changing it",
+                    self.settings.zone
+                ))),
+                Err(error) => Some(error),
+            };
+        }
+        let unseen = "the change was accepted, but is not read back; it will be looked at again";
+        Err(failed.unwrap_or_else(|| DriverError::Retry(unseen.to_owned())))
+    }
+
+    fn remember(&self, change: &Change) {
+        self.memory().overwrote = change.overwrites.clone();
+        if !change.overwrites.is_empty() {
+            tracing::warn!(zone = %self.settings.zone, was = %change.overwrites, "overwrote traffic");
+        }
+    }
+}
+
+#[async_trait]
+impl<A: Authority> Driver for Traffic<A> {
+    fn declares(&self) -> Declaration {
+        Declaration { control: Control::Api, evidence: Vec::new(), layer: Layer::Traffic }
+    }
+
+    async fn observe(&self) -> Result<Fact, DriverError> {
+        Ok(self.fact(&self.authority.read(&self.settings).await?))
+    }
+
+    /// Only `Active` changes anything: a region that is not active has no records to take away, as
+    /// they name the other one, or will when that one's agent swaps them.
+    async fn ensure(&self, goal: Goal, token: Token, terms: &Terms) -> Result<Done, DriverError> {
+        let facts = match goal {
+            Goal::Active => {
+                let region = terms.names.as_ref().unwrap_or(&self.region);
+                self.name(region, token, terms).await?
+            }
+            Goal::Standby | Goal::Drained | Goal::Fenced => Fact::default(),
+        };
+        Ok(Done { facts, ..Done::default() })
+    }
+
+    async fn verify(&self, token: Token) -> Result<Fact, DriverError> {
+        let fact = self.observe().await?;
+        let traffic = fact.traffic.clone().unwrap_or_default();
+        match traffic.token {
+            Some(seen) if seen > token => Err(DriverError::StaleEpoch { seen }),
+            Some(seen) if seen < token => Err(DriverError::Retry(format!(
+                "{} still holds {seen}, not {token}",
+                self.settings.token_name
+            ))),
+            None => {
+                let name = &self.settings.token_name;
+                Err(DriverError::Retry(format!("{name} holds no token")))
+            }
+            Some(_) if !traffic.drift.is_empty() => {
+                Err(DriverError::Retry(format!("drift: {}", traffic.drift)))
+            }
+            Some(_) => Ok(fact),
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Evidence of a fence and the proof that a promotion needs. Knows State; never how a fence is made.
 
-use crate::{AgentId, Epoch, Incarnation, InstanceId, RegionId, Token};
+use crate::{
+    AgentId, By, Epoch, Group, GroupSpec, Incarnation, InstanceId, Plan, Policy, RegionId, Token,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -90,5 +92,95 @@ impl Activation {
     /// One higher each time the active region changes; 0 until first activated.
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Epoch 0 to 1: policy names the first active region. Any other epoch needs a proof (I2).
+    pub(crate) fn begin(&mut self, region: &RegionId) {
+        if self.epoch == Epoch(0) {
+            self.active = Some(region.clone());
+            self.epoch = Epoch(1);
+        }
+    }
+}
+
+/// Why the fence of a plan's source is not proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unproven {
+    /// The plan belongs to another epoch than the group is at.
+    OtherEpoch,
+    /// No evidence for this instance.
+    Missing(InstanceId),
+    /// Evidence for this instance is of this kind, which is weaker than policy asks.
+    TooWeak(InstanceId, EvidenceKind),
+}
+
+impl fmt::Display for Unproven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherEpoch => write!(f, "the plan belongs to another epoch"),
+            Self::Missing(instance) => write!(f, "no evidence that {instance} is fenced"),
+            Self::TooWeak(instance, kind) => {
+                write!(f, "evidence for {instance} is only {kind}, weaker than policy asks")
+            }
+        }
+    }
+}
+
+/// Proof that nothing in a plan's source accepts writes. It cannot be written, read or copied, and
+/// has one private constructor: who holds it may raise the epoch, nobody else can (I3).
+#[derive(Debug)]
+pub struct FenceProof {
+    epoch: Epoch,
+    target: RegionId,
+}
+
+impl FenceProof {
+    /// I3: evidence for every instance of the source that is or could become primary, answering
+    /// this plan's own fence goal, strong enough for policy where policy opened the plan.
+    pub(crate) fn establish(
+        spec: &GroupSpec,
+        group: &Group,
+        plan: &Plan,
+    ) -> Result<Self, Vec<Unproven>> {
+        let mut unproven = Vec::new();
+        if plan.epoch != group.epoch() || group.active() != Some(&plan.source) {
+            unproven.push(Unproven::OtherEpoch);
+        }
+        for (id, _) in spec.needing_evidence(&plan.source) {
+            match plan.evidence.get(id).filter(|e| e.token == plan.fence_token) {
+                None => unproven.push(Unproven::Missing(id.clone())),
+                Some(evidence) if evidence.kind < weakest_allowed(plan, &spec.policy) => {
+                    unproven.push(Unproven::TooWeak(id.clone(), evidence.kind));
+                }
+                Some(_) => {}
+            }
+        }
+        if unproven.is_empty() {
+            return Ok(Self { epoch: plan.epoch, target: plan.target.clone() });
+        }
+        Err(unproven)
+    }
+}
+
+/// The weakest evidence that counts for `plan`. An operator who opens a plan may use any; a
+/// switchover, whoever opened it, ends only with the source's own word.
+pub(crate) fn weakest_allowed(plan: &Plan, policy: &Policy) -> EvidenceKind {
+    match (plan.kind, &plan.by) {
+        (crate::PlanKind::Switchover, _) => EvidenceKind::Confirmed,
+        (crate::PlanKind::Failover, By::Policy) => policy.evidence_min,
+        (crate::PlanKind::Failover, By::Operator(_)) => EvidenceKind::Attested,
+    }
+}
+
+impl Group {
+    /// The epoch rises by one and the target is active. Spends the proof.
+    pub(crate) fn advance(&mut self, proof: FenceProof) {
+        // The proof was made for this epoch; a second one for the same epoch changes nothing.
+        if self.activation.epoch == proof.epoch {
+            self.activation = Activation {
+                active: Some(proof.target),
+                epoch: Epoch(proof.epoch.0.saturating_add(1)),
+            };
+        }
     }
 }

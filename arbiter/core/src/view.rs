@@ -147,7 +147,7 @@ impl View {
     /// this view in one critical section (design §5), after a quorum round begun after `report`
     /// arrived.
     pub fn answer(&mut self, state: &State, report: &Report, now: Instant) -> Directive {
-        let answer = directive(state, self, report, now);
+        let answer = directive(state, self, report);
         for (group, part) in &answer.groups {
             if part.lease.is_some() {
                 self.leases.answer(group, &report.agent, report.incarnation, now);

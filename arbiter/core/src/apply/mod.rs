@@ -1,7 +1,34 @@
 //! `apply`: the only function that makes a new [`State`]. It reads State, the proposal and its log
 //! id; never a clock, a view or the world, so that every replica ends in the same State.
 
-use crate::{Event, LogId, Proposal, Rejected, State};
+mod advance;
+mod arming;
+mod cluster;
+mod entry;
+mod evidence;
+mod group;
+mod lease;
+mod open;
+mod plan_end;
+mod record;
+mod requests;
+mod rows;
+mod traffic;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use arming::{leases_to_outlive, unarmed_in};
+pub(crate) use entry::{refusal, unknown_group};
+pub(crate) use evidence::lease_alive;
+pub(crate) use group::{mode_word, wrong_epoch};
+pub(crate) use open::kind_word;
+
+use crate::{
+    Command, EVENTS_KEPT_MAX, Event, LogId, Proposal, Rejected, STATE_VERSION_MAX, State,
+    invariants::check_invariants,
+};
+use entry::{Entry, Outcome};
 
 /// What became of one log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +45,20 @@ pub struct Settled {
 /// What the state machine calls for every entry: [`apply`], and the outcome of a request is kept in
 /// State, a refusal too, so that asking again gives the same answer.
 pub fn settle(state: &State, proposal: &Proposal, at: LogId) -> Settled {
+    if let Some(outcome) = requests::outcome(state, proposal) {
+        return Settled { state: state.clone(), events: Vec::new(), outcome };
+    }
     match apply(state, proposal, at) {
         Ok((state, events)) => Settled { state, events, outcome: Ok(at.index) },
-        Err(refused) => Settled { state: state.clone(), events: Vec::new(), outcome: Err(refused) },
+        Err(refused) => Settled {
+            state: requests::with_refusal(state, proposal, at, &refused),
+            events: Vec::new(),
+            outcome: Err(refused),
+        },
     }
 }
 
-/// The next State, with what people are told.
+/// The next State, with what people are told. A request already done changes nothing.
 ///
 /// # Errors
 /// [`Rejected`]; State is as before. The same on every replica.
@@ -33,6 +67,87 @@ pub fn apply(
     proposal: &Proposal,
     at: LogId,
 ) -> Result<(State, Vec<Event>), Rejected> {
-    let _ = (proposal, at);
-    Ok((state.clone(), Vec::new()))
+    if let Some(outcome) = requests::outcome(state, proposal) {
+        return outcome.map(|_| (state.clone(), Vec::new()));
+    }
+    if state.version > STATE_VERSION_MAX {
+        return Err(Rejected::Unsupported { asked: state.version, supported: STATE_VERSION_MAX });
+    }
+    let mut entry = Entry::new(state, proposal, at);
+    run(&mut entry)?;
+    check_invariants(state, &entry.next).map_err(|breach| {
+        #[cfg(test)]
+        panic!("{breach:?} by {proposal:?}");
+        #[cfg(not(test))]
+        Rejected::from(breach)
+    })?;
+    requests::remember(&mut entry);
+    entry.next.events.extend(entry.events.iter().cloned());
+    let surplus = entry.next.events.len().saturating_sub(EVENTS_KEPT_MAX);
+    entry.next.events.drain(..surplus);
+    Ok((entry.next, entry.events))
+}
+
+/// One line a command; what each does is in the file of its family.
+fn run(entry: &mut Entry) -> Outcome {
+    use Command::*;
+    let initialised = entry.next.cluster_id.is_some();
+    match &entry.proposal.command {
+        Initialize { cluster_id, spec } => cluster::initialize(entry, cluster_id, spec),
+        _ if !initialised => entry::refuse(
+            "not-initialized",
+            "this cluster has no name and no policy yet",
+            "arbiter members initialize",
+        ),
+        ApplyPolicy { spec } => cluster::apply_policy(entry, spec),
+        RaiseVersion { version } => cluster::raise_version(entry, *version),
+        ActivateFirst { group, region, primaries } => {
+            group::activate_first(entry, group, region, primaries)
+        }
+        SetMode { group, mode, expected_epoch } => {
+            group::set_mode(entry, group, *mode, *expected_epoch)
+        }
+        MarkLag { group, lag } => group::mark_lag(entry, group, *lag),
+        EndHoldDown { group, waited } => group::end_hold_down(entry, group, *waited),
+        RecordJudgement { group, would_have } => group::record_judgement(entry, group, would_have),
+        Bind { agent, incarnation, boot_id, former_dead } => {
+            arming::bind(entry, agent, *incarnation, boot_id, *former_dead)
+        }
+        Arm { group, armed } => arming::arm(entry, group, *armed),
+        RecordArmed { group, agent, incarnation, arming } => {
+            arming::record_armed(entry, group, agent, *incarnation, *arming)
+        }
+        RecordUnarmed { group, agent, incarnation } => {
+            arming::record_unarmed(entry, group, agent, *incarnation)
+        }
+        RaiseLease { group, lease } => lease::raise(entry, group, *lease),
+        LowerLease { group, lease, since, waited } => {
+            lease::lower(entry, group, *lease, *since, *waited)
+        }
+        OpenPlan(open) => open::open(entry, open),
+        Supersede { plan, open, took } => open::supersede(entry, *plan, open, *took),
+        EndStep { group, plan, step, outcome, took } => {
+            rows::end_step(entry, group, *plan, *step, outcome, *took)
+        }
+        RetryStep { group, plan, step, note } => rows::retry(entry, group, *plan, *step, note),
+        RecordEvidence { group, plan, evidence, end, took } => {
+            evidence::record(entry, group, *plan, evidence, *end, *took)
+        }
+        Attest { group, plan, instance, token, waited } => {
+            evidence::attest(entry, group, *plan, instance, *token, *waited)
+        }
+        HaltPlan { group, plan, halt } => plan_end::halt(entry, group, *plan, halt),
+        ResumePlan { group, plan, expected_epoch, accept_loss } => {
+            plan_end::resume(entry, group, *plan, *expected_epoch, *accept_loss)
+        }
+        AbortPlan { group, plan, expected_epoch, took } => {
+            plan_end::abort(entry, group, *plan, *expected_epoch, *took)
+        }
+        RecordFenced { group, instance } => record::fenced(entry, group, instance),
+        RecordStandby { group, instance } => record::standby(entry, group, instance),
+        RecordZone { group, zone } => traffic::record_zone(entry, group, zone),
+        AdoptTraffic { group, zone, expected_epoch } => {
+            traffic::adopt(entry, group, zone, *expected_epoch)
+        }
+    }
 }

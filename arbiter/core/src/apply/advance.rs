@@ -1,0 +1,69 @@
+//! The point of no return: the one place in `apply` where an epoch rises.
+
+use super::arming::unarmed_in;
+use super::entry::{Entry, Outcome, refusal, refuse};
+use crate::{
+    EventKind, FenceProof, Fencing, Goal, Group, GroupId, GroupSpec, InstanceId, LagMark, Layer,
+    Plan, PlanId, PlanKind, WallMillis,
+};
+use std::collections::BTreeMap;
+
+/// Epoch + 1 and active = target, in one entry, spending a proof (I2, I3).
+pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome {
+    let (at, wall) = (entry.at, entry.proposal.wall);
+    if let Some(agent) = unarmed_in(&entry.next, group, &entry.plan(group, id)?.target) {
+        return refuse(
+            "not-armed",
+            format!("agent {agent} must be armed before anything is promoted"),
+            format!("arbiter arm --group {group}"),
+        );
+    }
+    let plan = entry.plan(group, id)?.clone();
+    let (spec, found) = entry.group(group)?;
+    loss_is_allowed(found, &plan)?;
+    let proof = FenceProof::establish(spec, found, &plan).map_err(|unproven| {
+        let reasons: Vec<String> = unproven.iter().map(ToString::to_string).collect();
+        refusal("not-fenced", reasons.join("; "), format!("arbiter plan --group {group}"))
+    })?;
+    let unfenced = without_evidence(spec, &plan, wall);
+    let returning = spec.needing_evidence(&plan.source).map(|(id, _)| id.clone()).collect();
+    let found = entry.group_mut(group)?;
+    found.advance(proof);
+    found.primaries = plan.candidates.clone();
+    found.lease_stopped = false;
+    found.lag = LagMark::Unknown;
+    found.unfenced = unfenced;
+    found.returning = returning;
+    found.fence_region(&plan.source, at);
+    found.set_goal(&plan.target, Layer::Data, Goal::Active, at);
+    let message = format!("{} is active for group {group} at epoch {}", plan.target, found.epoch());
+    entry.tell(EventKind::ActiveChanged, Some(group), message, "arbiter status".to_owned());
+    Ok(())
+}
+
+/// I11: in `async` the loss is bounded by policy before the decision, or accepted by name.
+fn loss_is_allowed(group: &Group, plan: &Plan) -> Outcome {
+    let bounded = plan.kind == PlanKind::Switchover || group.lag == LagMark::Within;
+    if bounded || plan.accept_loss {
+        return Ok(());
+    }
+    refuse(
+        "rpo",
+        "the loss is over the RPO, or unknown",
+        "arbiter plan resume --accept-loss, or arbiter plan abort",
+    )
+}
+
+/// Best-effort instances that nothing proves fenced: named, and fenced when they can be reached.
+fn without_evidence(
+    spec: &GroupSpec,
+    plan: &Plan,
+    wall: WallMillis,
+) -> BTreeMap<InstanceId, WallMillis> {
+    spec.instances
+        .iter()
+        .filter(|(_, i)| i.region == plan.source && i.fencing == Fencing::BestEffort)
+        .filter(|(id, i)| i.layer != Layer::Traffic && !plan.evidence.contains_key(*id))
+        .map(|(id, _)| (id.clone(), wall))
+        .collect()
+}

@@ -1,0 +1,177 @@
+//! Lives of agents and what State knows of their enforcement (design §5). Knows no deadman.
+
+use super::entry::{Entry, Outcome, refuse, stale};
+use crate::{
+    AgentId, Arming, Binding, EventKind, GroupId, Incarnation, Mode, RegionId, State, Waited,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Groups for which the bound life of `agent` may hold a lease, each with the wait after which it
+/// is dead; empty when it never could hold one.
+pub(crate) fn leases_to_outlive(state: &State, agent: &AgentId) -> BTreeMap<GroupId, Duration> {
+    let Some(region) = state.spec.agents.get(agent) else { return BTreeMap::new() };
+    let serving = state.spec.groups.iter().filter(|(_, spec)| spec.serves(agent));
+    serving
+        .filter_map(|(id, spec)| {
+            let group = state.groups.get(id)?;
+            let wait = spec.policy.timing.dead_after(group.lease_max);
+            (group.active() == Some(region)).then(|| (id.clone(), wait))
+        })
+        .collect()
+}
+
+/// A new life replaces the former only when the former's leases are dead; it arrives unarmed.
+pub(super) fn bind(
+    entry: &mut Entry,
+    agent: &AgentId,
+    incarnation: Incarnation,
+    boot_id: &str,
+    former_dead: Option<Waited>,
+) -> Outcome {
+    if !entry.next.spec.agents.contains_key(agent) {
+        return refuse("unknown-agent", format!("policy names no agent {agent}"), "arbiter status");
+    }
+    if let Some(former) = entry.next.bindings.get(agent) {
+        if former.incarnation == incarnation {
+            return stale(format!("this life of {agent} is bound"));
+        }
+        outlived(entry, agent, former_dead)?;
+    }
+    let binding = Binding { incarnation, boot_id: boot_id.to_owned(), arming: BTreeMap::default() };
+    entry.next.bindings.insert(agent.clone(), binding);
+    void_evidence_of(entry, agent);
+    let message = format!("agent {agent} is bound to its life {incarnation}, unarmed");
+    entry.tell(EventKind::AgentBound, None, message, String::new());
+    Ok(())
+}
+
+/// I4: two lives of one agent never hold the same lease.
+fn outlived(entry: &Entry, agent: &AgentId, former_dead: Option<Waited>) -> Outcome {
+    let Some(required) = leases_to_outlive(&entry.next, agent).into_values().max() else {
+        return Ok(());
+    };
+    let Some(waited) = former_dead else {
+        return stale(format!("the former life of {agent} may hold a lease"));
+    };
+    if waited.term != entry.at.term {
+        return stale("the wait passed in another term");
+    }
+    if waited.elapsed < required {
+        return refuse(
+            "lease-alive",
+            format!("the former life of {agent} may hold a lease for {required:?}"),
+            "wait: the leader binds it by itself",
+        );
+    }
+    Ok(())
+}
+
+/// I3: evidence about a former life says nothing about the new one.
+fn void_evidence_of(entry: &mut Entry, agent: &AgentId) {
+    for group in entry.next.groups.values_mut() {
+        let Some(plan) = group.plan.as_mut().filter(|p| p.before_point_of_no_return()) else {
+            continue;
+        };
+        plan.evidence.retain(|_, evidence| evidence.agent != *agent);
+    }
+}
+
+/// Ask the group's agents to arm, or take their arming out of State at once: more enforcement is
+/// done by the agent first and then known to State, less is known to State first.
+pub(super) fn arm(entry: &mut Entry, group: &GroupId, armed: bool) -> Outcome {
+    let (_, found) = entry.group(group)?;
+    if found.arming_wanted == armed {
+        return Ok(());
+    }
+    if !armed {
+        may_disarm(entry, group)?;
+        for binding in entry.next.bindings.values_mut() {
+            binding.arming.remove(group);
+        }
+    }
+    entry.group_mut(group)?.arming_wanted = armed;
+    let (message, next) = if armed {
+        (format!("agents of group {group} are asked to arm"), "arbiter status shows when they are")
+    } else {
+        (format!("group {group} is unarmed"), "arbiter arm puts it back")
+    };
+    entry.tell(EventKind::ArmingChanged, Some(group), message, next.to_owned());
+    Ok(())
+}
+
+fn may_disarm(entry: &Entry, group: &GroupId) -> Outcome {
+    let (_, found) = entry.group(group)?;
+    if found.plan.is_some() {
+        return refuse(
+            "plan-open",
+            format!("a plan of group {group} is open and counts on its arming"),
+            format!("arbiter plan --group {group}; disarm when it ended"),
+        );
+    }
+    if let Some(instance) = found.returning.first() {
+        return refuse(
+            "not-standby-yet",
+            format!("{instance} was fenced and is not a standby again: unarmed it could start"),
+            format!("arbiter status --group {group} shows what it waits for"),
+        );
+    }
+    if found.mode != Mode::Observe {
+        return refuse(
+            "mode-needs-arming",
+            format!("group {group} is in a mode that needs both regions armed"),
+            format!("arbiter mode observe --group {group} first"),
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn record_armed(
+    entry: &mut Entry,
+    group: &GroupId,
+    agent: &AgentId,
+    incarnation: Incarnation,
+    arming: Arming,
+) -> Outcome {
+    let (spec, found) = entry.group(group)?;
+    if !found.arming_wanted || !spec.serves(agent) {
+        return stale(format!("agent {agent} is not asked to arm for group {group}"));
+    }
+    let Some(binding) = entry.next.bindings.get_mut(agent).filter(|b| b.incarnation == incarnation)
+    else {
+        return stale(format!("this life of {agent} is not bound"));
+    };
+    if binding.arming.insert(group.clone(), arming) == Some(arming) {
+        return stale(format!("agent {agent} is known to be armed"));
+    }
+    let kind = arming.expiry_counts_as;
+    let message = format!("agent {agent} is armed for {group}; an expired lease counts as {kind}");
+    entry.tell(EventKind::ArmingChanged, Some(group), message, String::new());
+    Ok(())
+}
+
+pub(super) fn record_unarmed(
+    entry: &mut Entry,
+    group: &GroupId,
+    agent: &AgentId,
+    incarnation: Incarnation,
+) -> Outcome {
+    entry.group(group)?;
+    let Some(binding) = entry.next.bindings.get_mut(agent).filter(|b| b.incarnation == incarnation)
+    else {
+        return stale(format!("this life of {agent} is not bound"));
+    };
+    if binding.arming.remove(group).is_none() {
+        return stale(format!("agent {agent} is known to be unarmed"));
+    }
+    let message = format!("agent {agent} shows itself unarmed for group {group}");
+    let next = format!("arbiter explain --group {group}");
+    entry.tell(EventKind::ArmingChanged, Some(group), message, next);
+    Ok(())
+}
+
+/// The first agent of `region` that must be armed and, as far as State knows, is not.
+pub(crate) fn unarmed_in(state: &State, group: &GroupId, region: &RegionId) -> Option<AgentId> {
+    let spec = state.spec.groups.get(group)?;
+    spec.agents_to_arm(region).into_iter().find(|a| state.arming(a, group).is_none()).cloned()
+}

@@ -1,0 +1,137 @@
+//! Commands about the whole cluster: its name, its specification, the version of State.
+
+use super::entry::{Entry, Outcome, refuse, stale};
+use crate::{
+    AgentId, ClusterId, ClusterSpec, EventKind, Group, GroupId, GroupSpec, Instance, InstanceId,
+    Layer, RegionKind, Rejected, STATE_VERSION_MAX, State,
+};
+use std::collections::BTreeMap;
+
+pub(super) fn initialize(entry: &mut Entry, id: &ClusterId, spec: &ClusterSpec) -> Outcome {
+    if let Some(known) = &entry.next.cluster_id {
+        return refuse(
+            "already-initialized",
+            format!("this cluster is {known} already"),
+            "arbiter members list",
+        );
+    }
+    sound(spec)?;
+    entry.next.cluster_id = Some(id.clone());
+    entry.next.version = entry.next.version.max(1);
+    install(entry, spec);
+    let message = format!("cluster {id} began with {} groups", spec.groups.len());
+    entry.tell(EventKind::Initialized, None, message, "arbiter status".to_owned());
+    Ok(())
+}
+
+pub(super) fn apply_policy(entry: &mut Entry, spec: &ClusterSpec) -> Outcome {
+    if entry.next.spec == *spec {
+        return stale("this specification is in force");
+    }
+    sound(spec)?;
+    for (id, group) in &entry.next.groups {
+        let (Some(before), after) = (entry.next.spec.groups.get(id), spec.groups.get(id)) else {
+            continue;
+        };
+        match after {
+            None => may_go(id, group)?,
+            Some(after) => may_change(&entry.next, id, group, before, after)?,
+        }
+        if let (Some(active), Some(_)) = (group.active(), after)
+            && spec.regions.get(active) != Some(&RegionKind::Data)
+        {
+            return refuse(
+                "active-region",
+                format!("{active}, active for {id}, would no longer be a data region"),
+                format!("arbiter switchover --group {id} first"),
+            );
+        }
+    }
+    install(entry, spec);
+    let message = "a new specification is in force".to_owned();
+    entry.tell(EventKind::PolicyApplied, None, message, String::new());
+    Ok(())
+}
+
+pub(super) fn raise_version(entry: &mut Entry, version: u32) -> Outcome {
+    if version > STATE_VERSION_MAX {
+        return Err(Rejected::Unsupported { asked: version, supported: STATE_VERSION_MAX });
+    }
+    if version <= entry.next.version {
+        return stale(format!("the version is {} already", entry.next.version));
+    }
+    entry.next.version = version;
+    Ok(())
+}
+
+fn sound(spec: &ClusterSpec) -> Outcome {
+    match spec.fault() {
+        None => Ok(()),
+        Some(fault) => refuse("bad-policy", fault, "arbiter config check names every fault"),
+    }
+}
+
+fn may_go(id: &GroupId, group: &Group) -> Outcome {
+    if group.plan.is_none() && !group.arming_wanted {
+        return Ok(());
+    }
+    refuse(
+        "group-in-use",
+        format!("group {id} has an open plan or is armed, and would go"),
+        format!("arbiter mode observe --group {id}, then arbiter disarm --group {id}"),
+    )
+}
+
+/// What an open plan moves, and what an armed agent holds, stays as it is.
+fn may_change(
+    state: &State,
+    id: &GroupId,
+    group: &Group,
+    before: &GroupSpec,
+    after: &GroupSpec,
+) -> Outcome {
+    if group.plan.is_some() && before.instances != after.instances {
+        return refuse(
+            "plan-open",
+            format!("instances of group {id} would change under its open plan"),
+            format!("arbiter plan --group {id}; apply again when it ended"),
+        );
+    }
+    for agent in state.bindings.keys().filter(|agent| state.arming(agent, id).is_some()) {
+        if held(before, agent) != held(after, agent) {
+            return refuse(
+                "armed",
+                format!("what the armed agent {agent} holds for group {id} would change"),
+                format!("arbiter disarm --group {id} first"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn held<'a>(spec: &'a GroupSpec, agent: &AgentId) -> BTreeMap<&'a InstanceId, &'a Instance> {
+    spec.beside(agent).filter(|(_, i)| i.layer == Layer::Data).collect()
+}
+
+fn install(entry: &mut Entry, spec: &ClusterSpec) {
+    let index = entry.at.index;
+    let state = &mut entry.next;
+    for (id, after) in &spec.groups {
+        let lease = after.policy.timing.lease;
+        let before = state.spec.groups.get(id).map(|g| g.policy.timing.lease);
+        let group = state.groups.entry(id.clone()).or_insert_with(|| Group {
+            lease_max: lease,
+            lease_changed: index,
+            ..Group::default()
+        });
+        if before.is_some_and(|before| before != lease) {
+            group.lease_changed = index;
+        }
+    }
+    state.groups.retain(|id, _| spec.groups.contains_key(id));
+    state.bindings.retain(|agent, _| spec.agents.contains_key(agent));
+    for (agent, binding) in &mut state.bindings {
+        binding.arming.retain(|group, _| spec.groups.get(group).is_some_and(|g| g.serves(agent)));
+    }
+    state.spec = spec.clone();
+}

@@ -1,0 +1,205 @@
+//! Evidence enters State here, or is refused (I3). Knows what each kind needs; never how it was got.
+
+use super::entry::{Entry, Outcome, refusal, refuse, stale};
+use super::rows;
+use crate::{
+    By, EventKind, Evidence, EvidenceKind, GroupId, Incarnation, InstanceId, Plan, PlanId,
+    PlanKind, Position, Rejected, StepId, Token, Waited,
+};
+use std::time::Duration;
+
+pub(super) fn record(
+    entry: &mut Entry,
+    group: &GroupId,
+    id: PlanId,
+    evidence: &Evidence,
+    end: Option<Position>,
+    took: Duration,
+) -> Outcome {
+    answers_this_plan(entry, group, id, &evidence.instance, evidence.token)?;
+    if evidence.kind == EvidenceKind::Attested {
+        return refuse("attest", "an attestation is an operator's command", "arbiter attest");
+    }
+    if evidence.term != entry.at.term {
+        return stale("evidence was observed in another term");
+    }
+    let bound = entry.next.bindings.get(&evidence.agent);
+    if bound.is_none_or(|binding| binding.incarnation != evidence.incarnation) {
+        return stale(format!("evidence is about a life of {} that is not bound", evidence.agent));
+    }
+    let from_lease = evidence.waited.is_some() || evidence.kind == EvidenceKind::LeaseExpired;
+    if from_lease {
+        lease_is_dead(entry, group, evidence)?;
+    }
+    let plan = entry.plan(group, id)?;
+    if plan.kind == PlanKind::Switchover && evidence.kind != EvidenceKind::Confirmed {
+        return stale("a switchover waits for the source's own word");
+    }
+    keep(entry, group, id, evidence.clone())?;
+    if let Some(end) = end {
+        learn_end(entry, group, id, &evidence.instance, end)?;
+    }
+    rows::after_evidence(entry, group, took)
+}
+
+/// It counts for one fence goal of one plan, before its point of no return.
+fn answers_this_plan(
+    entry: &Entry,
+    group: &GroupId,
+    id: PlanId,
+    instance: &InstanceId,
+    token: Token,
+) -> Outcome {
+    let plan = entry.plan(group, id)?;
+    if token != plan.fence_token {
+        return stale(format!(
+            "evidence answers {token}, the plan's fence is {}",
+            plan.fence_token
+        ));
+    }
+    if plan.step().is_none_or(|step| step > StepId::AdvanceEpoch) {
+        return stale("the fence of this plan is proven");
+    }
+    let (spec, _) = entry.group(group)?;
+    match spec.instances.get(instance) {
+        Some(known) if known.region == plan.source => Ok(()),
+        _ => refuse(
+            "unknown-instance",
+            format!("{instance} is no instance of group {group} in {}", plan.source),
+            format!("arbiter status --group {group}"),
+        ),
+    }
+}
+
+/// I4: State, not the proposer, says whether the deadman was armed, what its expiry counts as, and
+/// how long the wait must be.
+fn lease_is_dead(entry: &Entry, group: &GroupId, evidence: &Evidence) -> Outcome {
+    let (spec, found) = entry.group(group)?;
+    let Some(arming) = entry.next.arming(&evidence.agent, group) else {
+        return stale(format!("agent {} is not armed: its lease proves nothing", evidence.agent));
+    };
+    let counts_as = arming.expiry_counts_as.min(EvidenceKind::LeaseExpired);
+    if evidence.kind != counts_as {
+        return stale(format!("expiry of this lease counts as {counts_as}"));
+    }
+    if !found.lease_stopped {
+        return stale("the lease is still renewed");
+    }
+    let required = spec.policy.timing.dead_after(found.lease_max);
+    if evidence.waited.is_none_or(|waited| waited < required) {
+        return stale(format!("the lease may live: {required:?} must pass"));
+    }
+    Ok(())
+}
+
+/// The strongest for each instance is kept.
+fn keep(entry: &mut Entry, group: &GroupId, id: PlanId, evidence: Evidence) -> Outcome {
+    let (instance, kind) = (evidence.instance.clone(), evidence.kind);
+    let plan = entry.plan_mut(group, id)?;
+    if plan.evidence.get(&instance).is_some_and(|known| known.kind >= kind) {
+        return stale(format!("evidence for {instance} is known"));
+    }
+    let note = evidence.note.clone();
+    plan.evidence.insert(instance.clone(), evidence);
+    let message = format!("plan {id}: {instance} is fenced, {kind}: {note}");
+    entry.tell(EventKind::EvidenceRecorded, Some(group), message, String::new());
+    Ok(())
+}
+
+fn learn_end(
+    entry: &mut Entry,
+    group: &GroupId,
+    id: PlanId,
+    instance: &InstanceId,
+    end: Position,
+) -> Outcome {
+    let (spec, found) = entry.group(group)?;
+    let Some(known) = spec.instances.get(instance) else { return Ok(()) };
+    let resource = known.resource.clone();
+    // Only the primary's end is the end of the stream.
+    if found.primaries.get(&resource).is_some_and(|primary| primary != instance) {
+        return Ok(());
+    }
+    entry.plan_mut(group, id)?.source_end.insert(resource, end);
+    Ok(())
+}
+
+/// An operator's word, for this plan and token. It replaces proof, never time.
+pub(super) fn attest(
+    entry: &mut Entry,
+    group: &GroupId,
+    id: PlanId,
+    instance: &InstanceId,
+    token: Token,
+    waited: Waited,
+) -> Outcome {
+    answers_this_plan(entry, group, id, instance, token)?;
+    let By::Operator(name) = &entry.proposal.by else {
+        return stale("only an operator attests");
+    };
+    let note = format!("{name}: {}", entry.proposal.reason);
+    let plan = entry.plan(group, id)?;
+    if plan.kind == PlanKind::Switchover {
+        return refuse(
+            "switchover",
+            "a switchover waits for the source's own word",
+            format!("arbiter plan abort --group {group}, then arbiter failover"),
+        );
+    }
+    whole_wait(entry, group, waited)?;
+    let (spec, _) = entry.group(group)?;
+    let Some(agent) = spec.instances.get(instance).map(|i| i.agent.clone()) else {
+        return stale("unknown instance");
+    };
+    let incarnation =
+        entry.next.bindings.get(&agent).map_or(Incarnation(0), |binding| binding.incarnation);
+    let evidence = Evidence {
+        kind: EvidenceKind::Attested,
+        instance: instance.clone(),
+        agent,
+        incarnation,
+        token,
+        term: entry.at.term,
+        waited: Some(waited.elapsed),
+        note,
+    };
+    keep(entry, group, id, evidence)?;
+    go_on_if_proven(entry, group, id)?;
+    rows::after_evidence(entry, group, Duration::ZERO)
+}
+
+fn whole_wait(entry: &Entry, group: &GroupId, waited: Waited) -> Outcome {
+    let (spec, found) = entry.group(group)?;
+    if waited.term != entry.at.term {
+        return stale("the wait passed in another term");
+    }
+    let required = spec.policy.timing.dead_after(found.lease_max);
+    if waited.elapsed < required {
+        return Err(lease_alive(required, waited.elapsed));
+    }
+    Ok(())
+}
+
+pub(crate) fn lease_alive(required: Duration, elapsed: Duration) -> Rejected {
+    refusal(
+        "lease-alive",
+        format!("a lease may live for {required:.1?}, and only {elapsed:.1?} have passed"),
+        format!("ask again in {:.1?}", required.saturating_sub(elapsed)),
+    )
+}
+
+/// An operator who attests the last missing fence of a halted plan lets it go on.
+fn go_on_if_proven(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome {
+    let (spec, found) = entry.group(group)?;
+    let plan = entry.plan(group, id)?;
+    let at_proof = plan.step() == Some(StepId::ProveFence) && plan.halt.is_some();
+    if at_proof && crate::FenceProof::establish(spec, found, plan).is_ok() {
+        entry.plan_mut(group, id)?.halt = None;
+    }
+    Ok(())
+}
+
+/// An abort resumes the source: what proved its fence says nothing any more (I3).
+pub(super) fn void(plan: &mut Plan) {
+    plan.evidence.clear();
+}

@@ -1,0 +1,43 @@
+//! `lease_max`: the longest lease that may be outstanding (design §5). Knows no clock: waits
+//! travel inside the command.
+
+use super::entry::{Entry, Outcome, refuse, stale};
+use crate::{GroupId, Waited};
+use std::time::Duration;
+
+pub(super) fn raise(entry: &mut Entry, group: &GroupId, lease: Duration) -> Outcome {
+    let (spec, found) = entry.group(group)?;
+    if lease <= found.lease_max || lease != spec.policy.timing.lease {
+        return stale(format!("the longest lease of {group} is {:?}", found.lease_max));
+    }
+    entry.group_mut(group)?.lease_max = lease;
+    Ok(())
+}
+
+/// Lowered only after the old, longer wait has passed in this term (I4).
+pub(super) fn lower(
+    entry: &mut Entry,
+    group: &GroupId,
+    lease: Duration,
+    since: u64,
+    waited: Waited,
+) -> Outcome {
+    let (spec, found) = entry.group(group)?;
+    let timing = spec.policy.timing;
+    if lease >= found.lease_max || lease != timing.lease || since != found.lease_changed {
+        return stale(format!("the longest lease of {group} is {:?}", found.lease_max));
+    }
+    if waited.term != entry.at.term {
+        return stale("the wait passed in another term");
+    }
+    let required = timing.dead_after(found.lease_max);
+    if waited.elapsed < required {
+        return refuse(
+            "lease-alive",
+            format!("a lease of {:?} may be outstanding for {required:?}", found.lease_max),
+            "wait: the leader lowers it by itself",
+        );
+    }
+    entry.group_mut(group)?.lease_max = lease;
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Plans begin here. Knows what a plan needs to open, and what is true from then on.
+
+use super::arming::unarmed_in;
+use super::entry::{Entry, Outcome, refusal, refuse, stale};
+use super::group::{covers, expect_epoch};
+use super::{plan_end, rows};
+use crate::{
+    By, EventKind, Goal, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId, PlanKind, RegionId,
+    RegionKind, Rejected, STEPS, StepId, StepRecord, StepState, Token,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(super) fn open(entry: &mut Entry, open: &OpenPlan) -> Outcome {
+    let (_, group) = entry.group(&open.group)?;
+    if let Some(plan) = &group.plan {
+        // I5
+        return refuse(
+            "plan-open",
+            format!("plan {} of group {} is open", plan.id, open.group),
+            format!("arbiter plan --group {}; arbiter plan abort undoes it", open.group),
+        );
+    }
+    let source = may_open(entry, open)?;
+    may_lose(entry, open)?;
+    begin(entry, open, source)
+}
+
+/// I6: after the point of no return a plan whose target is lost is closed, and a failover back is
+/// opened, in one entry.
+pub(super) fn supersede(
+    entry: &mut Entry,
+    plan: PlanId,
+    open: &OpenPlan,
+    took: Duration,
+) -> Outcome {
+    let old = entry.plan(&open.group, plan)?;
+    if old.before_point_of_no_return() {
+        return refuse(
+            "before-point-of-no-return",
+            format!("plan {plan} can still be undone"),
+            format!("arbiter plan abort --group {}", open.group),
+        );
+    }
+    if open.kind != PlanKind::Failover || open.target != old.source {
+        return refuse(
+            "not-back",
+            format!("plan {plan} can only be superseded by a failover back to {}", old.source),
+            format!("arbiter failover --group {} --to {}", open.group, old.source),
+        );
+    }
+    let source = may_open(entry, open)?;
+    if !open.accept_loss {
+        return Err(over_rpo(open));
+    }
+    let next = PlanId(entry.at.index);
+    rows::stop_clock(entry, &open.group, took)?;
+    plan_end::retire(entry, &open.group, PlanEnd::Superseded(next))?;
+    begin(entry, open, source)
+}
+
+/// The checks of every plan; returns its source.
+fn may_open(entry: &Entry, open: &OpenPlan) -> Result<RegionId, Rejected> {
+    expect_epoch(entry, &open.group, open.expected_epoch)?;
+    let (spec, group) = entry.group(&open.group)?;
+    let source = group.active().cloned().ok_or_else(|| {
+        refusal(
+            "not-activated",
+            format!("group {} has no active region yet", open.group),
+            format!("arbiter explain --group {}", open.group),
+        )
+    })?;
+    target_fits(entry, open, &source)?;
+    let by_policy = entry.proposal.by == By::Policy;
+    let allowed = group.mode == Mode::Automatic || (group.mode == Mode::Manual && !by_policy);
+    if !allowed {
+        return refuse(
+            "mode",
+            format!("the mode of group {} lets nobody open this plan", open.group),
+            format!("arbiter mode manual --group {}", open.group),
+        );
+    }
+    if let Some(agent) = unarmed_in(&entry.next, &open.group, &open.target) {
+        return refuse(
+            "not-armed",
+            format!("agent {agent} in {} is not armed", open.target),
+            format!("arbiter arm --group {}", open.group),
+        );
+    }
+    covers(spec, &open.target, &open.candidates)?;
+    Ok(source)
+}
+
+fn target_fits(entry: &Entry, open: &OpenPlan, source: &RegionId) -> Outcome {
+    let target = &open.target;
+    let next = "arbiter status lists the regions";
+    match entry.next.spec.regions.get(target) {
+        None => refuse("unknown-region", format!("there is no region {target}"), next),
+        // I8
+        Some(RegionKind::Witness) => {
+            refuse("witness", format!("{target} is a witness and is never active"), next)
+        }
+        Some(RegionKind::Data) if target == source => {
+            refuse("already-active", format!("{target} is active already"), next)
+        }
+        Some(RegionKind::Data) => Ok(()),
+    }
+}
+
+/// I11: the loss is bounded before the decision.
+fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
+    let (_, group) = entry.group(&open.group)?;
+    if open.kind == PlanKind::Switchover {
+        return Ok(());
+    }
+    let by_policy = entry.proposal.by == By::Policy;
+    if by_policy && group.holding_down {
+        return stale("the hold-down after the last failover has not passed");
+    }
+    let accepted = open.accept_loss && !by_policy;
+    if group.lag != LagMark::Within && !accepted {
+        return Err(over_rpo(open));
+    }
+    Ok(())
+}
+
+fn over_rpo(open: &OpenPlan) -> Rejected {
+    refusal(
+        "rpo",
+        format!("the loss of a failover to {} would be over the RPO, or is unknown", open.target),
+        format!("arbiter failover --group {} --to {} --accept-loss", open.group, open.target),
+    )
+}
+
+fn begin(entry: &mut Entry, open: &OpenPlan, source: RegionId) -> Outcome {
+    let at = entry.at;
+    let plan = plan_of(entry, open, source.clone())?;
+    let id = plan.id;
+    let group = entry.group_mut(&open.group)?;
+    let fence_token = match open.kind {
+        // I3: from this entry on the source gets no renewal, and its fence goal has this token.
+        PlanKind::Failover => {
+            group.lease_stopped = true;
+            group.fence_region(&source, at)
+        }
+        PlanKind::Switchover => {
+            group.set_goal(&source, Layer::Workload, Goal::Drained, at);
+            group.set_goal(&source, Layer::Data, Goal::Drained, at)
+        }
+    };
+    group.plan = Some(Plan { fence_token, ..plan });
+    let kind = kind_word(open.kind);
+    let message = format!("{kind} {id} of group {} to {} is open", open.group, open.target);
+    entry.tell(
+        EventKind::PlanOpened,
+        Some(&open.group),
+        format!("{message}: {}", entry.proposal.reason),
+        format!("arbiter plan --group {}", open.group),
+    );
+    rows::enter(entry, &open.group)
+}
+
+fn plan_of(entry: &Entry, open: &OpenPlan, source: RegionId) -> Result<Plan, Rejected> {
+    let (_, group) = entry.group(&open.group)?;
+    let stop_lease = match open.kind {
+        PlanKind::Failover => "the source gets no further renewal",
+        PlanKind::Switchover => "renewals go on while the source drains",
+    };
+    let steps: Vec<StepRecord> = STEPS
+        .iter()
+        .map(|step| match step.id {
+            StepId::Preflight => record(step.id, StepState::Done, "nothing speaks against it"),
+            StepId::StopLease => record(step.id, StepState::Done, stop_lease),
+            _ => record(step.id, StepState::Pending, ""),
+        })
+        .collect();
+    let cursor = steps.iter().position(|s| s.state == StepState::Pending).unwrap_or(steps.len());
+    Ok(Plan {
+        id: PlanId(entry.at.index),
+        kind: open.kind,
+        source,
+        target: open.target.clone(),
+        epoch: group.epoch(),
+        by: entry.proposal.by.clone(),
+        reason: entry.proposal.reason.clone(),
+        immediate: open.immediate,
+        accept_loss: open.accept_loss,
+        opened: entry.proposal.wall,
+        steps,
+        cursor,
+        fence_token: Token::default(),
+        evidence: BTreeMap::new(),
+        source_end: open.source_end.clone(),
+        candidates: open.candidates.clone(),
+        target_end: BTreeMap::new(),
+        loss: open.loss,
+        halt: None,
+        end: None,
+        took: Duration::ZERO,
+    })
+}
+
+fn record(id: StepId, state: StepState, note: &str) -> StepRecord {
+    StepRecord { id, state, attempts: 0, took: Duration::ZERO, note: note.to_owned() }
+}
+
+pub(crate) fn kind_word(kind: PlanKind) -> &'static str {
+    match kind {
+        PlanKind::Switchover => "switchover",
+        PlanKind::Failover => "failover",
+    }
+}

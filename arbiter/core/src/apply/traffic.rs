@@ -1,0 +1,53 @@
+//! Commands about traffic: what State knows of a zone.
+
+use super::entry::{Entry, Outcome, refusal, refuse, stale};
+use super::group::expect_epoch;
+use crate::{EventKind, Goal, GroupId, GroupSpec, Layer};
+
+pub(super) fn record_zone(entry: &mut Entry, group: &GroupId, zone: &str) -> Outcome {
+    known_zone(entry, group, zone)?;
+    let state = entry.group_mut(group)?.zones.entry(zone.to_owned()).or_default();
+    if state.initialised && state.adopt.is_none() {
+        return stale(format!("zone {zone} is known"));
+    }
+    state.initialised = true;
+    state.adopt = None;
+    Ok(())
+}
+
+/// A new token for the traffic goal, which alone may take over what stands in the zone.
+pub(super) fn adopt(
+    entry: &mut Entry,
+    group: &GroupId,
+    zone: &str,
+    epoch: crate::Epoch,
+) -> Outcome {
+    known_zone(entry, group, zone)?;
+    expect_epoch(entry, group, epoch)?;
+    let at = entry.at;
+    let found = entry.group_mut(group)?;
+    let active = found.active().cloned().ok_or_else(|| {
+        refusal("not-activated", format!("group {group} has no active region"), "arbiter explain")
+    })?;
+    if found.goal(&active, Layer::Traffic).is_none_or(|set| set.goal != Goal::Active) {
+        return refuse(
+            "plan-open",
+            format!("traffic of group {group} is not ordered to {active} now"),
+            format!("arbiter plan --group {group}"),
+        );
+    }
+    let token = found.set_goal(&active, Layer::Traffic, Goal::Active, at);
+    found.zones.entry(zone.to_owned()).or_default().adopt = Some(token);
+    let message = format!("the write at {token} may take over zone {zone}");
+    entry.tell(EventKind::Drift, Some(group), message, "arbiter traffic".to_owned());
+    Ok(())
+}
+
+fn known_zone(entry: &Entry, group: &GroupId, zone: &str) -> Outcome {
+    let (spec, _) = entry.group(group)?;
+    let mut traffic = spec.instances.values().filter(|i| i.layer == Layer::Traffic);
+    if traffic.any(|i| GroupSpec::zone(i) == zone) {
+        return Ok(());
+    }
+    refuse("unknown-zone", format!("group {group} has no zone {zone}"), "arbiter status")
+}

@@ -1,0 +1,62 @@
+//! The Directive: leases and orders for one agent. Knows State and a Report; decides nothing.
+
+use super::grants::{is_bound, lease_of};
+use super::{grants, group_orders};
+use crate::{AgentId, Directive, Goal, GroupDirective, GroupId, Report, State, View};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The answer to `report`, with leases. See [`View::answer`], which also writes the lease book.
+pub fn directive(state: &State, view: &View, report: &Report) -> Directive {
+    let leases = grants(state, report);
+    build(state, view, report, Some(report.sequence), &leases)
+}
+
+/// A Directive without leases, for when State changed and the agent should not wait for its next
+/// Report. None when the agent was not heard in this term.
+pub fn push(state: &State, view: &View, agent: &AgentId) -> Option<Directive> {
+    let report = &view.reports.get(agent)?.report;
+    Some(build(state, view, report, None, &BTreeMap::new()))
+}
+
+fn build(
+    state: &State,
+    view: &View,
+    report: &Report,
+    answers: Option<u64>,
+    leases: &BTreeMap<GroupId, Duration>,
+) -> Directive {
+    let cluster_id = state.cluster_id.clone().unwrap_or_else(|| "".into());
+    let ours = report.cluster_id.as_ref().is_none_or(|id| *id == cluster_id);
+    let groups = state.spec.groups.iter().filter(|(_, spec)| ours && spec.serves(&report.agent));
+    let groups = groups.filter_map(|(id, _)| Some((id.clone(), part(state, report, id, leases)?)));
+    Directive {
+        term: view.term,
+        answers,
+        incarnation: report.incarnation,
+        groups: groups.collect(),
+        cluster_id,
+    }
+}
+
+fn part(
+    state: &State,
+    report: &Report,
+    id: &GroupId,
+    leases: &BTreeMap<GroupId, Duration>,
+) -> Option<GroupDirective> {
+    let (spec, group) = state.group(id)?;
+    let mut timing = spec.policy.timing;
+    timing.lease = lease_of(state, id)?;
+    let mut orders = group_orders(state, &report.agent, id);
+    if !is_bound(state, report) {
+        // A life that is not bound yet may be told to hold still, never to serve.
+        orders.retain(|order| order.goal == Goal::Fenced);
+    }
+    Some(GroupDirective {
+        timing,
+        lease: leases.get(id).copied(),
+        arm: group.arming_wanted,
+        orders,
+    })
+}

@@ -1,0 +1,134 @@
+//! What an agent must make true: State's goals, instance by instance. Knows State; never a Report,
+//! a clock, or how a goal is reached.
+
+mod directive;
+mod grants;
+
+pub use directive::{directive, push};
+pub use grants::grants;
+
+use crate::{
+    AgentId, Goal, Group, GroupId, GroupSpec, Instance, InstanceId, Layer, Mode, OnDrift, Order,
+    Plan, RegionGoal, State, StepId, Terms,
+};
+use std::time::Duration;
+
+/// What `agent` must make true: a goal for each of its instances. Empty for a group that was never
+/// activated, or whose mode is `observe` while it is unarmed.
+pub fn orders(state: &State, agent: &AgentId) -> Vec<Order> {
+    state.groups.keys().flat_map(|group| group_orders(state, agent, group)).collect()
+}
+
+/// The part of one group.
+pub(crate) fn group_orders(state: &State, agent: &AgentId, id: &GroupId) -> Vec<Order> {
+    let Some((spec, group)) = state.group(id) else { return Vec::new() };
+    let armed = state.arming(agent, id).is_some();
+    spec.beside(agent)
+        .filter(|(_, instance)| flows(group, instance, armed))
+        .filter_map(|(name, instance)| order(id, spec, group, name, instance))
+        .collect()
+}
+
+/// `observe` orders nothing new: an armed resource starts fenced after a reboot, and only the
+/// standing order for its data brings it back.
+fn flows(group: &Group, instance: &Instance, armed: bool) -> bool {
+    group.mode != Mode::Observe || (armed && instance.layer == Layer::Data)
+}
+
+fn order(
+    id: &GroupId,
+    spec: &GroupSpec,
+    group: &Group,
+    name: &InstanceId,
+    instance: &Instance,
+) -> Option<Order> {
+    let set = group.goal(&instance.region, instance.layer)?;
+    let (goal, terms) = match instance.layer {
+        Layer::Data => data_order(spec, group, name, instance, set),
+        Layer::Workload => (set.goal, clean_stop(spec, group, set)),
+        Layer::Traffic => (set.goal, traffic_terms(spec, group, instance, set)),
+    };
+    Some(Order {
+        group: id.clone(),
+        instance: name.clone(),
+        layer: instance.layer,
+        goal,
+        token: set.token,
+        verify: goal == Goal::Active && is_verified_now(group, instance),
+        terms,
+    })
+}
+
+/// A region's data goal, for one of its instances: only the chosen one of each resource is primary
+/// or drained for it; the others follow it.
+fn data_order(
+    spec: &GroupSpec,
+    group: &Group,
+    name: &InstanceId,
+    instance: &Instance,
+    set: RegionGoal,
+) -> (Goal, Terms) {
+    let plan = group.plan.as_ref();
+    let target = plan.filter(|plan| plan.target == instance.region);
+    let follow = |leader: Option<&InstanceId>| {
+        let upstream = leader.and_then(|id| spec.instances.get(id)).map(|i| i.address.clone());
+        (Goal::Standby, Terms { upstream: upstream.unwrap_or_default(), ..Terms::default() })
+    };
+    let primary = group.primaries.get(&instance.resource);
+    match (set.goal, target) {
+        (Goal::Active, _) if primary.is_none_or(|primary| primary == name) => {
+            (Goal::Active, Terms::default())
+        }
+        (Goal::Active | Goal::Standby, _) => follow(primary),
+        (Goal::Drained, Some(plan)) => match plan.candidates.get(&instance.resource) {
+            Some(candidate) if candidate != name => follow(Some(candidate)),
+            _ => {
+                let until = plan.source_end.get(&instance.resource).copied();
+                // What is only known as last heard may never arrive: nothing is waited for.
+                let until = until.filter(|_| source_told_its_end(spec, plan, instance));
+                (Goal::Drained, Terms { until, ..Terms::default() })
+            }
+        },
+        (Goal::Drained | Goal::Fenced, _) => (set.goal, clean_stop(spec, group, set)),
+    }
+}
+
+/// Whether the end of the stream comes from the source's own stop.
+fn source_told_its_end(spec: &GroupSpec, plan: &Plan, instance: &Instance) -> bool {
+    plan.evidence.iter().any(|(id, evidence)| {
+        evidence.kind == crate::EvidenceKind::Confirmed
+            && spec.instances.get(id).is_some_and(|known| known.resource == instance.resource)
+    })
+}
+
+/// How long a source may take to stop cleanly.
+fn clean_stop(spec: &GroupSpec, group: &Group, set: RegionGoal) -> Terms {
+    let clean_stop = match (set.goal, &group.plan) {
+        (Goal::Drained, _) => None,
+        (Goal::Fenced, Some(plan)) if set.token == plan.fence_token && !plan.immediate => {
+            Some(spec.policy.clean_stop_limit)
+        }
+        _ => Some(Duration::ZERO),
+    };
+    Terms { clean_stop, ..Terms::default() }
+}
+
+fn traffic_terms(spec: &GroupSpec, group: &Group, instance: &Instance, set: RegionGoal) -> Terms {
+    let zone = group.zones.get(&GroupSpec::zone(instance)).copied().unwrap_or_default();
+    Terms {
+        names: group.active().cloned(),
+        may_create: !zone.initialised,
+        adopt: zone.adopt == Some(set.token),
+        repair: spec.policy.on_drift == OnDrift::Repair,
+        ..Terms::default()
+    }
+}
+
+/// Asked for from the promotion on, so that the write is tried as soon as the goal is reached.
+fn is_verified_now(group: &Group, instance: &Instance) -> bool {
+    let Some(plan) = &group.plan else { return false };
+    let rows = StepId::PromoteData..=StepId::VerifyTarget;
+    instance.layer == Layer::Data
+        && plan.target == instance.region
+        && plan.step().is_some_and(|step| rows.contains(&step))
+}

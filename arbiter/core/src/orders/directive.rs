@@ -54,6 +54,7 @@ fn part(
         orders.retain(|order| order.goal == Goal::Fenced);
     }
     Some(GroupDirective {
+        revision: group.revision,
         timing,
         lease: leases.get(id).copied(),
         arm: group.arming_wanted,

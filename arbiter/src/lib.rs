@@ -4,4 +4,5 @@ pub mod agent;
 pub mod clock;
 pub mod dns_client;
 pub mod drivers;
+pub mod raft;
 pub mod wire;

@@ -1,0 +1,31 @@
+//! Consensus: openraft, its store and its transport. Knows terms, positions, peers and bytes; never
+//! what a command means. The only place that names openraft.
+
+mod channel;
+mod codec;
+mod frame;
+mod handle;
+mod identity;
+mod leadership;
+mod machine;
+mod members;
+mod network;
+mod reads;
+mod service;
+mod state;
+#[cfg(feature = "rocksdb")]
+mod store;
+mod timing;
+mod types;
+
+pub use handle::{OpenError, PROPOSAL_BYTES_MAX, ProposeError, RaftHandle, RaftOptions};
+pub use identity::{Identity, IdentityError};
+pub use leadership::Leadership;
+pub use machine::{SnapshotStore, StateMachine};
+pub use members::{InitializeError, PeerStatus, RaftStatus, TransferError};
+pub use reads::{Confirmed, ReadError};
+pub use service::RaftService;
+pub use state::{Applied, StateCell};
+#[cfg(feature = "rocksdb")]
+pub use store::StoreError;
+pub use timing::{ElectionWindow, VoterAt, WindowsDoNotFit, election_windows, voters};

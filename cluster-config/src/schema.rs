@@ -155,6 +155,8 @@ section! {
         region: String [required "\"eu-west\""],
         /// host:port of its gRPC face, as other arbiters, agents and the command line reach it.
         address: String [required "\"10.0.1.1:7400\""],
+        /// host:port that it listens on, where that is not what others reach it at.
+        listen: Option<String> [unset ("\"0.0.0.0:7400\"", "as address")],
         /// host:port of its operations port: health, metrics, `/v1/active/{group}`.
         http: Option<String> [unset ("\"10.0.1.1:7401\"", "no operations port")],
     }

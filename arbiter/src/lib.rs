@@ -4,5 +4,6 @@ pub mod agent;
 pub mod clock;
 pub mod dns_client;
 pub mod drivers;
+pub mod lab;
 pub mod raft;
 pub mod wire;

@@ -1,0 +1,172 @@
+//! An operator's client of the lab's arbiters, over gRPC. Knows the API; never the inside.
+
+use crate::clock;
+use arbiter_proto::v1;
+use arbiter_proto::v1::admin_client::AdminClient;
+use arbiter_proto::v1::query_client::QueryClient;
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// Limit of one call.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+/// Limit of connecting.
+const CONNECT_LIMIT: Duration = Duration::from_millis(500);
+/// Pause between two looks while waiting.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// The client. Tries every endpoint.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    endpoints: Vec<Arbiter>,
+}
+
+/// One arbiter, connected at its first call: a channel needs a runtime, the lab is made before.
+#[derive(Clone, Debug)]
+struct Arbiter {
+    endpoint: Endpoint,
+    channel: OnceLock<Channel>,
+}
+
+impl Arbiter {
+    fn new(address: &str) -> io::Result<Self> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| io::Error::other(format!("{address}: {error}")))?;
+        let endpoint = endpoint.connect_timeout(CONNECT_LIMIT).timeout(CALL_LIMIT);
+        Ok(Self { endpoint, channel: OnceLock::new() })
+    }
+
+    fn channel(&self) -> Channel {
+        self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone()
+    }
+}
+
+impl Operator {
+    /// A client of the arbiters at `addresses` (`host:port`).
+    ///
+    /// # Errors
+    /// If an address cannot be one.
+    pub fn new(addresses: &[String]) -> io::Result<Self> {
+        let endpoints = addresses.iter().map(|address| Arbiter::new(address));
+        Ok(Self { endpoints: endpoints.collect::<io::Result<_>>()? })
+    }
+
+    /// A client of one endpoint only.
+    pub fn only(&self, index: usize) -> Self {
+        Self { endpoints: vec![self.endpoints[index].clone()] }
+    }
+
+    /// The status as the first endpoint that answers freshly sees it; else any that answers.
+    pub async fn status(&self) -> Option<v1::Status> {
+        let mut stale = None;
+        for arbiter in &self.endpoints {
+            let request = v1::GetStatusRequest { group: String::new() };
+            let mut client = QueryClient::new(arbiter.channel());
+            let call = tokio::time::timeout(CONNECT_LIMIT * 4, client.get_status(request));
+            let Ok(Ok(answer)) = call.await else { continue };
+            let status = answer.into_inner();
+            if !status.stale {
+                return Some(status);
+            }
+            stale = Some(status);
+        }
+        stale
+    }
+
+    /// The status of one group.
+    pub async fn group(&self, name: &str) -> Option<v1::GroupStatus> {
+        self.status().await?.groups.into_iter().find(|group| group.group == name)
+    }
+
+    /// Plans, newest first; empty when nobody answers.
+    pub async fn plans(&self, request: v1::ListPlansRequest) -> Vec<v1::Plan> {
+        for arbiter in &self.endpoints {
+            let mut client = QueryClient::new(arbiter.channel());
+            let call = tokio::time::timeout(CONNECT_LIMIT * 2, client.list_plans(request.clone()));
+            if let Ok(Ok(answer)) = call.await {
+                return answer.into_inner().plans;
+            }
+        }
+        Vec::new()
+    }
+
+    /// Look again and again until `wanted` is true of a group's status.
+    ///
+    /// # Errors
+    /// With the last status when `limit` passed first.
+    pub async fn wait_group(
+        &self,
+        name: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&v1::GroupStatus) -> bool,
+    ) -> io::Result<v1::GroupStatus> {
+        let started = clock::now();
+        let mut last = None;
+        while clock::now().since(started) < limit {
+            if let Some(group) = self.group(name).await {
+                if wanted(&group) {
+                    return Ok(group);
+                }
+                last = Some(group);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Err(io::Error::other(format!("not within {limit:?}: {what}; last seen: {last:#?}")))
+    }
+
+    /// The same for the whole status.
+    ///
+    /// # Errors
+    /// With the last status when `limit` passed first.
+    pub async fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&v1::Status) -> bool,
+    ) -> io::Result<v1::Status> {
+        let started = clock::now();
+        let mut last = None;
+        while clock::now().since(started) < limit {
+            if let Some(status) = self.status().await {
+                if wanted(&status) {
+                    return Ok(status);
+                }
+                last = Some(status);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Err(io::Error::other(format!("not within {limit:?}: {what}; last seen: {last:#?}")))
+    }
+
+    /// An `Asked` with a fresh request id.
+    pub fn asked(reason: &str) -> Option<v1::Asked> {
+        let id = format!("lab-{}-{}", std::process::id(), clock::now().0);
+        Some(v1::Asked { request_id: id, reason: reason.into(), by: "lab".into() })
+    }
+
+    /// Run one admin call at each endpoint until one answers.
+    ///
+    /// # Errors
+    /// The last status.
+    pub async fn admin<T, F>(
+        &self,
+        call: impl Fn(AdminClient<Channel>) -> F,
+    ) -> Result<T, tonic::Status>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let mut last = tonic::Status::unavailable("no endpoint");
+        for arbiter in &self.endpoints {
+            match call(AdminClient::new(arbiter.channel())).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => last = status,
+            }
+            if !matches!(last.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded) {
+                break;
+            }
+        }
+        Err(last)
+    }
+}

@@ -1,0 +1,80 @@
+//! Agent and deadman: restarted, left dead, upgraded in place; a primary crashed.
+
+use super::Case;
+use super::stage::{LIMIT, Stage, check, until, wrong};
+use arbiter::clock;
+use arbiter::lab::cluster::GROUP;
+use arbiter_proto::v1;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io;
+use std::time::Duration;
+
+/// Longest pause of the follower where no write may be missed.
+const GAP_MAX: Duration = Duration::from_millis(500);
+
+/// The cases of this file.
+pub const CASES: &[Case] = &[
+    Case::new(
+        "agent-restart",
+        "the agent killed and restarted within the lease costs no write",
+        |stage| Box::pin(agent_restart(stage)),
+    ),
+    Case::new("agent-left-dead", "the agent left dead ends in a fence by the deadman", |stage| {
+        Box::pin(agent_left_dead(stage))
+    })
+    .mode("manual"),
+    Case::new(
+        "upgrade-in-place",
+        "agent and deadman upgraded in place keep the deadline and cost no write",
+        |stage| Box::pin(upgrade(stage)),
+    ),
+    Case::new("primary-crash", "a crashed primary is restarted where it is", |stage| {
+        Box::pin(primary_crash(stage))
+    }),
+];
+
+async fn agent_restart(stage: &mut Stage) -> io::Result<()> {
+    let (from, errors) = (clock::now(), stage.follower.errors());
+    stage.lab.agents.remove("agent-eu");
+    stage.lab.start_agent("agent-eu", None)?;
+    tokio::time::sleep(2 * stage.dead_after()).await;
+    check(stage.follower.errors() == errors, || "a write was missed".into())?;
+    stage.no_gap("eu-west", from, GAP_MAX)
+}
+
+async fn agent_left_dead(stage: &mut Stage) -> io::Result<()> {
+    stage.lab.agents.remove("agent-eu");
+    until("the deadman has killed", stage.timing().lease, || async {
+        stage.postgres_processes("eu-db").is_empty()
+    })
+    .await?;
+    let again = stage.postgres_processes("eu-db");
+    check(again.is_empty(), || format!("{again:?}"))?;
+    stage.lab.start_agent("agent-eu", None)?;
+    stage.serves("eu-west", 1, LIMIT).await
+}
+
+async fn upgrade(stage: &mut Stage) -> io::Result<()> {
+    let (from, errors) = (clock::now(), stage.follower.errors());
+    let deadmen = stage.processes_with("eu-db", "deadman");
+    let deadman = *deadmen.first().ok_or_else(|| wrong("no deadman runs"))?;
+    // SIGUSR2 asks the deadman to exec its binary in place.
+    kill(Pid::from_raw(deadman), Signal::SIGUSR2)?;
+    stage.lab.agents.remove("agent-eu");
+    stage.lab.start_agent("agent-eu", None)?;
+    tokio::time::sleep(2 * stage.dead_after()).await;
+    let after = stage.processes_with("eu-db", "deadman");
+    check(after.contains(&deadman), || format!("the deadman was replaced: {after:?}"))?;
+    check(stage.follower.errors() == errors, || "a write was missed".into())?;
+    stage.no_gap("eu-west", from, GAP_MAX)
+}
+
+async fn primary_crash(stage: &mut Stage) -> io::Result<()> {
+    let oldest = stage.postgres_processes("eu-db").into_iter().min();
+    let oldest = oldest.ok_or_else(|| wrong("PostgreSQL does not run"))?;
+    kill(Pid::from_raw(oldest), Signal::SIGKILL)?;
+    stage.follows("eu-west").await?;
+    let there = |g: &v1::GroupStatus| g.active == "eu-west" && g.epoch == 1 && g.plan.is_none();
+    stage.lab.operator.wait_group(GROUP, "restarted in place", LIMIT, there).await.map(drop)
+}

@@ -1,0 +1,93 @@
+//! Cases on real processes: arbiters, agents, PostgreSQL and BIND in network namespaces.
+//!
+//! Each case says in one sentence what must hold, plays it on a platform of its own, and ends with
+//! the check that every case shares: the old primary acknowledged nothing after the new one began.
+
+mod agents;
+mod cuts;
+mod groups;
+mod leader;
+mod plans;
+mod quorum;
+pub mod stage;
+
+use arbiter::lab::cluster::{FIRST_PAIR, Pair};
+use stage::Stage;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+
+/// What a case does on its stage.
+pub type Play = for<'a> fn(&'a mut Stage) -> Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>;
+
+/// A case.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What must hold, in one sentence.
+    pub holds: &'static str,
+    /// Timer profile.
+    pub profile: &'static str,
+    /// Lines for `[groups.default]`.
+    pub group: &'static str,
+    /// Round trip added between arbiters, in milliseconds.
+    pub delay_ms: u64,
+    /// Mode in which it starts; `observe` starts unarmed.
+    pub mode: &'static str,
+    /// Its PostgreSQL pairs.
+    pub pairs: &'static [Pair],
+    /// What it does.
+    pub play: Play,
+}
+
+impl Case {
+    /// A case on profile `regional`, in mode `automatic`.
+    pub const fn new(name: &'static str, holds: &'static str, play: Play) -> Self {
+        Self {
+            name,
+            holds,
+            profile: "regional",
+            group: "",
+            delay_ms: 0,
+            mode: "automatic",
+            pairs: &[FIRST_PAIR],
+            play,
+        }
+    }
+
+    /// On another profile.
+    pub const fn profile(mut self, profile: &'static str) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// With these lines in `[groups.default]`.
+    pub const fn group(mut self, lines: &'static str) -> Self {
+        self.group = lines;
+        self
+    }
+
+    /// With a round trip of `ms` milliseconds between arbiters.
+    pub const fn delay_ms(mut self, ms: u64) -> Self {
+        self.delay_ms = ms;
+        self
+    }
+
+    /// With these PostgreSQL pairs; the first is the group `default`'s.
+    pub const fn pairs(mut self, pairs: &'static [Pair]) -> Self {
+        self.pairs = pairs;
+        self
+    }
+
+    /// In another mode.
+    pub const fn mode(mut self, mode: &'static str) -> Self {
+        self.mode = mode;
+        self
+    }
+}
+
+/// Every case, in the order in which they run.
+pub fn cases() -> Vec<Case> {
+    [cuts::CASES, plans::CASES, leader::CASES, quorum::CASES, agents::CASES, groups::CASES].concat()
+}

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         eprintln!("-- {}: {}", case.name, case.holds);
         let started = arbiter::clock::now();
         match Stage::play(case) {
-            Ok(()) => passed += 1,
+            Ok(_) => passed += 1,
             Err(error) => {
                 eprintln!("-- {}: FAILED: {error}", case.name);
                 failed.push(case.name);

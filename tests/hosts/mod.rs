@@ -6,7 +6,7 @@
 mod agents;
 mod cuts;
 mod groups;
-mod leader;
+pub mod leader;
 mod plans;
 mod quorum;
 pub mod stage;

@@ -9,6 +9,7 @@ use arbiter::lab::writer::{Ack, Aim, Writer, verdict};
 use arbiter::lab::{bind, postgres};
 use arbiter_core::Instant;
 use arbiter_proto::v1;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -38,7 +39,12 @@ pub struct Stage {
     pub pinned: Vec<(Writer, IpAddr)>,
     /// Since when the case plays.
     pub began: Instant,
+    /// What a benchmark measured, by name.
+    pub figures: Figures,
 }
+
+/// Figures of one run, by name, such as `outage_ms`.
+pub type Figures = BTreeMap<String, f64>;
 
 /// The error of a check that does not hold.
 pub fn wrong(text: impl Into<String>) -> io::Error {
@@ -84,7 +90,7 @@ impl Stage {
     ///
     /// # Errors
     /// What did not hold; then the platform's logs are kept, and named.
-    pub fn play(case: &Case) -> io::Result<()> {
+    pub fn play(case: &Case) -> io::Result<Figures> {
         let number = STAGES.fetch_add(1, Ordering::Relaxed);
         let name = format!("h{}{number}", std::process::id() % 1000);
         let dir = std::env::temp_dir().join(format!("region-arbiter-hosts-{name}"));
@@ -109,7 +115,7 @@ impl Stage {
         outcome
     }
 
-    async fn played(case: &Case, lab: Lab) -> (Lab, io::Result<()>) {
+    async fn played(case: &Case, lab: Lab) -> (Lab, io::Result<Figures>) {
         let ready = async {
             lab.initialize().await?;
             if case.mode != "observe" {
@@ -122,9 +128,10 @@ impl Stage {
             Err(error) => return (lab, Err(error)),
         };
         let pinned = vec![(pinned, lab.address("eu-db"))];
-        let mut stage = Self { lab, follower, pinned, began: clock::now() };
+        let figures = Figures::new();
+        let mut stage = Self { lab, follower, pinned, began: clock::now(), figures };
         let outcome = stage.warm_up_and_play(case).await;
-        (stage.lab, outcome)
+        (stage.lab, outcome.map(|()| stage.figures))
     }
 
     async fn warm_up_and_play(&mut self, case: &Case) -> io::Result<()> {
@@ -135,6 +142,11 @@ impl Stage {
         self.began = clock::now();
         (case.play)(self).await?;
         self.no_overlap()
+    }
+
+    /// Note a figure of a benchmark.
+    pub fn figure(&mut self, name: &str, value: f64) {
+        self.figures.insert(name.to_owned(), value);
     }
 
     /// Every acknowledgement of every writer.

@@ -1,0 +1,138 @@
+//! The benchmark cases. Knows what is measured; the stage is that of the cases in `tests/hosts`.
+
+use crate::{commit, idle};
+use arbiter::clock;
+use arbiter::lab::cluster::EU;
+use arbiter::lab::writer::verdict;
+use arbiter_core::Instant;
+use arbiter_tests::hosts::stage::{LIMIT, Stage, until, wrong};
+use arbiter_tests::hosts::{Case, leader};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io;
+use std::time::Duration;
+
+/// A benchmark.
+#[derive(Clone, Copy)]
+pub struct Bench {
+    /// Its stage and what it does.
+    pub case: Case,
+    /// Its own number of runs.
+    pub runs: Option<u32>,
+}
+
+/// Losses of each kind in the bench `leader-loss`.
+const LEADER_LOSSES: u32 = 20;
+
+const fn bench(case: Case) -> Bench {
+    Bench { case, runs: None }
+}
+
+/// Every benchmark.
+pub const BENCHES: &[Bench] = &[
+    bench(
+        Case::new("region-cut", "the active region is cut off", |s| Box::pin(region_cut(s)))
+            .profile("wan"),
+    ),
+    bench(Case::new("region-cut-regional", "the same", |s| Box::pin(region_cut(s)))),
+    bench(Case::new("region-cut-metro", "the same", |s| Box::pin(region_cut(s))).profile("metro")),
+    bench(
+        Case::new("switchover", "a planned switchover", |s| Box::pin(by_command(s, "switchover")))
+            .mode("manual"),
+    ),
+    bench(
+        Case::new("failover-live", "a failover by command, the agent alive", |s| {
+            Box::pin(by_command(s, "failover"))
+        })
+        .mode("manual"),
+    ),
+    bench(Case::new("primary-crash", "a crashed primary is restarted in place", |s| {
+        Box::pin(primary_crash(s))
+    })),
+    bench(Case::new("agent-restart", "the agent is killed and restarted", |s| {
+        Box::pin(agent_restart(s))
+    })),
+    Bench {
+        case: Case::new("leader-loss", "the leader killed, frozen and cut", |s| {
+            Box::pin(leader::leader_loss(s, LEADER_LOSSES))
+        })
+        .profile("wan")
+        .delay_ms(80),
+        runs: Some(1),
+    },
+    bench(
+        Case::new("commit", "a committed command against its floor", |s| Box::pin(commit::run(s)))
+            .mode("observe"),
+    ),
+    Bench {
+        case: Case::new("idle", "an idle node", |s| Box::pin(idle::run(s))).mode("observe"),
+        runs: None,
+    },
+];
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+/// Note the outage of the move from eu-west, and what was lost.
+async fn note_move(stage: &mut Stage, from: Instant) -> io::Result<()> {
+    let (old, new) = (stage.server("eu-west"), stage.server("us-east"));
+    let found = verdict(&stage.acks(), old, new, from);
+    let lost = stage.lost("us-east").await?.len();
+    stage.figure("outage_ms", ms(found.outage));
+    stage.figure("acknowledged_and_lost", lost as f64);
+    if let Some(plan) = stage.newest_plan().await {
+        for step in &plan.steps {
+            stage.figure(&format!("phases_ms.{}", step.name), step.took_ms as f64);
+        }
+    }
+    Ok(())
+}
+
+async fn region_cut(stage: &mut Stage) -> io::Result<()> {
+    let cut = clock::now();
+    stage.lab.net.cut_region(EU)?;
+    stage.serves("us-east", 2, stage.dead_after() + LIMIT).await?;
+    note_move(stage, cut).await
+}
+
+async fn by_command(stage: &mut Stage, kind: &str) -> io::Result<()> {
+    stage.ready_to_move("us-east").await?;
+    let asked = clock::now();
+    stage.moved_by(kind, "us-east").await?;
+    note_move(stage, asked).await
+}
+
+/// The longest time without an acknowledgement since `from`.
+fn longest_gap(stage: &Stage, from: Instant) -> Duration {
+    let (mut last, mut longest) = (from, Duration::ZERO);
+    for ack in stage.follower.acks().iter().filter(|ack| ack.at > from) {
+        longest = longest.max(ack.at.since(last));
+        last = ack.at;
+    }
+    longest
+}
+
+async fn primary_crash(stage: &mut Stage) -> io::Result<()> {
+    let oldest = stage.postgres_processes("eu-db").into_iter().min();
+    let oldest = oldest.ok_or_else(|| wrong("PostgreSQL does not run"))?;
+    let from = clock::now();
+    kill(Pid::from_raw(oldest), Signal::SIGKILL)?;
+    let errors = stage.follower.errors();
+    until("the crash is noticed", LIMIT, || async { stage.follower.errors() > errors }).await?;
+    stage.follows("eu-west").await?;
+    stage.figure("outage_ms", ms(longest_gap(stage, from)));
+    let lost = stage.lost("eu-west").await?.len();
+    stage.figure("acknowledged_and_lost", lost as f64);
+    Ok(())
+}
+
+async fn agent_restart(stage: &mut Stage) -> io::Result<()> {
+    let from = clock::now();
+    stage.lab.agents.remove("agent-eu");
+    stage.lab.start_agent("agent-eu", None)?;
+    tokio::time::sleep(2 * stage.dead_after()).await;
+    stage.follows("eu-west").await?;
+    stage.figure("outage_ms", ms(longest_gap(stage, from)));
+    Ok(())
+}

@@ -4,5 +4,7 @@
 //! an arbiter. Never knows Raft, plans or what a kind of resource needs; judges nothing itself.
 
 pub mod cgroup;
+pub mod deadman;
+pub mod link;
 pub mod namespace;
 pub mod spawn;

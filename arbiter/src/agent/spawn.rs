@@ -5,6 +5,7 @@
 use crate::drivers::Command;
 use nix::libc;
 use nix::unistd::{Gid, Uid, User};
+use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,7 +19,7 @@ use std::process::Stdio;
 const GROUPS_MAX: usize = 1024;
 
 /// Where a server is to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Directory of the held cgroup; none where there is no cgroup v2.
     pub cgroup: Option<std::path::PathBuf>,

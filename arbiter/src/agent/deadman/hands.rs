@@ -1,0 +1,221 @@
+//! What the deadman does to processes: kill, freeze, thaw, and a place for the next server.
+//!
+//! Knows the cgroups and the PID namespace of each group. Never knows a deadline.
+
+use crate::agent::cgroup::{self, Cgroup};
+use crate::agent::namespace::Init;
+use crate::agent::spawn::Place;
+use arbiter_core::GroupId;
+use arbiter_core::agent::DeadmanAction;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+/// Existing cgroups that one group may hold.
+const INCLUDED_MAX: usize = 32;
+
+/// The hands of one deadman.
+#[derive(Debug)]
+pub struct Hands {
+    /// Directory of cgroup v2 under which groups get theirs; none without cgroup v2.
+    base: Option<PathBuf>,
+    /// The agent's name: agents on one machine share the base.
+    agent: String,
+    groups: BTreeMap<GroupId, Grip>,
+}
+
+/// What is held of one group.
+#[derive(Debug, Default)]
+struct Grip {
+    own: Option<Cgroup>,
+    included: Vec<Cgroup>,
+    init: Option<Init>,
+}
+
+/// A grip as it is handed to the next image.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeptGrip {
+    own: Option<PathBuf>,
+    included: Vec<PathBuf>,
+    init: Option<(i32, RawFd, u64)>,
+}
+
+impl Hands {
+    /// Hands that hold nothing.
+    pub fn new(base: Option<PathBuf>, agent: &str) -> Self {
+        Self { base, agent: agent.to_owned(), groups: BTreeMap::new() }
+    }
+
+    /// Go on after an exec in place.
+    ///
+    /// # Safety
+    /// The descriptors in `kept` come from [`Self::keep`] of the image before this one.
+    ///
+    /// # Errors
+    /// When a descriptor is not open.
+    pub unsafe fn resume(
+        base: Option<PathBuf>,
+        agent: &str,
+        kept: BTreeMap<GroupId, KeptGrip>,
+    ) -> io::Result<Self> {
+        let mut groups = BTreeMap::new();
+        for (group, grip) in kept {
+            let init = match grip.init {
+                // SAFETY: as the caller vouches.
+                Some((pid, fd, ns)) => Some(unsafe { Init::resume(pid, fd, ns) }?),
+                None => None,
+            };
+            let included = grip.included.into_iter().map(Cgroup::at).collect();
+            groups.insert(group, Grip { own: grip.own.map(Cgroup::at), included, init });
+        }
+        Ok(Self { base, agent: agent.to_owned(), groups })
+    }
+
+    /// Let what is held outlive an exec in place.
+    ///
+    /// # Errors
+    /// Never on open descriptors.
+    pub fn keep(&self) -> io::Result<BTreeMap<GroupId, KeptGrip>> {
+        let mut kept = BTreeMap::new();
+        for (group, grip) in &self.groups {
+            let init = match &grip.init {
+                Some(init) => Some((init.pid(), init.keep()?, init.namespace())),
+                None => None,
+            };
+            let own = grip.own.as_ref().map(|cgroup| cgroup.path().to_owned());
+            let included = grip.included.iter().map(|cgroup| cgroup.path().to_owned()).collect();
+            kept.insert(group.clone(), KeptGrip { own, included, init });
+        }
+        Ok(kept)
+    }
+
+    /// A place for a server of `group`, made where missing.
+    ///
+    /// # Errors
+    /// When neither a cgroup nor a PID namespace can be had.
+    pub fn hold(&mut self, group: &GroupId) -> io::Result<()> {
+        let path = self.base.as_ref().map(|base| base.join(group_component(&self.agent, group)));
+        let grip = self.groups.entry(group.clone()).or_default();
+        if let (None, Some(path)) = (&grip.own, path) {
+            grip.own = Some(fresh(Cgroup::create(path)?)?);
+        }
+        if grip.init.is_none() {
+            match Init::spawn() {
+                Ok(init) => grip.init = Some(init),
+                Err(error) if grip.own.is_none() => return Err(error),
+                // Held by the cgroup alone; the agent sees that there is no namespace.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Hold an existing cgroup as well. It must be a cgroup, and not one that holds this process.
+    ///
+    /// # Errors
+    /// `InvalidInput` for any other directory.
+    pub fn include(&mut self, group: &GroupId, path: &Path) -> io::Result<()> {
+        let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        if !path.is_absolute() || !path.join("cgroup.freeze").exists() {
+            return refuse("not a cgroup v2 that can be frozen");
+        }
+        let cgroup = Cgroup::at(path);
+        if cgroup.processes()?.contains(&(std::process::id() as i32)) {
+            return refuse("the deadman itself is in that cgroup");
+        }
+        let grip = self.groups.entry(group.clone()).or_default();
+        if grip.included.contains(&cgroup) {
+            return Ok(());
+        }
+        if grip.included.len() >= INCLUDED_MAX {
+            return refuse("the group holds too many cgroups");
+        }
+        grip.included.push(cgroup);
+        Ok(())
+    }
+
+    /// Where a server of `group` is to run; none before [`Self::hold`].
+    pub fn place(&self, group: &GroupId) -> Option<Place> {
+        let grip = self.groups.get(group)?;
+        let cgroup = grip.own.as_ref().map(|own| own.path().to_owned());
+        let init = grip.init.as_ref().map(|init| (init.pid(), init.namespace()));
+        (cgroup.is_some() || init.is_some()).then_some(Place { cgroup, init })
+    }
+
+    /// Existing cgroups that `group` holds as well.
+    pub fn included(&self, group: &GroupId) -> Vec<PathBuf> {
+        let paths = |grip: &Grip| grip.included.iter().map(|c| c.path().to_owned()).collect();
+        self.groups.get(group).map(paths).unwrap_or_default()
+    }
+
+    /// Do it. All of it is tried, whatever fails; the first failure is returned.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn perform(&mut self, action: &DeadmanAction) -> io::Result<()> {
+        match action {
+            DeadmanAction::Kill(group) => self.kill(group),
+            DeadmanAction::Freeze(group) => {
+                let frozen = self.each(group, |cgroup| cgroup.freeze(true));
+                // I4: what came in between the kill and the freeze is killed where it stands.
+                frozen.and(self.kill(group))
+            }
+            DeadmanAction::Thaw(group) => self.each(group, |cgroup| cgroup.freeze(false)),
+        }
+    }
+
+    /// Kill what `group` runs: its cgroups and its PID namespace.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn kill(&mut self, group: &GroupId) -> io::Result<()> {
+        // The namespace first: it is one signal, and holds also what left the cgroup.
+        if let Some(init) = self.groups.get_mut(group).and_then(|grip| grip.init.take()) {
+            init.kill();
+        }
+        self.each(group, Cgroup::kill)
+    }
+
+    fn each(
+        &self,
+        group: &GroupId,
+        act: impl Fn(&Cgroup) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Some(grip) = self.groups.get(group) else { return Ok(()) };
+        let mut result = Ok(());
+        for cgroup in grip.own.iter().chain(&grip.included) {
+            match act(cgroup) {
+                // A unit that stopped takes its cgroup with it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                outcome => result = result.and(outcome),
+            }
+        }
+        result
+    }
+
+    /// Note that a child ended: an init, perhaps.
+    pub fn ended(&mut self, pid: i32) {
+        for grip in self.groups.values_mut() {
+            if grip.init.as_ref().is_some_and(|init| init.pid() == pid) {
+                grip.init = None;
+            }
+        }
+    }
+}
+
+/// A deadman before this one, or its guard, may have left the cgroup frozen. What is in it then was
+/// to be dead, and is killed before it could run.
+fn fresh(cgroup: Cgroup) -> io::Result<Cgroup> {
+    if cgroup.frozen() {
+        cgroup.kill()?;
+        cgroup.freeze(false)?;
+    }
+    Ok(cgroup)
+}
+
+/// Directory name of a group's cgroup.
+pub fn group_component(agent: &str, group: &GroupId) -> String {
+    format!("{}.{}", cgroup::component(agent), cgroup::component(group.as_str()))
+}

@@ -11,11 +11,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&files, [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("arbiter.v1.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure()
-        .bytes(".arbiter.v1")
-        .btree_map(".arbiter.v1")
-        .compile_fds(descriptors)?;
+    let mut builder = tonic_prost_build::configure().bytes(".arbiter.v1").btree_map(".arbiter.v1");
+    for name in printed(&descriptors) {
+        builder = builder.message_attribute(name, "#[derive(::serde::Serialize)]");
+    }
+    builder.compile_fds(descriptors)?;
     Ok(())
+}
+
+/// The messages that `--json` prints: those of the operators' services.
+fn printed(descriptors: &prost_types::FileDescriptorSet) -> Vec<String> {
+    let files = descriptors
+        .file
+        .iter()
+        .filter(|file| ["arbiter/v1/query.proto", "arbiter/v1/admin.proto"].contains(&file.name()));
+    let messages = files.flat_map(|file| &file.message_type);
+    messages.map(|message| format!(".arbiter.v1.{}", message.name())).collect()
 }
 
 /// Every .proto in `folder`, in a fixed order.

@@ -1,9 +1,11 @@
 //! The region arbiter: arbiter node, agent and command line in one binary.
 
 pub mod agent;
+pub mod cli;
 pub mod clock;
 pub mod dns_client;
 pub mod drivers;
 pub mod lab;
 pub mod raft;
+pub mod telemetry;
 pub mod wire;

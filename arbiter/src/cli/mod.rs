@@ -1,0 +1,104 @@
+//! The command line: asks over gRPC, renders answers, computes nothing.
+//!
+//! # Layout
+//! - one file a command family: [`status`], [`plan`], [`control`], `members`, `config`, `run`
+//! - `connect`: which arbiter is asked; `exit`: how a command ends
+//! - `render/`: pure functions from messages to text
+//!
+//! It knows messages and words for people. It never knows State, Raft, or how anything is decided.
+
+mod config;
+mod connect;
+mod control;
+mod exit;
+mod members;
+mod plan;
+mod render;
+mod show;
+mod status;
+
+use clap::{Parser, Subcommand};
+use exit::{Exit, Fail};
+use std::process::ExitCode;
+
+const AFTER: &str = "\
+Arbiters are found by --endpoints, ARBITER_ENDPOINTS, --config or ARBITER_CONFIG; all are tried.
+Exit codes: 0 yes or done, 1 no or refused, 2 error. Each refusal says why, and what to run NEXT.";
+
+/// Decides which of two regions is active, and makes it so: quorum, fence, data and DNS in one.
+#[derive(Parser)]
+#[command(name = "arbiter", version, after_help = AFTER, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say who is active, who may write and until when, and what to do next.
+    Status(status::Args),
+    /// Show what a plan would do, or abort or resume one.
+    Plan(plan::PlanArgs),
+    /// Move a group to the other region as planned, without loss. Both regions must be healthy.
+    Switchover(plan::SwitchoverArgs),
+    /// Move a group away from a region that is not trusted any more, after proof of its fence.
+    Failover(plan::FailoverArgs),
+    /// Show or set who may open plans: observe, manual or automatic.
+    Mode(control::ModeArgs),
+    /// Let deadmen kill: arm the agents of a group.
+    Arm(control::ArmArgs),
+    /// Take the deadmen's right to kill away. Refused while a plan is open.
+    Disarm(control::ArmArgs),
+    /// Say, by name and reason, that an instance is fenced. Counts for the open plan only.
+    Attest(control::AttestArgs),
+    /// Print each gate that lets a plan open or blocks it, with its numbers.
+    Explain(show::ExplainArgs),
+    /// List what happened, newest first.
+    History(show::HistoryArgs),
+    /// Tell what a plan did: steps, times, evidence, loss.
+    Report(show::ReportArgs),
+    /// Show what DNS says, or take over records that somebody else changed.
+    Traffic(control::TrafficArgs),
+    /// Begin a cluster, list its arbiters, or move leadership.
+    Members(members::Args),
+    /// Check a cluster file, or bring a changed one into force.
+    Config(config::Args),
+}
+
+/// Parse the command line, run the command, and say how it ended.
+pub fn run() -> ExitCode {
+    let command = Cli::parse().command;
+    let ended = match command {
+        Command::Config(args) if args.is_local() => config::local(args),
+        other => in_runtime(ask(other)),
+    };
+    exit::code(ended)
+}
+
+/// What asks arbiters needs one thread and no more.
+fn in_runtime(work: impl Future<Output = Result<Exit, Fail>>) -> Result<Exit, Fail> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => Err(Fail::error(format!("no runtime: {error}"), "")),
+    }
+}
+
+async fn ask(command: Command) -> Result<Exit, Fail> {
+    match command {
+        Command::Status(args) => status::run(args).await,
+        Command::Plan(args) => plan::plan(args).await,
+        Command::Switchover(args) => plan::switchover(args).await,
+        Command::Failover(args) => plan::failover(args).await,
+        Command::Mode(args) => control::mode(args).await,
+        Command::Arm(args) => control::arm(args, true).await,
+        Command::Disarm(args) => control::arm(args, false).await,
+        Command::Attest(args) => control::attest(args).await,
+        Command::Explain(args) => show::explain(args).await,
+        Command::History(args) => show::history(args).await,
+        Command::Report(args) => show::report(args).await,
+        Command::Traffic(args) => control::traffic(args).await,
+        Command::Members(args) => members::run(args).await,
+        Command::Config(args) => config::run(args).await,
+    }
+}

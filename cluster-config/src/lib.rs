@@ -36,8 +36,12 @@ pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Every fault at once, in the order of the file.
 pub fn parse(text: &str, file: &str) -> Result<Cluster, Faults> {
     let mut book = fault::Book::new(text, file);
-    let cluster = read::read(text, &mut book);
+    let mut cluster = read::read(text, &mut book);
     check::check(&cluster, &mut book);
+    let resources = cluster.groups.values_mut().flat_map(|group| group.resources.values_mut());
+    for instance in resources.flat_map(|resource| resource.instances.values_mut()) {
+        instance.settings.retain(|key, _| !kinds::CHECKED_HERE.contains(&key.as_str()));
+    }
     match book.finish() {
         Some(faults) => Err(faults),
         None => Ok(cluster),

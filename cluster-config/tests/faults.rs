@@ -91,12 +91,23 @@ fn the_only_dns_server_is_not_in_the_active_region() {
     let found = faults(&text);
     assert_eq!(found.len(), 1, "{found:#?}");
     says(&found[0], &["active region eu-west"]);
+    // A second one elsewhere outlives it.
+    let two = "server = \"10.0.1.2:53, 10.0.3.2:53\"\nserver_region = \"eu-west, witness\"";
+    let text = GOOD.replacen("server = \"10.0.3.2:53\"\nserver_region = \"witness\"", two, 1);
+    assert_eq!(faults(&text), Vec::<String>::new());
+}
+
+#[test]
+fn what_only_this_crate_reads_reaches_no_driver() {
+    let cluster = cluster_config::parse(GOOD, "cluster.toml").unwrap();
+    let settings = &cluster.groups["default"].resources["dns"].instances["dns-eu"].settings;
+    assert!(settings.contains_key("server") && !settings.contains_key("server_region"));
 }
 
 #[test]
 fn one_group_needs_one_batch() {
     let second = "\n[groups.default.resources.dns2]\nkind = \"rfc2136\"\nzone = \"other.test.\"\n\
-                  name = \"app.other.test.\"\nserver = \"10.0.3.2:53\"\nvalue.eu-west = \"10.0.1.2\"\n\
+                  name = \"app.other.test.\"\nserver = \"10.0.3.2:53\"\ntsig_key_file = \"/etc/k\"\nvalue.eu-west = \"10.0.1.2\"\n\
                   value.us-east = \"10.0.2.2\"\n\
                   [groups.default.resources.dns2.instances.dns2-eu]\nagent = \"agent-eu\"\n\
                   [groups.default.resources.dns2.instances.dns2-us]\nagent = \"agent-us\"\n";
@@ -144,7 +155,8 @@ fn addresses_are_there_and_can_be_dialled() {
 
 #[test]
 fn secrets_are_named_by_file() {
-    let fault = only_fault("tsig_key_file = \"/etc/arbiter/tsig.key\"", "tsig_key = \"c2VjcmV0\"");
+    let named = "tsig_key_file = \"/etc/arbiter/tsig.key\"";
+    let fault = only_fault(named, &format!("{named}\ntsig_key = \"c2VjcmV0\""));
     says(&fault, &["resources.dns.tsig_key", "a secret does not belong into this file"]);
     assert!(!fault.contains("c2VjcmV0"));
 }

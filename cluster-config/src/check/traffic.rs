@@ -22,12 +22,13 @@ pub(super) fn check(cluster: &Cluster, path: &str, group: &Group, book: &mut Boo
                 name_in_zone(&place(&here, &path, "name", book), instance, zone, book);
             }
             values(cluster, group, &path, instance, book);
-            if let Some(server) = instance.settings.get("server") {
-                if dialled(&place(&here, &path, "server", book), server, book).is_some() {
-                    servers.insert((server, server_region(cluster, group, instance)));
+            let key = place(&here, &path, "server", book);
+            for (server, region) in servers_of(cluster, group, instance) {
+                if dialled(&key, server, book).is_some() {
+                    servers.insert((server, region));
                 }
-                known_region(cluster, &place(&here, &path, "server_region", book), instance, book);
             }
+            known_region(cluster, &place(&here, &path, "server_region", book), instance, book);
         }
         authority(cluster, &path, group, &servers, book);
         if own.len() > 1 {
@@ -106,24 +107,33 @@ fn values(cluster: &Cluster, group: &Group, path: &str, instance: &Instance, boo
 }
 
 fn known_region(cluster: &Cluster, key: &str, instance: &Instance, book: &mut Book<'_>) {
-    if let Some(region) = instance.settings.get("server_region")
-        && !cluster.regions.contains_key(region)
-    {
-        let known: Vec<&str> = cluster.regions.keys().map(String::as_str).collect();
-        book.fault(key, format!("no region {region:?}"), suggest(region, &known));
+    for region in listed(instance, "server_region") {
+        if !cluster.regions.contains_key(region) {
+            let known: Vec<&str> = cluster.regions.keys().map(String::as_str).collect();
+            book.fault(key, format!("no region {region:?}"), suggest(region, &known));
+        }
     }
 }
 
-/// The region of a zone's authority: as said, else that of whoever has the same host.
-fn server_region<'a>(
+/// The parts of a setting that may have several, with commas between.
+fn listed<'a>(instance: &'a Instance, key: &str) -> impl Iterator<Item = &'a str> {
+    let text = instance.settings.get(key).map(String::as_str).unwrap_or_default();
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// Each authority with its region: as said, else that of whoever has the same host.
+fn servers_of<'a>(
     cluster: &'a Cluster,
     group: &'a Group,
     instance: &'a Instance,
-) -> Option<&'a str> {
-    if let Some(region) = instance.settings.get("server_region") {
-        return Some(region);
-    }
-    let (host, _) = host_port(instance.settings.get("server")?)?;
+) -> Vec<(&'a str, Option<&'a str>)> {
+    let mut said = listed(instance, "server_region");
+    let servers = listed(instance, "server");
+    servers.map(|server| (server, said.next().or(region_seen(cluster, group, server)))).collect()
+}
+
+fn region_seen<'a>(cluster: &'a Cluster, group: &'a Group, server: &str) -> Option<&'a str> {
+    let (host, _) = host_port(server)?;
     if super::is_loopback(host) {
         return None;
     }

@@ -1,7 +1,7 @@
 //! The command line: asks over gRPC, renders answers, computes nothing.
 //!
 //! # Layout
-//! - one file a command family: [`status`], [`plan`], [`control`], `members`, `config`, `run`
+//! - one file a command family: `process`, `status`, `plan`, `control`, `show`, `members`, `config`
 //! - `connect`: which arbiter is asked; `exit`: how a command ends
 //! - `render/`: pure functions from messages to text
 //!
@@ -13,6 +13,7 @@ mod control;
 mod exit;
 mod members;
 mod plan;
+mod process;
 mod render;
 mod show;
 mod status;
@@ -35,6 +36,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Process(process::Process),
+    #[command(flatten)]
+    Question(Question),
+}
+
+/// What is asked of the arbiters.
+#[derive(Subcommand)]
+enum Question {
     /// Say who is active, who may write and until when, and what to do next.
     Status(status::Args),
     /// Show what a plan would do, or abort or resume one.
@@ -67,10 +77,10 @@ enum Command {
 
 /// Parse the command line, run the command, and say how it ended.
 pub fn run() -> ExitCode {
-    let command = Cli::parse().command;
-    let ended = match command {
-        Command::Config(args) if args.is_local() => config::local(args),
-        other => in_runtime(ask(other)),
+    let ended = match Cli::parse().command {
+        Command::Process(process) => return process::run(process),
+        Command::Question(Question::Config(args)) if args.is_local() => config::local(args),
+        Command::Question(question) => in_runtime(ask(question)),
     };
     exit::code(ended)
 }
@@ -84,21 +94,21 @@ fn in_runtime(work: impl Future<Output = Result<Exit, Fail>>) -> Result<Exit, Fa
     }
 }
 
-async fn ask(command: Command) -> Result<Exit, Fail> {
-    match command {
-        Command::Status(args) => status::run(args).await,
-        Command::Plan(args) => plan::plan(args).await,
-        Command::Switchover(args) => plan::switchover(args).await,
-        Command::Failover(args) => plan::failover(args).await,
-        Command::Mode(args) => control::mode(args).await,
-        Command::Arm(args) => control::arm(args, true).await,
-        Command::Disarm(args) => control::arm(args, false).await,
-        Command::Attest(args) => control::attest(args).await,
-        Command::Explain(args) => show::explain(args).await,
-        Command::History(args) => show::history(args).await,
-        Command::Report(args) => show::report(args).await,
-        Command::Traffic(args) => control::traffic(args).await,
-        Command::Members(args) => members::run(args).await,
-        Command::Config(args) => config::run(args).await,
+async fn ask(question: Question) -> Result<Exit, Fail> {
+    match question {
+        Question::Status(args) => status::run(args).await,
+        Question::Plan(args) => plan::plan(args).await,
+        Question::Switchover(args) => plan::switchover(args).await,
+        Question::Failover(args) => plan::failover(args).await,
+        Question::Mode(args) => control::mode(args).await,
+        Question::Arm(args) => control::arm(args, true).await,
+        Question::Disarm(args) => control::arm(args, false).await,
+        Question::Attest(args) => control::attest(args).await,
+        Question::Explain(args) => show::explain(args).await,
+        Question::History(args) => show::history(args).await,
+        Question::Report(args) => show::report(args).await,
+        Question::Traffic(args) => control::traffic(args).await,
+        Question::Members(args) => members::run(args).await,
+        Question::Config(args) => config::run(args).await,
     }
 }

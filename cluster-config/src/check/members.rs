@@ -1,6 +1,6 @@
 //! Checks of regions, arbiters, agents and the timers of the Raft group. Knows no group.
 
-use super::{data_region, dialled, is_loopback};
+use super::{data_region, dialled, host_port, is_loopback};
 use crate::fault::{Book, suggest};
 use crate::schema::{Cluster, RegionKind};
 use std::collections::BTreeMap;
@@ -91,11 +91,26 @@ fn addresses(cluster: &Cluster, book: &mut Book<'_>) {
     let mut taken: BTreeMap<&str, String> = BTreeMap::new();
     let mut remote: Vec<&str> = Vec::new();
     for (name, arbiter) in &cluster.arbiters {
-        let http = arbiter.http.as_deref();
+        let (listen, http) = (arbiter.listen.as_deref(), arbiter.http.as_deref());
+        let listens = listen.and_then(host_port).or(host_port(&arbiter.address));
+        if listens.is_some_and(|(host, _)| !is_loopback(host)) {
+            remote.push(name);
+        }
+        if let Some(listen) = listen.filter(|listen| host_port(listen).is_none()) {
+            let what = format!("{listen:?} is not host:port");
+            book.fault(&format!("arbiters.{name}.listen"), what, "write such as \"0.0.0.0:7400\"");
+        }
         for (key, address) in [("address", Some(&*arbiter.address)), ("http", http)] {
             let Some(address) = address else { continue };
             let key = format!("arbiters.{name}.{key}");
-            let Some(host) = dialled(&key, address, book) else { continue };
+            // The operations port is only listened on here; the other is dialled by name.
+            let host = match host_port(address) {
+                Some((host, _)) if key.ends_with("http") => host,
+                _ => match dialled(&key, address, book) {
+                    Some(host) => host,
+                    None => continue,
+                },
+            };
             if !is_loopback(host) {
                 remote.push(name);
             }

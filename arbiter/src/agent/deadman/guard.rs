@@ -4,10 +4,11 @@
 //! deadman: it is in no PID namespace of ours. Knows one process to watch and one cgroup.
 
 use crate::agent::cgroup::Cgroup;
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::mman::{MlockAllFlags, mlockall};
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -27,6 +28,9 @@ pub struct GuardArgs {
     /// Directory of the cgroup to kill.
     #[arg(long)]
     pub cgroup: PathBuf,
+    /// Held while it watches, so that no second guard is started for the same.
+    #[arg(long)]
+    pub lock: PathBuf,
 }
 
 /// A descriptor that becomes readable when process `pid` ends.
@@ -44,8 +48,12 @@ pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     }
 }
 
-/// Watch until the deadman is gone, then kill until nothing is left, and end.
+/// Watch until the deadman is gone, then kill until nothing is left, and end. Ends at once where
+/// another guard holds the lock.
 pub fn guard_main(args: &GuardArgs) -> ExitCode {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&args.lock);
+    let lock = file.map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock));
+    let Ok(Ok(_lock)) = lock else { return ExitCode::from(1) };
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE);
     let cgroup = Cgroup::at(&args.cgroup);

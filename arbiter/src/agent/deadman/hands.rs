@@ -178,11 +178,7 @@ impl Hands {
         self.each(group, Cgroup::kill)
     }
 
-    fn each(
-        &self,
-        group: &GroupId,
-        act: impl Fn(&Cgroup) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn each(&self, group: &GroupId, act: impl Fn(&Cgroup) -> io::Result<()>) -> io::Result<()> {
         let Some(grip) = self.groups.get(group) else { return Ok(()) };
         let mut result = Ok(());
         for cgroup in grip.own.iter().chain(&grip.included) {

@@ -81,7 +81,8 @@ fn run(args: &DeadmanArgs) -> io::Result<std::convert::Infallible> {
 fn lock(runtime_dir: &Path) -> io::Result<Flock<File>> {
     fs::DirBuilder::new().recursive(true).mode(0o711).create(runtime_dir)?;
     let path = runtime_dir.join("deadman.lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
         io::Error::new(io::ErrorKind::AddrInUse, "a deadman runs in this runtime directory")
     })

@@ -180,8 +180,9 @@ impl Server {
 
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
-            let own = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)
-                .is_ok_and(|peer| peer.uid() == nix::unistd::Uid::effective().as_raw());
+            let own =
+                nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)
+                    .is_ok_and(|peer| peer.uid() == nix::unistd::Uid::effective().as_raw());
             if own && stream.set_nonblocking(true).is_ok() {
                 if self.connections.len() >= CONNECTIONS_MAX {
                     self.connections.remove(0);

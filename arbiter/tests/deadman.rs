@@ -1,0 +1,192 @@
+//! The deadman's process on the real kernel: what it holds dies on time, and dies with it.
+
+mod support;
+
+use arbiter::agent::cgroup::Cgroup;
+use arbiter::agent::link::Ask;
+use arbiter::agent::spawn;
+use arbiter::clock;
+use arbiter_core::GroupId;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::path::PathBuf;
+use std::time::Duration;
+use support::{ARBITER, PATIENCE, Rig, living, perl, processes, root, timing, until};
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// I4: killed by deadline − K, and what joins later never runs.
+#[test]
+fn kills_before_the_deadline_and_a_late_fork_never_runs() {
+    if !root("kills_before_the_deadline_and_a_late_fork_never_runs") {
+        return;
+    }
+    let mut rig = Rig::new("kill");
+    let busy = rig.start_busy("g");
+    let place = rig.held("g").place.unwrap();
+    let began = clock::now();
+    rig.arm("g", ms(1000));
+    let deadline = began + ms(1000);
+    let kill_at = deadline - timing().deadman_head_start();
+    until("all are dead", || living(&busy).is_empty().then_some(()));
+    let dead = clock::now();
+    assert!(kill_at <= dead, "killed {:?} too early", kill_at.since(dead));
+    assert!(dead < deadline, "killed {:?} too late", dead.since(deadline));
+
+    let told = rig.hear();
+    assert_eq!(told.id, 0);
+    assert!(told.groups[&GroupId::from("g")].hold.frozen);
+    // A late fork: into the cgroup, since its namespace is gone.
+    let marker = rig.runtime.path().join("late");
+    let path = place.cgroup.clone().unwrap();
+    let late = spawn::Place { cgroup: Some(path.clone()), init: None };
+    let touch = format!("open my $f, '>', '{}'; sleep 1 while 1", marker.display());
+    let start = std::thread::spawn(move || spawn::server(&perl(&touch), &late));
+    until("it is in the cgroup", || (!processes(&path).is_empty()).then_some(()));
+    std::thread::sleep(ms(50));
+    assert!(!marker.exists(), "it ran in a frozen cgroup");
+    assert!(spawn::server(&perl("1"), &place).is_err(), "the namespace outlived the kill");
+
+    // A renewal that is no later than now lifts nothing; one in the future starts afresh.
+    rig.arm("g", ms(10));
+    assert!(rig.held("g").hold.frozen);
+    rig.arm("g", ms(5000));
+    assert!(!rig.held("g").hold.frozen);
+    let _ = start.join();
+    until("the late one was killed", || processes(&path_of(&mut rig)).is_empty().then_some(()));
+    assert!(!marker.exists(), "it ran after the thaw");
+    assert!(rig.start_busy("g").len() >= 5);
+}
+
+fn path_of(rig: &mut Rig) -> PathBuf {
+    rig.held("g").place.unwrap().cgroup.unwrap()
+}
+
+#[test]
+fn what_it_owns_dies_with_it() {
+    if !root("what_it_owns_dies_with_it") {
+        return;
+    }
+    let mut rig = Rig::new("dies");
+    let mut busy = rig.start_busy("g");
+    busy.extend(rig.start_busy("h"));
+    let began = clock::now();
+    rig.child.kill().unwrap();
+    until("all are dead", || living(&busy).is_empty().then_some(()));
+    let took = clock::now().since(began);
+    assert!(took < ms(200), "it took {took:?}");
+}
+
+#[test]
+fn a_guard_kills_what_was_adopted() {
+    if !root("a_guard_kills_what_was_adopted") {
+        return;
+    }
+    let mut rig = Rig::new("guard");
+    let cgroup = path_of(&mut rig);
+    // Running before, outside any namespace of ours.
+    let adopted = spawn::Place { cgroup: None, init: None };
+    let marker = rig.runtime.path().join("pid");
+    let text = format!(
+        "open my $f, '>', '{0}.t'; print $f $$; close $f; rename '{0}.t', '{0}'; 1 while 1",
+        marker.display()
+    );
+    spawn::server(&perl(&text), &adopted).unwrap();
+    let pid = until("it runs", || std::fs::read_to_string(&marker).ok()?.parse::<i32>().ok());
+    Cgroup::at(&cgroup).admit(pid).unwrap();
+    let mut guard = std::process::Command::new(ARBITER)
+        .args(["guard", "--deadman", &rig.pid().to_string(), "--cgroup"])
+        .arg(&cgroup)
+        .arg("--lock")
+        .arg(rig.runtime.path().join("guard.lock"))
+        .spawn()
+        .unwrap();
+    until("the guard guards", || rig.runtime.path().join("guard.lock").exists().then_some(()));
+    assert_eq!(living(&[pid]), [pid]);
+    let began = clock::now();
+    rig.child.kill().unwrap();
+    until("it is dead", || living(&[pid]).is_empty().then_some(()));
+    assert!(clock::now().since(began) < ms(200));
+    assert!(guard.wait().unwrap().success());
+}
+
+#[test]
+fn two_groups_have_two_deadlines() {
+    if !root("two_groups_have_two_deadlines") {
+        return;
+    }
+    let mut rig = Rig::new("two");
+    let (first, second) = (rig.start_busy("g"), rig.start_busy("h"));
+    rig.arm("g", ms(400));
+    rig.arm("h", ms(60_000));
+    until("the first is dead", || living(&first).is_empty().then_some(()));
+    assert_eq!(living(&second), second);
+    // Disarmed in time, nothing dies.
+    let group = GroupId::from("h");
+    rig.ask(vec![Ask::Disarm { group: group.clone() }]);
+    let deadline = clock::now() + ms(300);
+    rig.ask(vec![Ask::Renew { group, deadline, timing: timing() }]);
+    until("it would have killed", || (rig.held("h").hold.would_have_killed == 1).then_some(()));
+    assert_eq!(living(&second), second);
+}
+
+#[test]
+fn exec_in_place_keeps_deadline_children_and_process_id() {
+    if !root("exec_in_place_keeps_deadline_children_and_process_id") {
+        return;
+    }
+    let mut rig = Rig::new("exec");
+    let busy = rig.start_busy("g");
+    let began = clock::now();
+    rig.arm("g", ms(2000));
+    let before = rig.held("g");
+
+    // A program that cannot be executed changes nothing.
+    rig.send(vec![Ask::Upgrade { program: "/nonexistent".into() }]);
+    assert!(rig.hear().error.is_some());
+
+    rig.send(vec![Ask::Upgrade { program: ARBITER.into() }]);
+    rig.reconnect();
+    let pid = rig.pid();
+    let reply = rig.ask(vec![Ask::Status]);
+    assert_eq!(reply.pid, pid);
+    assert_eq!(reply.groups[&GroupId::from("g")], before);
+    assert_eq!(living(&busy), busy);
+    until("all are dead", || living(&busy).is_empty().then_some(()));
+    let took = clock::now().since(began);
+    assert!(ms(1700) < took && took < ms(2000), "the deadline moved: {took:?}");
+
+    // The tie of the namespace to the process outlives the exec too.
+    let deadline = clock::now() + PATIENCE;
+    rig.ask(vec![Ask::Renew { group: "g".into(), deadline, timing: timing() }]);
+    let busy = rig.start_busy("g");
+    rig.send(vec![Ask::Upgrade { program: ARBITER.into() }]);
+    rig.reconnect();
+    rig.ask(vec![Ask::Status]);
+    assert_eq!(living(&busy), busy);
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let began = clock::now();
+    until("all are dead", || living(&busy).is_empty().then_some(()));
+    assert!(clock::now().since(began) < ms(200));
+}
+
+#[test]
+fn garbage_delays_no_kill_and_ends_no_deadman() {
+    if !root("garbage_delays_no_kill_and_ends_no_deadman") {
+        return;
+    }
+    use std::io::Write;
+    let mut rig = Rig::new("garbage");
+    let busy = rig.start_busy("g");
+    rig.arm("g", ms(600));
+    let path = arbiter::agent::deadman::socket_path(rig.runtime.path());
+    for _ in 0..32 {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let _ = stream.write_all(&[0xff; 64]);
+    }
+    until("all are dead", || living(&busy).is_empty().then_some(()));
+    rig.reconnect();
+    assert!(rig.held("g").hold.frozen);
+}

@@ -268,6 +268,11 @@ impl RaftHandle {
         self.inner.reads.confirm().await
     }
 
+    /// How many quorum rounds [`Self::read_index`] took so far; for metrics.
+    pub fn read_rounds(&self) -> u64 {
+        self.inner.reads.rounds()
+    }
+
     /// Stops, in order; what was acknowledged is durable already.
     pub async fn shutdown(&self) {
         self.inner.closing.store(true, Ordering::SeqCst);

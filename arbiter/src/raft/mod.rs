@@ -15,6 +15,8 @@ mod service;
 mod state;
 #[cfg(feature = "rocksdb")]
 mod store;
+#[cfg(all(test, feature = "rocksdb"))]
+mod tests;
 mod timing;
 mod types;
 

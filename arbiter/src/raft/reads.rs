@@ -6,6 +6,8 @@
 use super::types::Raft;
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -42,15 +44,19 @@ type Waiter = oneshot::Sender<Result<Confirmed, ReadError>>;
 #[derive(Clone)]
 pub struct Reads {
     queue: mpsc::Sender<Waiter>,
+    rounds: Arc<AtomicU64>,
 }
 
 impl Reads {
     /// Starts the task that makes the rounds; it ends when every handle is gone.
     pub fn start(raft: Raft, limit: Duration) -> Self {
         let (queue, mut waiting) = mpsc::channel(WAITING_MAX);
+        let rounds = Arc::new(AtomicU64::new(0));
+        let made = rounds.clone();
         tokio::spawn(async move {
             let mut round: Vec<Waiter> = Vec::new();
             while waiting.recv_many(&mut round, WAITING_MAX).await > 0 {
+                made.fetch_add(1, Ordering::Relaxed);
                 let result = confirm(&raft, limit).await;
                 for waiter in round.drain(..) {
                     // Who went away needs no answer.
@@ -58,7 +64,12 @@ impl Reads {
                 }
             }
         });
-        Self { queue }
+        Self { queue, rounds }
+    }
+
+    /// How many rounds were made.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
     }
 
     /// Confirms that this node leads now, and that State holds all that was committed before.

@@ -87,9 +87,10 @@ pub fn open(dir: &Path, cluster_id: &str, node_id: u64) -> Result<Opened, StoreE
     let db = DB::open_cf_descriptors(&options::database(), &path, options::families())
         .map_err(|error| open_error(dir, &error))?;
     let store = Arc::new(Store { db, dir: dir.to_owned() });
+    // First, so that a log that lost its beginning is not taken for a lost database.
+    let watermark = Watermark::open(dir, &store)?;
     let found = check::identity(&store)?;
     file.agree(found.as_ref())?;
-    let watermark = Watermark::open(dir, &store)?;
     check::all(&store)?;
     let writer = Arc::new(Writer::start(store.clone(), watermark).map_err(StoreError::Io)?);
     if found.is_none() {

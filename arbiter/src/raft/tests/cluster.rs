@@ -1,0 +1,343 @@
+//! Three nodes over loopback, in one process.
+
+use super::kit;
+use crate::raft::handle::{ProposeError, RaftHandle, RaftOptions};
+use crate::raft::members::{InitializeError, TransferError};
+use crate::raft::timing::VoterAt;
+use arbiter_core::{ClusterId, ClusterSpec, Command, Profile, RegionId, RegionKind, Timing, Voter};
+use std::path::PathBuf;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+
+/// Nothing here takes longer, on a machine that others use too.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Node {
+    handle: RaftHandle,
+    server: JoinHandle<()>,
+}
+
+struct Cluster {
+    dir: TempDir,
+    voters: Vec<VoterAt>,
+    nodes: Vec<Option<Node>>,
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+/// Polls until `done` answers; for what nobody announces.
+async fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    within(what, async {
+        loop {
+            if let Some(found) = done() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
+fn timing() -> Timing {
+    Profile::Regional.timing()
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let mut listeners = Vec::new();
+        let mut voters = Vec::new();
+        for (node_id, name) in [(1, "eu"), (2, "us"), (3, "w")] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("bound").to_string();
+            voters.push(VoterAt { name: name.into(), node_id, address, witness: node_id == 3 });
+            listeners.push(listener);
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut cluster = Self { dir, voters, nodes: vec![None, None, None] };
+        for (at, listener) in listeners.into_iter().enumerate() {
+            cluster.start_node(at, listener).await;
+        }
+        cluster
+    }
+
+    fn data_dir(&self, at: usize) -> PathBuf {
+        self.dir.path().join(&self.voters[at].name)
+    }
+
+    async fn start_node(&mut self, at: usize, listener: TcpListener) {
+        let options = RaftOptions {
+            cluster_id: kit::CLUSTER.to_owned(),
+            name: self.voters[at].name.clone(),
+            node_id: self.voters[at].node_id,
+            data_dir: self.data_dir(at),
+            timing: timing(),
+            voters: self.voters.clone(),
+            tls: None,
+        };
+        // A node that was just stopped may hold its lock a moment longer.
+        let handle = within("open", async {
+            loop {
+                match RaftHandle::open(options.clone()).await {
+                    Ok(handle) => return handle,
+                    Err(error) if error.to_string().contains("in use") => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+        .await;
+        let serving = tonic::transport::Server::builder()
+            .add_service(handle.service())
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        let server = tokio::spawn(async move { drop(serving.await) });
+        self.nodes[at] = Some(Node { handle, server });
+    }
+
+    async fn restart(&mut self, at: usize) {
+        let listener = TcpListener::bind(&self.voters[at].address).await.expect("its port is free");
+        self.start_node(at, listener).await;
+    }
+
+    async fn stop(&mut self, at: usize) {
+        let node = self.nodes[at].take().expect("it runs");
+        node.server.abort();
+        let _ = node.server.await;
+        node.handle.shutdown().await;
+    }
+
+    fn handle(&self, at: usize) -> &RaftHandle {
+        &self.nodes[at].as_ref().expect("it runs").handle
+    }
+
+    fn spec(&self) -> ClusterSpec {
+        let mut spec = ClusterSpec::default();
+        for voter in &self.voters {
+            let region = RegionId::from(format!("region-{}", voter.name));
+            let kind = if voter.witness { RegionKind::Witness } else { RegionKind::Data };
+            spec.regions.insert(region.clone(), kind);
+            let address = voter.address.clone();
+            let voter =
+                (voter.name.as_str().into(), Voter { node_id: voter.node_id, region, address });
+            spec.voters.insert(voter.0, voter.1);
+        }
+        spec
+    }
+
+    async fn initialize(&self) {
+        let cluster_id = ClusterId::from(kit::CLUSTER);
+        let command = Command::Initialize { cluster_id, spec: self.spec() };
+        let proposal = kit::proposal("init", command);
+        let result = within("initialize", self.handle(0).initialize(&proposal)).await;
+        result.expect("every voter answers").expect("the core accepts it");
+    }
+
+    /// Where the acting leader is.
+    async fn leader(&self) -> usize {
+        until("a leader", || {
+            self.nodes.iter().position(|node| {
+                node.as_ref().is_some_and(|node| node.handle.leader().borrow().acting)
+            })
+        })
+        .await
+    }
+
+    /// Proposes at whoever leads until it is done.
+    async fn propose(&self, request: &str) {
+        let proposal = kit::harmless(request);
+        within("propose", async {
+            loop {
+                let leader = self.leader().await;
+                if self.handle(leader).propose(&proposal).await.is_ok() {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Waits until each running node has applied what the leader has, and compares.
+    async fn agree(&self) {
+        let leader = self.leader().await;
+        let applied = self.handle(leader).state().applied_index();
+        for node in self.nodes.iter().flatten() {
+            let mut index = node.handle.state().watch_index();
+            within("replication", index.wait_for(|at| *at >= applied)).await.expect("it runs");
+        }
+        let wanted = self.handle(leader).state().get();
+        for node in self.nodes.iter().flatten() {
+            assert_eq!(node.handle.state().get(), wanted, "{}", node.handle.name());
+        }
+    }
+
+    async fn end(mut self) {
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].is_some() {
+                self.stop(at).await;
+            }
+        }
+    }
+}
+
+#[test]
+fn three_nodes_elect_replicate_read_and_transfer() {
+    kit::runtime().block_on(async {
+        let cluster = Cluster::start().await;
+        let none = cluster.handle(0).propose(&kit::harmless("early")).await;
+        assert!(matches!(none, Err(ProposeError::NotLeader { leader: None })), "{none:?}");
+        cluster.initialize().await;
+        let again = cluster.handle(0).initialize(&kit::harmless("again")).await;
+        assert_eq!(again, Err(InitializeError::Already));
+        for turn in 0..50 {
+            cluster.propose(&format!("r{turn}")).await;
+        }
+        cluster.agree().await;
+        reads(&cluster).await;
+        for (at, name) in [(2, "w"), (1, "us"), (0, "eu")] {
+            within("transfer", async {
+                loop {
+                    let leader = cluster.leader().await;
+                    match cluster.handle(leader).transfer_leader(name).await {
+                        Ok(()) => return,
+                        Err(TransferError::NotLeader(_) | TransferError::NotTaken(..)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+            .await;
+            assert_eq!(cluster.leader().await, at);
+        }
+        let status = cluster.handle(0).status();
+        assert_eq!((status.role, status.peers.len()), ("leader", 3));
+        assert!(status.peers.values().all(|peer| peer.voter && peer.lag.is_some()), "{status:?}");
+        cluster.end().await;
+    });
+}
+
+async fn reads(cluster: &Cluster) {
+    let leader = cluster.leader().await;
+    let handle = cluster.handle(leader);
+    let before = handle.read_rounds();
+    let confirmed = futures::future::join_all((0..1000).map(|_| handle.read_index())).await;
+    let term = handle.leader().borrow().term;
+    for read in confirmed {
+        let read = read.expect("a quorum answers");
+        assert_eq!(read.term, term);
+        assert!(handle.state().applied_index() >= read.index);
+    }
+    let rounds = handle.read_rounds() - before;
+    assert!(rounds <= 3, "a thousand readers share rounds, these took {rounds}");
+    let follower = cluster.handle((leader + 1) % 3).read_index().await;
+    assert!(follower.is_err(), "a follower confirms nothing: {follower:?}");
+    let stale = handle.propose_in(term - 1, &kit::harmless("stale")).await;
+    assert!(matches!(stale, Err(ProposeError::NotLeader { .. })), "{stale:?}");
+    handle.propose_in(term, &kit::harmless("now")).await.expect("its term").ok();
+}
+
+#[test]
+fn the_leader_is_lost_and_returns_and_no_entry_is_lost() {
+    kit::runtime().block_on(async {
+        let mut cluster = Cluster::start().await;
+        cluster.initialize().await;
+        cluster.propose("before").await;
+        let first = cluster.leader().await;
+        let term = cluster.handle(first).leader().borrow().term;
+        cluster.stop(first).await;
+        cluster.propose("without it").await;
+        let second = cluster.leader().await;
+        assert!(cluster.handle(second).leader().borrow().term > term);
+        cluster.restart(first).await;
+        cluster.agree().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_node_too_far_behind_gets_a_snapshot() {
+    kit::runtime().block_on(async {
+        let mut cluster = Cluster::start().await;
+        cluster.initialize().await;
+        let leader = cluster.leader().await;
+        let behind = (leader + 1) % 3;
+        cluster.stop(behind).await;
+        for turn in 0..30 {
+            cluster.propose(&format!("r{turn}")).await;
+        }
+        for node in cluster.nodes.iter().flatten() {
+            let applied = node.handle.state().applied_index();
+            let raft = &node.handle.inner.raft;
+            raft.trigger().snapshot().await.expect("it runs");
+            until("a snapshot", || (node.handle.status().snapshot >= Some(applied)).then_some(()))
+                .await;
+            raft.trigger().purge_log(applied).await.expect("it runs");
+        }
+        cluster.propose("after").await;
+        cluster.restart(behind).await;
+        cluster.agree().await;
+        assert!(cluster.handle(behind).status().snapshot.is_some(), "it came by snapshot");
+        // And the snapshot is durable there.
+        cluster.stop(behind).await;
+        cluster.restart(behind).await;
+        cluster.agree().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_wiped_disk_under_an_old_id_is_refused() {
+    kit::runtime().block_on(async {
+        let mut cluster = Cluster::start().await;
+        cluster.initialize().await;
+        cluster.propose("before").await;
+        cluster.agree().await;
+        let wiped = (cluster.leader().await + 1) % 3;
+        let known = cluster.handle(wiped).identity().incarnation;
+        cluster.stop(wiped).await;
+        std::fs::remove_dir_all(cluster.data_dir(wiped)).expect("wiped");
+        cluster.restart(wiped).await;
+        assert_ne!(cluster.handle(wiped).identity().incarnation, known);
+        let why = until("its refusal", || cluster.handle(wiped).status().refused).await;
+        assert!(why.contains("under a new id"), "says what to do: {why}");
+        cluster.propose("two are a quorum").await;
+        let status = cluster.handle(wiped).status();
+        assert_eq!((status.initialized, status.applied), (false, None), "{status:?}");
+        vote_of_a_stranger(&cluster, wiped).await;
+        cluster.end().await;
+    });
+}
+
+/// Even one that asks for votes by itself gets none.
+async fn vote_of_a_stranger(cluster: &Cluster, wiped: usize) {
+    use arbiter_proto::v1 as pb;
+    let asked = cluster.leader().await;
+    let me = cluster.handle(wiped).identity();
+    let address = format!("http://{}", cluster.voters[asked].address);
+    let mut client = pb::raft_client::RaftClient::connect(address).await.expect("it answers");
+    let ask = pb::RaftVoteRequest {
+        peers: Some(pb::Peers {
+            cluster_id: kit::CLUSTER.to_owned(),
+            from: me.node_id,
+            to: cluster.voters[asked].node_id,
+            from_incarnation: me.incarnation,
+            to_incarnation: 0,
+        }),
+        vote: Some(pb::RaftVote { term: 99, voted_for: Some(me.node_id), committed: false }),
+        last: Some(pb::LogPosition { term: 98, index: 1_000 }),
+        leadership_transfer: true,
+    };
+    let refused = client.vote(ask.clone()).await.expect_err("its disk is not the one pinned");
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    let mut elsewhere = ask.clone();
+    elsewhere.peers.as_mut().expect("set").to = me.node_id;
+    let refused = client.vote(elsewhere).await.expect_err("it is not the one meant");
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    let mut other = ask;
+    other.peers.as_mut().expect("set").cluster_id = "another".to_owned();
+    let refused = client.pre_vote(other).await.expect_err("it is of another cluster");
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+}

@@ -1,0 +1,8 @@
+//! Tests of consensus on the real store and the real transport.
+
+mod cluster;
+mod crash;
+mod damage;
+mod full;
+mod kit;
+mod suite;

@@ -95,7 +95,7 @@ pub struct Group {
     /// The active region and the epoch, which change together and only by proof (I2, I3). Read
     /// them with [`Group::active`] and [`Group::epoch`].
     pub activation: Activation,
-    /// Log index of the entry that last changed a goal of this group.
+    /// Log index of the entry that last changed a goal of this group, or whether it is to arm.
     pub revision: u64,
     /// Which instance of each resource is primary in the active region.
     pub primaries: BTreeMap<ResourceId, InstanceId>,

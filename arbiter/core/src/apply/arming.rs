@@ -90,7 +90,10 @@ pub(super) fn arm(entry: &mut Entry, group: &GroupId, armed: bool) -> Outcome {
             binding.arming.remove(group);
         }
     }
-    entry.group_mut(group)?.arming_wanted = armed;
+    let revision = entry.at.index;
+    let found = entry.group_mut(group)?;
+    found.arming_wanted = armed;
+    found.revision = revision;
     let (message, next) = if armed {
         (format!("agents of group {group} are asked to arm"), "arbiter status shows when they are")
     } else {
@@ -102,7 +105,7 @@ pub(super) fn arm(entry: &mut Entry, group: &GroupId, armed: bool) -> Outcome {
 
 fn may_disarm(entry: &Entry, group: &GroupId) -> Outcome {
     let (_, found) = entry.group(group)?;
-    if found.plan.is_some() {
+    if found.plan.is_some() && !crate::planted!(DisarmedDuringPlan) {
         return refuse(
             "plan-open",
             format!("a plan of group {group} is open and counts on its arming"),

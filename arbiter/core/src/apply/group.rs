@@ -57,7 +57,7 @@ pub(super) fn expect_epoch(entry: &Entry, group: &GroupId, expected: Epoch) -> O
     Err(wrong_epoch(group, found.epoch(), expected))
 }
 
-pub(crate) fn wrong_epoch(group: &GroupId, epoch: Epoch, expected: Epoch) -> Rejected {
+fn wrong_epoch(group: &GroupId, epoch: Epoch, expected: Epoch) -> Rejected {
     refusal(
         "wrong-epoch",
         format!("group {group} is at epoch {epoch}, not {expected}: the active region changed"),

@@ -21,7 +21,7 @@ mod tests;
 pub(crate) use arming::{leases_to_outlive, unarmed_in};
 pub(crate) use entry::{refusal, unknown_group};
 pub(crate) use evidence::lease_alive;
-pub(crate) use group::{mode_word, wrong_epoch};
+pub(crate) use group::mode_word;
 pub(crate) use open::kind_word;
 
 use crate::{

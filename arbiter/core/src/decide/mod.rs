@@ -1,75 +1,106 @@
 //! `decide`: what the leader proposes now. It reads State and View; it changes neither.
 
+mod attest;
+mod context;
+mod gates;
+mod housekeeping;
+pub(crate) mod judge;
+pub(crate) mod lag;
+mod leadership;
+mod open;
+mod plan;
 mod preflight;
+mod strength;
 
-pub use preflight::{OpenRequest, preflight};
+#[cfg(test)]
+mod tests;
+
+pub use attest::attest;
+pub(crate) use context::Context;
+pub use context::VANTAGE_FRESH_MAX;
+pub(crate) use context::session_limit;
+pub(crate) use gates::gates;
+pub use lag::LagTrack;
+pub use leadership::{LEADERSHIP_MIN, preferred_leader};
+pub(crate) use plan::waited_for;
+pub use preflight::{OpenRequest, preflight, supersede};
+pub use strength::strongest_evidence;
 
 use crate::{
-    ArbiterId, Command, GroupId, InstanceId, Instant, PlanId, Proposal, Reason, RegionId, Rejected,
-    Report, State, Token, View,
+    By, Command, FenceProof, GroupId, Instant, LagMark, PlanKind, Proposal, RegionId, Report,
+    State, StepId, Token, View, WallMillis,
 };
 
 /// What the leader proposes now. `wall` is left 0: the leader stamps it when it proposes. The
-/// caller must not propose again what is still on its way into the log.
+/// caller must not propose again what is still on its way into the log, and calls [`View::note`]
+/// first.
 pub fn decide(state: &State, view: &View, now: Instant) -> Vec<Proposal> {
-    let _ = (state, view, now);
-    Vec::new()
+    if state.cluster_id.is_none() {
+        return Vec::new();
+    }
+    let mut commands = housekeeping::bindings(state, view, now);
+    for id in state.groups.keys() {
+        let Some(context) = Context::new(state, view, now, id) else { continue };
+        // Plans first: they are what somebody waits for.
+        commands.extend(plan::drive(&context));
+        commands.extend(open::open(&context));
+        commands.extend(housekeeping::group(&context));
+    }
+    commands.into_iter().map(proposal).collect()
 }
 
-/// A lag mark that must be committed before `report` is answered; none when the mark in State
-/// already says it.
+/// The mark that must be committed before `report`, heard already, is answered: the loss that would
+/// follow has crossed the RPO. // I11
 pub fn lag_crossing(state: &State, view: &View, report: &Report, now: Instant) -> Vec<Proposal> {
-    let _ = (state, view, report, now);
-    Vec::new()
-}
-
-/// Who should lead instead of `me`: none when `me` is right where it is. Keeps leadership out of
-/// active regions, with hysteresis, and never moves it while a plan can still be undone.
-pub fn preferred_leader(
-    state: &State,
-    view: &View,
-    me: &ArbiterId,
-    now: Instant,
-) -> Option<ArbiterId> {
-    let _ = (state, view, me, now);
-    None
+    let region = state.spec.agents.get(&report.agent);
+    let mut found = Vec::new();
+    for id in report.groups.keys() {
+        let Some(context) = Context::new(state, view, now, id) else { continue };
+        let failover =
+            context.group.plan.as_ref().is_some_and(|plan| plan.kind == PlanKind::Failover);
+        if failover || region.is_none() || context.group.active() != region {
+            continue;
+        }
+        if lag::crossing(&context) == Some(LagMark::Over) {
+            found.push(proposal(Command::MarkLag { group: id.clone(), lag: LagMark::Over }));
+        }
+    }
+    found
 }
 
 /// Regions that the leader must cut by their external fence command, with the token of the fence
-/// goal. Checks that come back true go into `view.powered_off`.
+/// goal. Checks that come back true go into [`View::powered_off`].
 pub fn external_fence_wanted(state: &State) -> Vec<(GroupId, RegionId, Token)> {
-    let _ = state;
-    Vec::new()
+    let wanted = state.groups.iter().filter_map(|(id, group)| {
+        let (spec, plan) = (state.spec.groups.get(id)?, group.plan.as_ref()?);
+        let proving = plan
+            .step()
+            .is_some_and(|step| step >= StepId::ProveFence && step <= StepId::AdvanceEpoch);
+        let asked = plan.kind == PlanKind::Failover
+            && proving
+            && spec.policy.external_fence.contains_key(&plan.source)
+            && FenceProof::establish(spec, group, plan).is_err();
+        asked.then(|| (id.clone(), plan.source.clone(), plan.fence_token))
+    });
+    wanted.collect()
 }
 
-/// The command for an operator's attestation of `instance`: refused while a Report shows the
-/// resource unfenced, and until the whole lease wait has passed.
-///
-/// # Errors
-/// [`crate::Rejected`] with code, reason and what to do.
-pub fn attest(
-    state: &State,
-    view: &View,
-    group: &GroupId,
-    plan: PlanId,
-    instance: &InstanceId,
-    now: Instant,
-) -> Result<Command, Rejected> {
-    let _ = (state, view, group, plan, instance, now);
-    Err(Rejected::Stale("not yet".to_owned()))
+fn proposal(command: Command) -> Proposal {
+    Proposal {
+        request: None,
+        by: By::Policy,
+        reason: reason(&command),
+        wall: WallMillis(0),
+        command,
+    }
 }
 
-/// The command that closes the open plan of `request.group`, past its point of no return, and opens
-/// a failover back; for an operator's failover while such a plan is open.
-///
-/// # Errors
-/// The closed gates.
-pub fn supersede(
-    state: &State,
-    view: &View,
-    now: Instant,
-    request: &OpenRequest,
-) -> Result<Command, Vec<Reason>> {
-    let _ = (state, view, now, request);
-    Err(Vec::new())
+/// Why, for people, where the command does not say it itself.
+fn reason(command: &Command) -> String {
+    match command {
+        Command::OpenPlan(_) => "the active region, or its primary, is lost".to_owned(),
+        Command::AbortPlan { .. } => "the source reports again, healthy".to_owned(),
+        Command::Supersede { .. } => "the target was lost after the point of no return".to_owned(),
+        _ => "as seen by the leader".to_owned(),
+    }
 }

@@ -1,6 +1,13 @@
-//! Whether a plan would open now. The same predicates serve `decide`, `explain` and the admin face.
+//! Whether a plan would open now. The same gates serve `decide`, `explain` and the admin face.
 
-use crate::{Epoch, GroupId, Instant, OpenPlan, PlanKind, Reason, RegionId, State, View};
+use super::context::Context;
+use super::gates::{gates, target_of};
+use super::judge::failed_primary;
+use crate::{
+    Command, Epoch, GroupId, Instant, LossBound, OpenPlan, PlanKind, Reason, RegionId, ResourceId,
+    State, Topic, View,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What somebody wants opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +28,21 @@ pub struct OpenRequest {
     pub by_policy: bool,
 }
 
+impl OpenRequest {
+    /// A plan of `kind` as it would be asked for without any option.
+    pub fn plain(group: &GroupId, kind: PlanKind, by_policy: bool) -> Self {
+        Self {
+            group: group.clone(),
+            kind,
+            target: None,
+            expected_epoch: None,
+            immediate: false,
+            accept_loss: false,
+            by_policy,
+        }
+    }
+}
+
 /// The plan that would open, or every reason why not.
 ///
 /// # Errors
@@ -31,6 +53,115 @@ pub fn preflight(
     now: Instant,
     request: &OpenRequest,
 ) -> Result<OpenPlan, Vec<Reason>> {
-    let _ = (state, view, now, request);
-    Err(Vec::new())
+    let context = context(state, view, now, request)?;
+    closed(gates(&context, request, None))?;
+    open_plan(&context, request).ok_or_else(|| no_target(request))
+}
+
+/// The command that closes the open plan of `request.group`, past its point of no return, and opens
+/// a failover back; for an operator's failover while such a plan is open.
+///
+/// # Errors
+/// The closed gates.
+pub fn supersede(
+    state: &State,
+    view: &View,
+    now: Instant,
+    request: &OpenRequest,
+) -> Result<Command, Vec<Reason>> {
+    let context = context(state, view, now, request)?;
+    let Some(plan) = context.group.plan.as_ref().filter(|p| !p.before_point_of_no_return()) else {
+        return preflight(state, view, now, request).map(Command::OpenPlan);
+    };
+    closed(gates(&context, request, Some(plan)))?;
+    let open = open_plan(&context, request).ok_or_else(|| no_target(request))?;
+    Ok(Command::Supersede { plan: plan.id, open, took: context.row_ran() })
+}
+
+fn context<'a>(
+    state: &'a State,
+    view: &'a View,
+    now: Instant,
+    request: &'a OpenRequest,
+) -> Result<Context<'a>, Vec<Reason>> {
+    Context::new(state, view, now, &request.group).ok_or_else(|| {
+        vec![Reason {
+            topic: topic(request),
+            code: "unknown-group".to_owned(),
+            open: false,
+            text: format!("there is no group {}", request.group),
+            next: "arbiter status lists the groups".to_owned(),
+        }]
+    })
+}
+
+/// What gates of `request` are about.
+pub(super) fn topic(request: &OpenRequest) -> Topic {
+    match (request.by_policy, request.kind) {
+        (true, _) => Topic::Automatic,
+        (false, PlanKind::Switchover) => Topic::Switchover,
+        (false, PlanKind::Failover) => Topic::Failover,
+    }
+}
+
+fn closed(gates: Vec<Reason>) -> Result<(), Vec<Reason>> {
+    let closed: Vec<Reason> = gates.into_iter().filter(|gate| !gate.open).collect();
+    if closed.is_empty() { Ok(()) } else { Err(closed) }
+}
+
+fn no_target(request: &OpenRequest) -> Vec<Reason> {
+    vec![Reason {
+        topic: topic(request),
+        code: "unknown-region".to_owned(),
+        open: false,
+        text: "no region can be the target".to_owned(),
+        next: "arbiter status".to_owned(),
+    }]
+}
+
+fn open_plan(context: &Context, request: &OpenRequest) -> Option<OpenPlan> {
+    let target = target_of(context, request)?;
+    let resources: BTreeSet<&ResourceId> =
+        context.spec.instances_of(&target, crate::Layer::Data).map(|(_, i)| &i.resource).collect();
+    let mut candidates = BTreeMap::new();
+    let mut source_end = BTreeMap::new();
+    let mut loss = LossBound { bytes: Some(0), age: Some(std::time::Duration::ZERO) };
+    for resource in resources {
+        let Some((candidate, reached)) = context.furthest(resource, &target) else { continue };
+        candidates.insert(resource.clone(), candidate.clone());
+        if !context.spec.required_resources().contains(resource) {
+            continue;
+        }
+        let known = context.source_end(resource);
+        if let Some(known) = known {
+            source_end.insert(resource.clone(), known.position);
+        }
+        let bytes = known.zip(reached).and_then(|(k, r)| missing_bytes(k.position, r));
+        loss.bytes = loss.bytes.zip(bytes).map(|(sum, more)| sum.saturating_add(more));
+        loss.age = loss.age.zip(known.map(|k| k.age)).map(|(one, other)| one.max(other));
+    }
+    Some(OpenPlan {
+        group: request.group.clone(),
+        kind: request.kind,
+        target,
+        expected_epoch: request.expected_epoch.unwrap_or(context.group.epoch()),
+        immediate: request.immediate || primary_is_dead(context),
+        accept_loss: request.accept_loss,
+        candidates,
+        source_end,
+        loss,
+    })
+}
+
+/// There is nothing to stop cleanly.
+fn primary_is_dead(context: &Context) -> bool {
+    failed_primary(context).is_some_and(|(_, condition)| condition == crate::Condition::Dead)
+}
+
+/// Bytes of a stream between two positions; none on different timelines.
+pub(super) fn missing_bytes(end: crate::Position, reached: crate::Position) -> Option<u64> {
+    if reached >= end {
+        return Some(0);
+    }
+    (end.timeline == reached.timeline).then(|| end.offset - reached.offset)
 }

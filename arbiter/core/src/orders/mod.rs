@@ -6,6 +6,7 @@ mod grants;
 
 pub use directive::{directive, push};
 pub use grants::grants;
+pub(crate) use grants::{enforces, is_bound};
 
 use crate::{
     AgentId, Goal, Group, GroupId, GroupSpec, Instance, InstanceId, Layer, Mode, OnDrift, Order,

@@ -1,8 +1,10 @@
 //! What the leader last heard and saw, with its own clock. Never persisted.
 
+mod note;
+
 use crate::{
-    AgentId, ArbiterId, Directive, GroupId, Instant, LeaseBook, PlanId, RegionId, Report, State,
-    StepId, Token, directive,
+    AgentId, ArbiterId, Directive, GroupId, Instant, LagTrack, LeaseBook, PlanId, RegionId, Report,
+    ResourceId, State, StepId, Token, directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,6 +36,10 @@ pub struct View {
     pub powered_off: BTreeSet<(GroupId, RegionId, Token)>,
     /// Since when this leader knows that a hold-down runs.
     pub hold_down_since: BTreeMap<GroupId, Instant>,
+    /// Since when the Reports of an agent show a lapsed lease.
+    pub lapsed_since: BTreeMap<(GroupId, AgentId), Instant>,
+    /// How far the standby side follows each resource.
+    pub lag: BTreeMap<(GroupId, ResourceId), LagTrack>,
     /// Since when this leader has granted no lease longer than the policy's L.
     pub short_since: BTreeMap<GroupId, Instant>,
 }
@@ -84,10 +90,27 @@ impl View {
         Self { term, elected: now, leases: LeaseBook::new(now), ..Self::default() }
     }
 
-    /// A Report arrived.
-    pub fn hear(&mut self, report: Report, now: Instant) {
+    /// A Report arrived. Says whether it is news: one that was overtaken by a later one of the same
+    /// life tells nothing, though it may still be answered.
+    pub fn hear(&mut self, report: Report, now: Instant) -> bool {
         let agent = report.agent.clone();
+        let overtaken = self.reports.get(&agent).is_some_and(|heard| {
+            heard.report.incarnation == report.incarnation
+                && heard.report.sequence > report.sequence
+        });
+        if overtaken {
+            return false;
+        }
+        for (group, shown) in &report.groups {
+            let key = (group.clone(), agent.clone());
+            if shown.lapsed {
+                self.lapsed_since.entry(key).or_insert(now);
+            } else {
+                self.lapsed_since.remove(&key);
+            }
+        }
         self.reports.insert(agent, Heard { at: now, report, connected: true });
+        true
     }
 
     /// The stream of `agent` ended; its last Report stays.
@@ -133,9 +156,10 @@ impl View {
     }
 
     /// Keep the clocks of what State and Reports show: since when a row has its turn, a region
-    /// looks lost, a primary is dead, a hold-down runs. Called before each `decide`.
+    /// looks lost, a primary is dead, a hold-down runs. Called after each Report and each change of
+    /// State, before `lag_crossing` and `decide`.
     pub fn note(&mut self, state: &State, now: Instant) {
-        let _ = (state, now);
+        note::note(self, state, now);
     }
 
     /// How long the row whose turn it is has run, by this leader's clock; for `took`.
@@ -149,8 +173,9 @@ impl View {
     pub fn answer(&mut self, state: &State, report: &Report, now: Instant) -> Directive {
         let answer = directive(state, self, report);
         for (group, part) in &answer.groups {
-            if part.lease.is_some() {
+            if let Some(lease) = part.lease {
                 self.leases.answer(group, &report.agent, report.incarnation, now);
+                note::granted(self, state, group, lease);
             }
         }
         answer

@@ -1,0 +1,297 @@
+//! The gates of a plan: each one predicate, said in words whether it is open. Knows what must be
+//! so before a plan opens; opens none.
+
+use super::context::Context;
+use super::preflight::{OpenRequest, topic};
+use super::strength::strongest_available;
+use crate::{
+    Condition, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId, RegionKind, ResourceId, Role,
+    apply::{kind_word, mode_word, unarmed_in},
+};
+
+/// Gates of one request, in the order in which they are shown.
+struct Gates<'a> {
+    context: &'a Context<'a>,
+    request: &'a OpenRequest,
+    /// The plan past its point of no return that would be superseded.
+    superseded: Option<&'a Plan>,
+    found: Vec<Reason>,
+}
+
+/// Every gate of `request`, open and closed.
+pub(crate) fn gates(
+    context: &Context,
+    request: &OpenRequest,
+    superseded: Option<&Plan>,
+) -> Vec<Reason> {
+    let mut gates = Gates { context, request, superseded, found: Vec::new() };
+    gates.activated();
+    gates.epoch();
+    gates.no_other_plan();
+    gates.mode();
+    if let Some(target) = gates.target() {
+        gates.target_agents(&target);
+        gates.target_armed(&target);
+        gates.target_data(&target);
+    }
+    match request.kind {
+        PlanKind::Switchover => gates.source_can_drain(),
+        PlanKind::Failover => gates.loss(),
+    }
+    if request.by_policy {
+        gates.hold_down();
+        gates.evidence();
+    }
+    gates.found
+}
+
+/// The target asked for, else the only other region with data of the group.
+pub(super) fn target_of(context: &Context, request: &OpenRequest) -> Option<RegionId> {
+    let active = context.group.active()?;
+    request.target.clone().or_else(|| context.spec.standby_regions(active).next().cloned())
+}
+
+impl Gates<'_> {
+    fn gate(&mut self, code: &str, open: bool, text: String, next: String) {
+        let next = if open { String::new() } else { next };
+        let code = code.to_owned();
+        self.found.push(Reason { topic: topic(self.request), code, open, text, next });
+    }
+
+    fn name(&self) -> &str {
+        self.context.id.as_str()
+    }
+
+    fn activated(&mut self) {
+        let (open, text) = match self.context.group.active() {
+            Some(active) => (true, format!("{active} is active")),
+            None => (false, "no region is active yet".to_owned()),
+        };
+        self.gate("not-activated", open, text, "arbiter status shows what is missing".to_owned());
+    }
+
+    fn epoch(&mut self) {
+        let epoch = self.context.group.epoch();
+        let Some(expected) = self.request.expected_epoch else { return };
+        let text = format!("the group is at epoch {epoch}, asked for is {expected}");
+        let next = format!("arbiter status --group {}, then ask again", self.name());
+        self.gate("wrong-epoch", epoch == expected, text, next);
+    }
+
+    fn no_other_plan(&mut self) {
+        let plan = self.context.group.plan.as_ref();
+        let (open, text) = match (plan, self.superseded) {
+            (None, _) => (true, "no plan is open".to_owned()),
+            (Some(plan), Some(_)) => (true, format!("plan {} would be superseded", plan.id)),
+            (Some(plan), None) => (false, format!("plan {} is open", plan.id)),
+        };
+        let next = format!("arbiter plan --group {}; arbiter plan abort undoes it", self.name());
+        self.gate("plan-open", open, text, next);
+    }
+
+    fn mode(&mut self) {
+        let mode = self.context.group.mode;
+        let open = mode == Mode::Automatic || (mode == Mode::Manual && !self.request.by_policy);
+        let wanted = if self.request.by_policy { "automatic" } else { "manual" };
+        let next = format!("arbiter mode {wanted} --group {}", self.name());
+        self.gate("mode", open, format!("the mode is {}", mode_word(mode)), next);
+    }
+
+    fn target(&mut self) -> Option<RegionId> {
+        let Some(target) = target_of(self.context, self.request) else {
+            let text = "the group has data in one region only".to_owned();
+            self.gate("unknown-region", false, text, "arbiter config check".to_owned());
+            return None;
+        };
+        let kind = self.context.state.spec.regions.get(&target);
+        let has_data = self.context.spec.regions().contains(&target);
+        let (code, open, text) = match kind {
+            None => ("unknown-region", false, format!("there is no region {target}")),
+            Some(RegionKind::Witness) => {
+                ("witness", false, format!("{target} is a witness and is never active"))
+            }
+            Some(_) if self.context.group.active() == Some(&target) => {
+                ("already-active", false, format!("{target} is active already"))
+            }
+            Some(_) if !has_data => {
+                ("unknown-region", false, format!("{target} holds nothing of this group"))
+            }
+            Some(_) => ("target", true, format!("{target} can be the target")),
+        };
+        self.gate(code, open, text, "arbiter status lists the regions".to_owned());
+        open.then_some(target)
+    }
+
+    fn target_agents(&mut self, target: &RegionId) {
+        let agents = self.context.spec.agents_in(target);
+        let silent = agents.into_iter().find(|agent| !self.context.is_live(agent));
+        let text = match silent {
+            None => format!("every agent in {target} reports"),
+            Some(agent) => format!("agent {agent} in {target} does not report"),
+        };
+        let next = "start it, or see its log: arbiter status".to_owned();
+        self.gate("target-silent", silent.is_none(), text, next);
+    }
+
+    fn target_armed(&mut self, target: &RegionId) {
+        let unarmed = unarmed_in(self.context.state, self.context.id, target);
+        let text = match &unarmed {
+            None => format!("{target} is armed"),
+            Some(agent) => format!("agent {agent} in {target} is not armed"),
+        };
+        let next = format!("arbiter arm --group {}", self.name());
+        self.gate("not-armed", unarmed.is_none(), text, next);
+    }
+
+    fn target_data(&mut self, target: &RegionId) {
+        for resource in self.context.spec.required_resources() {
+            let found = self.context.furthest(resource, target);
+            let fact = found.and_then(|(id, _)| self.context.live_fact(id));
+            let fault = match fact {
+                None => Some("nothing is known of it".to_owned()),
+                Some(fact) => self.unfit(resource, fact),
+            };
+            let text = match &fault {
+                None => format!("{resource} in {target} is ready"),
+                Some(fault) => format!("{resource} in {target}: {fault}"),
+            };
+            let next = format!("arbiter status --group {} shows the instance", self.name());
+            self.gate("target-not-ready", fault.is_none(), text, next);
+            for obstacle in fact.into_iter().flat_map(|fact| fact.obstacles.clone()) {
+                let next = "remove the obstacle, then ask again".to_owned();
+                self.gate("obstacle", false, obstacle, next);
+            }
+        }
+    }
+
+    /// Why an instance cannot be promoted.
+    fn unfit(&self, resource: &ResourceId, fact: &Fact) -> Option<String> {
+        if let Some(plan) = self.superseded {
+            return unfit_to_return(plan, resource, fact);
+        }
+        if fact.condition != Condition::Healthy {
+            return Some(format!("its condition is {:?}", fact.condition).to_lowercase());
+        }
+        if fact.role == Role::Primary || fact.writable {
+            return Some("it is a primary, not a replica".to_owned());
+        }
+        let primary = self.context.group.primaries.get(resource)?;
+        let source = &self.context.instance(primary)?.fact.data_id;
+        if !source.is_empty() && !fact.data_id.is_empty() && *source != fact.data_id {
+            return Some("it holds other data than the primary".to_owned());
+        }
+        None
+    }
+
+    /// Nothing would stall a switchover half-way: its source answers and its standby follows.
+    fn source_can_drain(&mut self) {
+        let Some(active) = self.context.group.active() else { return };
+        let agents = self.context.spec.fencing_agents(active);
+        let silent = agents.into_iter().find(|agent| !self.context.is_live(agent));
+        let text = match silent {
+            None => format!("every agent in {active} reports"),
+            Some(agent) => format!("agent {agent} in {active} does not report"),
+        };
+        let next = format!("arbiter failover --group {}", self.name());
+        self.gate("source-silent", silent.is_none(), text, next);
+        for resource in self.context.spec.required_resources() {
+            self.source_healthy(resource);
+            self.follows(resource);
+        }
+    }
+
+    fn source_healthy(&mut self, resource: &ResourceId) {
+        let primary = self.context.group.primaries.get(resource);
+        let condition = primary.map_or(Condition::Unknown, |id| self.context.condition(id));
+        let text = format!("the primary of {resource} is {condition:?}").to_lowercase();
+        let next = format!("arbiter failover --group {}", self.name());
+        self.gate("source-not-healthy", condition == Condition::Healthy, text, next);
+    }
+
+    fn follows(&mut self, resource: &ResourceId) {
+        let target = target_of(self.context, self.request);
+        let found = target.and_then(|target| self.context.furthest(resource, &target));
+        let fact = found.and_then(|(id, _)| self.context.live_fact(id));
+        // A kind without a stream has nothing to follow.
+        let streaming =
+            fact.is_some_and(|fact| fact.upstream.map_or(fact.position.is_none(), |u| u.streaming));
+        let text = if streaming {
+            format!("{resource} follows its primary")
+        } else {
+            format!("{resource} does not follow its primary now")
+        };
+        self.gate("not-streaming", streaming, text, "arbiter status shows the lag".to_owned());
+        let over = self.context.group.lag == LagMark::Over;
+        let text = format!("the lag is marked {:?} the RPO", self.context.group.lag).to_lowercase();
+        self.gate("lag", !over, text, "wait until it has caught up".to_owned());
+    }
+
+    /// The loss is bounded by what was committed before; a position too old is unknown, and unknown
+    /// is out of RPO.
+    fn loss(&mut self) {
+        let rpo = self.context.spec.policy.rpo;
+        let next = format!(
+            "arbiter {} --group {} --accept-loss",
+            kind_word(self.request.kind),
+            self.name()
+        );
+        if self.request.accept_loss {
+            self.gate("rpo", true, "any loss is accepted".to_owned(), next);
+            return;
+        }
+        let mark = self.context.group.lag;
+        let text = format!("the loss would be {mark:?} the RPO of {rpo:?}").to_lowercase();
+        self.gate("rpo", mark == LagMark::Within, text, next.clone());
+        for resource in self.context.spec.required_resources() {
+            let known = self.context.source_end(resource);
+            let (open, text) = match known {
+                None => (false, format!("no position of {resource} is known")),
+                Some(known) => {
+                    let age = known.age;
+                    (age <= rpo, format!("the position of {resource} is {age:.1?} old"))
+                }
+            };
+            self.gate("position-unknown", open, text, next.clone());
+        }
+    }
+
+    fn hold_down(&mut self) {
+        let holds = self.context.group.holding_down;
+        let limit = self.context.spec.policy.hold_down;
+        let left = self.context.view.hold_down_since.get(self.context.id);
+        let left = left.map(|since| limit.saturating_sub(self.context.now.since(*since)));
+        let text = match (holds, left) {
+            (false, _) => "no hold-down runs".to_owned(),
+            (true, Some(left)) => format!("the hold-down lasts {left:.0?} more"),
+            (true, None) => format!("the hold-down of {limit:?} runs"),
+        };
+        let next = format!("arbiter failover --group {} goes now", self.name());
+        self.gate("hold-down", !holds, text, next);
+    }
+
+    fn evidence(&mut self) {
+        let least = self.context.spec.policy.evidence_min;
+        let best = strongest_available(self.context);
+        let word = best.map_or("none", |kind| kind.as_str());
+        let text = format!("the strongest evidence that can come is {word}, {least} is needed");
+        let next = format!("arbiter arm --group {}", self.name());
+        self.gate("evidence", best.is_some_and(|kind| kind >= least), text, next);
+    }
+}
+
+/// The old source as a target again: fenced or standing by, its position known and not before the
+/// fork.
+fn unfit_to_return(plan: &Plan, resource: &ResourceId, fact: &Fact) -> Option<String> {
+    if fact.writable {
+        return Some("it is not fenced".to_owned());
+    }
+    if !matches!(fact.condition, Condition::Healthy | Condition::Stopped) {
+        return Some(format!("its condition is {:?}", fact.condition).to_lowercase());
+    }
+    let Some(fork) = plan.target_end.get(resource) else { return None };
+    match fact.position {
+        None => Some("its position is not known".to_owned()),
+        Some(position) if position < *fork => Some(format!("it ends before the fork at {fork}")),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,101 @@
+//! The loss that would follow if the active region were lost now (design §6). Knows positions and
+//! when they were true; never how many writes a byte is.
+
+use super::context::{Context, session_limit};
+use crate::{Epoch, Instant, LagMark, Position, ResourceId};
+use std::time::Duration;
+
+/// How far the standby side follows one resource, by this leader's clock.
+///
+/// One mark is enough: once the standby has received what the source had at some instant, nothing
+/// written before that instant would be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LagTrack {
+    /// The epoch it belongs to.
+    pub epoch: Epoch,
+    /// When this leader began to follow.
+    pub began: Instant,
+    /// Everything written before this instant is at the standby; none: never seen to be.
+    pub safe_until: Option<Instant>,
+    /// Where the source stood when, not yet seen at the standby.
+    pub mark: Option<(Position, Instant)>,
+}
+
+impl LagTrack {
+    fn new(epoch: Epoch, now: Instant) -> Self {
+        Self { epoch, began: now, safe_until: None, mark: None }
+    }
+
+    /// A new look at both sides. `source`: its position and when that was true.
+    fn look(&mut self, source: Option<(Position, Instant)>, standby: Option<Position>) {
+        let reached = |position: Position| standby.is_some_and(|received| received >= position);
+        if let Some((position, at)) = self.mark
+            && reached(position)
+        {
+            self.safe_until = self.safe_until.max(Some(at));
+            self.mark = None;
+        }
+        let Some((position, at)) = source else { return };
+        if reached(position) {
+            self.safe_until = self.safe_until.max(Some(at));
+        } else if self.mark.is_none() {
+            self.mark = Some((position, at));
+        }
+    }
+}
+
+/// Follow every required resource of a group one step further.
+pub(crate) fn follow(context: &Context, track: Option<LagTrack>, of: &ResourceId) -> LagTrack {
+    let mut track = track.unwrap_or_else(|| LagTrack::new(context.group.epoch(), context.now));
+    let standby = standby_position(context, of);
+    track.look(source_position(context, of), standby);
+    track
+}
+
+fn source_position(context: &Context, resource: &ResourceId) -> Option<(Position, Instant)> {
+    let primary = context.group.primaries.get(resource)?;
+    let agent = &context.spec.instances.get(primary)?.agent;
+    let at = context.heard(agent)?.at;
+    let shown = context.instance(primary)?;
+    Some((shown.fact.position?, at.before(shown.age)))
+}
+
+/// The furthest that any standby region has received.
+fn standby_position(context: &Context, resource: &ResourceId) -> Option<Position> {
+    let active = context.group.active()?;
+    let instances = context.spec.instances.iter();
+    let others = instances.filter(|(_, i)| i.resource == *resource && i.region != *active);
+    others.filter_map(|(id, _)| context.instance(id)?.fact.position).max()
+}
+
+/// What would be lost now, at most, in time; none while this leader does not know yet.
+pub(crate) fn bound(context: &Context) -> Option<Duration> {
+    let timing = &context.spec.policy.timing;
+    let mut worst = Duration::ZERO;
+    for resource in context.spec.required_resources() {
+        let track = context.view.lag.get(&(context.id.clone(), resource.clone()))?;
+        worst = worst.max(match track.safe_until {
+            Some(safe) => context.now.since(safe),
+            // A new leader gives both sides time to be heard; then unknown is out of RPO.
+            None if context.now.since(track.began) <= session_limit(timing) => return None,
+            None => Duration::MAX,
+        });
+    }
+    Some(worst)
+}
+
+/// The mark that State should carry, if it does not. Going back within needs some distance, so that
+/// a standby at the edge does not fill the log.
+pub(crate) fn crossing(context: &Context) -> Option<LagMark> {
+    context.group.active()?;
+    let rpo = context.spec.policy.rpo;
+    let bound = bound(context)?;
+    let mark = if bound > rpo {
+        LagMark::Over
+    } else if bound <= rpo * 3 / 4 || context.group.lag == LagMark::Unknown {
+        LagMark::Within
+    } else {
+        return None;
+    };
+    (mark != context.group.lag).then_some(mark)
+}

@@ -1,0 +1,188 @@
+//! Rows `fence-source` and `prove-fence`, and evidence, which may come at any row before the point
+//! of no return. Knows what was reported and how long leases are silent; State checks it again.
+
+use super::Row;
+use crate::{
+    Command, Evidence, EvidenceKind, FenceProof, Goal, Instance, InstanceId, PlanKind, Position,
+    StepState, decide::strength::can_come, weakest_allowed,
+};
+use std::time::Duration;
+
+/// The source is asked; its word ends the row. No session ends it at once.
+pub(super) fn fence_source(row: &Row) -> Vec<Command> {
+    let mut found = evidence(row);
+    match row.plan.kind {
+        PlanKind::Switchover => found.extend(drain_over(row)),
+        PlanKind::Failover => found.extend(unanswered(row)),
+    }
+    found
+}
+
+fn drain_over(row: &Row) -> Option<Command> {
+    let token = row.plan.fence_token;
+    let needing = row.context.spec.needing_evidence(&row.plan.source);
+    let refused = needing
+        .filter_map(|(id, _)| Some((id, row.error(id, token)?)))
+        .find(|(_, error)| error.refused);
+    if let Some((id, error)) = refused {
+        return Some(row.end(StepState::Failed, format!("{id}: {}", error.message)));
+    }
+    let limit = row.context.spec.policy.drain_limit;
+    (row.context.row_ran() >= limit).then(|| {
+        row.end(StepState::Failed, format!("the source did not stop cleanly within {limit:?}"))
+    })
+}
+
+fn unanswered(row: &Row) -> Option<Command> {
+    let missing = unconfirmed(row);
+    let live = missing.iter().find(|(_, instance)| row.context.is_live(&instance.agent));
+    if live.is_none() && !missing.is_empty() {
+        return Some(row.end(StepState::Unanswered, "no session of the source's agent"));
+    }
+    let policy = &row.context.spec.policy;
+    let clean = if row.plan.immediate { Duration::ZERO } else { policy.clean_stop_limit };
+    let limit = clean + policy.timing.fence;
+    (row.context.row_ran() >= limit)
+        .then(|| row.end(StepState::Failed, format!("not confirmed within {limit:?}")))
+}
+
+/// Instances that have not given their own word.
+fn unconfirmed<'a>(row: &Row<'a>) -> Vec<(&'a InstanceId, &'a Instance)> {
+    let confirmed = |id: &InstanceId| {
+        row.plan.evidence.get(id).is_some_and(|e| e.kind == EvidenceKind::Confirmed)
+    };
+    let needing = row.context.spec.needing_evidence(&row.plan.source);
+    needing.filter(|(id, _)| !confirmed(id)).collect()
+}
+
+/// The lease clock runs from the last answer, not from this row. It halts only when no sufficient
+/// evidence can come.
+pub(super) fn prove_fence(row: &Row) -> Vec<Command> {
+    let found = evidence(row);
+    if !found.is_empty() {
+        return found;
+    }
+    hopeless(row).into_iter().collect()
+}
+
+/// A row after the proof: if a new life voided the evidence, it must be there again first.
+pub(super) fn or_else(row: &Row, then: fn(&Row) -> Vec<Command>) -> Vec<Command> {
+    let proven = FenceProof::establish(row.context.spec, row.context.group, row.plan).is_ok();
+    if proven { then(row) } else { prove_fence(row) }
+}
+
+fn hopeless(row: &Row) -> Option<Command> {
+    let context = row.context;
+    let least = weakest_allowed(row.plan, &context.spec.policy);
+    let enough = |id: &InstanceId| row.plan.evidence.get(id).is_some_and(|e| e.kind >= least);
+    // An operator may attest at any time: what can come by itself is asked.
+    let can = |id: &InstanceId| can_come(context, id).is_some_and(|kind| kind >= least);
+    let needing = context.spec.needing_evidence(&row.plan.source);
+    let (id, _) = needing.into_iter().find(|(id, _)| !enough(id) && !can(id))?;
+    let patience = context.spec.policy.timing.dead_after(context.group.lease_max);
+    if context.row_ran() < patience {
+        return None;
+    }
+    let group = context.id;
+    Some(row.halt(
+        format!("no evidence of kind {least} or stronger can come for {id}"),
+        format!(
+            "make sure that {id} is stopped, then: arbiter attest --group {group} --instance {id}; \
+             or arbiter plan abort --group {group}"
+        ),
+    ))
+}
+
+/// Evidence that can be recorded now: the strongest that was seen for each instance, where it is
+/// stronger than what is known.
+pub(super) fn evidence(row: &Row) -> Vec<Command> {
+    if !row.plan.before_point_of_no_return() {
+        return Vec::new();
+    }
+    let source = row.context.spec.instances.iter().filter(|(_, i)| i.region == row.plan.source);
+    source.filter_map(|(id, instance)| evidence_for(row, id, instance)).collect()
+}
+
+fn evidence_for(row: &Row, id: &InstanceId, instance: &Instance) -> Option<Command> {
+    let known = row.plan.evidence.get(id).map(|evidence| evidence.kind);
+    let (seen, end) = match own_word(row, id) {
+        Some((kind, end)) => (Some((kind, None, "its agent confirms".to_owned())), end),
+        None => (None, None),
+    };
+    let others = [powered_off(row, instance), lease_expired(row, instance)];
+    let best = others.into_iter().flatten().chain(seen).max_by_key(|(kind, _, _)| *kind)?;
+    let (kind, waited, note) = best;
+    if known.is_some_and(|known| known >= kind) {
+        return None;
+    }
+    let incarnation = row.context.state.bindings.get(&instance.agent)?.incarnation;
+    let evidence = Evidence {
+        kind,
+        instance: id.clone(),
+        agent: instance.agent.clone(),
+        incarnation,
+        token: row.plan.fence_token,
+        term: row.context.view.term,
+        waited,
+        note,
+    };
+    Some(Command::RecordEvidence {
+        group: row.context.id.clone(),
+        plan: row.plan.id,
+        evidence,
+        end,
+        took: row.context.row_ran(),
+    })
+}
+
+type Seen = (EvidenceKind, Option<Duration>, String);
+
+/// What the agent itself says, for this goal and token, stored on its disk. // I10
+fn own_word(row: &Row, id: &InstanceId) -> Option<(EvidenceKind, Option<Position>)> {
+    let goal = match row.plan.kind {
+        PlanKind::Switchover => Goal::Drained,
+        PlanKind::Failover => Goal::Fenced,
+    };
+    let token = row.plan.fence_token;
+    let done = row.done(id, goal, token)?;
+    let stored = row.context.instance(id)?.token;
+    (stored >= token).then_some((done.evidence?, done.end))
+}
+
+/// The external fence check came back true for this goal.
+fn powered_off(row: &Row, instance: &Instance) -> Option<Seen> {
+    let key = (row.context.id.clone(), row.plan.source.clone(), row.plan.fence_token);
+    let cut = row.plan.kind == PlanKind::Failover
+        && instance.needs_evidence()
+        && row.context.view.powered_off.contains(&key);
+    cut.then(|| (EvidenceKind::PowerOff, None, "fence_check came back true".to_owned()))
+}
+
+/// The lease is dead, and State knows that the deadman was armed. // I4
+fn lease_expired(row: &Row, instance: &Instance) -> Option<Seen> {
+    let context = row.context;
+    if row.plan.kind == PlanKind::Switchover || !instance.needs_evidence() {
+        return None;
+    }
+    let arming = context.state.arming(&instance.agent, context.id)?;
+    let (elapsed, required) = waited_for(context, instance);
+    let kind = arming.expiry_counts_as.min(EvidenceKind::LeaseExpired);
+    let note = format!("silent for {elapsed:.1?}, {required:.1?} needed");
+    (elapsed >= required).then_some((kind, Some(elapsed), note))
+}
+
+/// How long the lease beside `instance` may not have been renewed, and how long it must not.
+pub(crate) fn waited_for(
+    context: &crate::decide::Context,
+    instance: &Instance,
+) -> (Duration, Duration) {
+    let required = context.spec.policy.timing.dead_after(context.group.lease_max);
+    let bound = context.state.bindings.get(&instance.agent).map(|binding| binding.incarnation);
+    let elapsed = match bound {
+        Some(life) => {
+            context.view.leases.silent_for(context.id, &instance.agent, life, context.now)
+        }
+        None => context.now.since(context.view.elected),
+    };
+    (elapsed, required)
+}

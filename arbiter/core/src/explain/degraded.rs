@@ -1,0 +1,105 @@
+//! What makes a group degraded: it serves, and something that it needs to be safe is missing.
+
+use super::reason;
+use crate::{
+    LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepState, Topic, apply::unarmed_in,
+    decide::Context,
+};
+
+pub(super) fn degraded(context: &Context) -> Vec<Reason> {
+    let Some(active) = context.group.active() else { return Vec::new() };
+    let mut found = silent_agents(context);
+    found.extend(replication(context, active));
+    found.extend(arming(context));
+    found.extend(records(context));
+    found.extend(traffic(context, active));
+    found
+}
+
+fn fault(code: &str, text: String, next: String) -> Reason {
+    reason(Topic::Degraded, code, false, text, next)
+}
+
+fn silent_agents(context: &Context) -> Vec<Reason> {
+    let regions = context.spec.regions();
+    let agents = regions.into_iter().flat_map(|r| context.spec.agents_in(r));
+    agents
+        .filter(|agent| !context.is_live(agent))
+        .map(|agent| fault("agent-silent", format!("agent {agent} does not report"), String::new()))
+        .collect()
+}
+
+/// The standby side does not follow, or too far behind.
+fn replication(context: &Context, active: &RegionId) -> Vec<Reason> {
+    let standby = |i: &crate::Instance| i.region != *active && i.needs_evidence();
+    let others = context.spec.instances.iter().filter(|(_, i)| standby(i));
+    let plan_open = context.group.plan.is_some();
+    let mut found: Vec<Reason> = others
+        .filter(|_| !plan_open)
+        .filter_map(|(id, _)| {
+            let fact = context.live_fact(id)?;
+            let down = fact.upstream.map_or(fact.position.is_some(), |u| !u.streaming);
+            down.then(|| {
+                let text = format!("{id} does not receive from its primary: a loss would grow");
+                fault("not-streaming", text, "see the link between the regions".to_owned())
+            })
+        })
+        .collect();
+    if context.group.lag == LagMark::Over {
+        let rpo = context.spec.policy.rpo;
+        let text = format!("a failover now would lose more than {rpo:?}");
+        found.push(fault("lag", text, "see replication".to_owned()));
+    }
+    found
+}
+
+/// A mode that counts on arming, and an agent that is not armed: the mode is not in effect.
+fn arming(context: &Context) -> Vec<Reason> {
+    if context.group.mode == Mode::Observe && !context.group.arming_wanted {
+        return Vec::new();
+    }
+    let regions = context.spec.regions();
+    let unarmed = regions.into_iter().filter_map(|r| unarmed_in(context.state, context.id, r));
+    unarmed
+        .map(|agent| {
+            let text = format!("agent {agent} is not armed: the mode is not in effect");
+            fault("not-armed", text, format!("arbiter arm --group {}", context.id))
+        })
+        .collect()
+}
+
+fn records(context: &Context) -> Vec<Reason> {
+    let group = context.group;
+    let unfenced = group.unfenced.iter().map(|(id, since)| {
+        let text = format!("{id} is unfenced since {} (wall clock, ms)", since.0);
+        fault("unfenced", text, "it is fenced when it can be reached".to_owned())
+    });
+    let returning = group.returning.iter().filter(|_| group.plan.is_none()).map(|id| {
+        let error = context.instance(id).and_then(|shown| shown.error.as_ref());
+        let why = error.map_or(String::new(), |error| format!(": {}", error.message));
+        fault("not-standby-yet", format!("{id} is not a standby again{why}"), String::new())
+    });
+    let last = group.plans.last().filter(|plan| plan.end == Some(PlanEnd::Completed));
+    let steps = last.into_iter().flat_map(|plan| &plan.steps);
+    let verify = steps.filter(|record| record.state == StepState::Degraded);
+    let verify = verify.map(|r| fault("verify", format!("{}: {}", r.id, r.note), String::new()));
+    unfenced.chain(returning).chain(verify).collect()
+}
+
+/// Records that somebody else changed, or that could not be written. // I7
+fn traffic(context: &Context, active: &RegionId) -> Vec<Reason> {
+    let instances = context.spec.instances_of(active, Layer::Traffic);
+    let mut found = Vec::new();
+    for (id, _) in instances {
+        let Some(shown) = context.instance(id) else { continue };
+        let drift = shown.fact.traffic.as_ref().map_or("", |traffic| &traffic.drift);
+        if !drift.is_empty() {
+            let next = format!("arbiter traffic adopt --group {}", context.id);
+            found.push(fault("drift", format!("{id}: {drift}"), next));
+        }
+        if let Some(error) = &shown.error {
+            found.push(fault("traffic", format!("{id}: {}", error.message), String::new()));
+        }
+    }
+    found
+}

@@ -1,0 +1,87 @@
+//! The clocks of a view: since when something holds, by this leader's own clock. Judges nothing
+//! itself.
+
+use crate::{GroupId, Instant, State, View, decide::Context, decide::judge, decide::lag};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Bring every clock of `view` up to `now`.
+pub(super) fn note(view: &mut View, state: &State, now: Instant) {
+    for id in state.groups.keys() {
+        progress(view, state, id, now);
+        signs(view, state, id, now);
+        follow(view, state, id, now);
+        let Some((spec, group)) = state.group(id) else { continue };
+        let short = spec.policy.timing.lease < group.lease_max;
+        keep(&mut view.hold_down_since, id, group.holding_down, now);
+        keep(&mut view.short_since, id, short, now);
+    }
+    view.progress.retain(|id, _| state.groups.contains_key(id));
+    view.lag.retain(|(id, _), _| state.groups.contains_key(id));
+}
+
+/// A lease as long as State allows was granted: the wait to lower it begins anew.
+pub(super) fn granted(view: &mut View, state: &State, id: &GroupId, lease: Duration) {
+    let longest = state.groups.get(id).is_some_and(|group| lease >= group.lease_max);
+    if longest {
+        view.short_since.remove(id);
+    }
+}
+
+fn keep(clocks: &mut BTreeMap<GroupId, Instant>, id: &GroupId, holds: bool, now: Instant) {
+    if holds {
+        clocks.entry(id.clone()).or_insert(now);
+    } else {
+        clocks.remove(id);
+    }
+}
+
+/// A halted plan has no clock: resumed, its row begins anew.
+fn progress(view: &mut View, state: &State, id: &GroupId, now: Instant) {
+    let plan = state.groups.get(id).and_then(|group| group.plan.as_ref());
+    let present = plan.filter(|plan| plan.halt.is_none()).and_then(|plan| {
+        let record = plan.steps.get(plan.cursor)?;
+        Some((plan.id, record.id, record.attempts))
+    });
+    let Some((plan, step, attempts)) = present else {
+        view.progress.remove(id);
+        return;
+    };
+    let known =
+        view.progress.get(id).is_some_and(|(p, s, a, _)| (*p, *s, *a) == (plan, step, attempts));
+    if !known {
+        view.progress.insert(id.clone(), (plan, step, attempts, now));
+    }
+}
+
+fn signs(view: &mut View, state: &State, id: &GroupId, now: Instant) {
+    let Some(context) = Context::new(state, view, now, id) else { return };
+    let suspect = context.group.active().is_some() && judge::judge(&context).is_suspect();
+    let failed = judge::failed_primary(&context).is_some();
+    let healthy = context
+        .group
+        .primaries
+        .values()
+        .all(|primary| context.condition(primary) == crate::Condition::Healthy);
+    keep(&mut view.suspected, id, suspect, now);
+    // What cannot be seen for a moment neither starts nor stops the clock of a dead primary.
+    if failed || healthy {
+        keep(&mut view.primary_dead, id, failed, now);
+    }
+}
+
+fn follow(view: &mut View, state: &State, id: &GroupId, now: Instant) {
+    let Some((spec, group)) = state.group(id) else { return };
+    if group.active().is_none() {
+        return;
+    }
+    for resource in spec.required_resources() {
+        let key = (id.clone(), resource.clone());
+        let epoch = group.epoch();
+        // Another active region: what was followed before says nothing.
+        let track = view.lag.remove(&key).filter(|track| track.epoch == epoch);
+        let Some(context) = Context::new(state, view, now, id) else { return };
+        let track = lag::follow(&context, track, resource);
+        view.lag.insert(key, track);
+    }
+}

@@ -29,6 +29,8 @@ mod resource;
 mod spec;
 mod state;
 pub mod steps;
+#[cfg(test)]
+mod testing;
 mod time;
 mod timing;
 mod view;

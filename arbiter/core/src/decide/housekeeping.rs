@@ -101,12 +101,8 @@ fn arming_of(context: &Context, agent: &AgentId) -> Option<Command> {
     }
     let arming = shown.arming.filter(|arming| Some(*arming) != known)?;
     let asked = context.group.arming_wanted && shown.obeyed >= context.group.revision;
-    (asked && deadline_runs(context, &agent, shown)).then_some(Command::RecordArmed {
-        group,
-        agent,
-        incarnation,
-        arming,
-    })
+    (asked && context.is_live(&agent) && deadline_runs(context, &agent, shown))
+        .then_some(Command::RecordArmed { group, agent, incarnation, arming })
 }
 
 /// I4: beside a primary, or what may be one, only a running deadline makes an arming count.

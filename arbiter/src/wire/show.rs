@@ -2,7 +2,7 @@
 
 use super::evidence_word;
 use arbiter_core::{
-    Actor, By, Event, Evidence, GroupId, OnFailure, Plan, PlanEnd, PlanKind, Reason, StepId,
+    Actor, By, Event, Evidence, GroupId, OnFailure, Plan, PlanEnd, PlanKind, Reason, STEPS, StepId,
     StepRecord, StepState,
 };
 use arbiter_proto::v1 as pb;
@@ -71,11 +71,30 @@ pub fn plan_to_proto(group: &GroupId, plan: &Plan) -> pb::Plan {
     }
 }
 
+/// The rows of a plan of `kind` that was not opened.
+pub fn rows_to_proto(kind: PlanKind) -> Vec<pb::PlanStep> {
+    STEPS
+        .iter()
+        .map(|row| StepRecord {
+            id: row.id,
+            state: StepState::Pending,
+            attempts: 0,
+            took: Duration::ZERO,
+            note: String::new(),
+        })
+        .map(|record| row_to_proto(kind, record.state, &record))
+        .collect()
+}
+
 fn step_to_proto(plan: &Plan, record: &StepRecord) -> pb::PlanStep {
-    let row = record.id.row();
     // The row whose turn it is is recorded as pending until it ends.
     let running = plan.step() == Some(record.id) && record.state == StepState::Pending;
     let state = if running { StepState::Running } else { record.state };
+    row_to_proto(plan.kind, state, record)
+}
+
+fn row_to_proto(kind: PlanKind, state: StepState, record: &StepRecord) -> pb::PlanStep {
+    let row = record.id.row();
     pb::PlanStep {
         name: row.name.to_owned(),
         on: actor_word(row.on).to_owned(),
@@ -85,7 +104,7 @@ fn step_to_proto(plan: &Plan, record: &StepRecord) -> pb::PlanStep {
         attempts: record.attempts,
         note: record.note.clone(),
         point_of_no_return: record.id == StepId::AdvanceEpoch,
-        on_failure: failure_words(match plan.kind {
+        on_failure: failure_words(match kind {
             PlanKind::Switchover => row.switchover,
             PlanKind::Failover => row.failover,
         })

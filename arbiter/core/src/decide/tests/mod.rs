@@ -1,4 +1,1 @@
-//! What the leader does, read as sentences.
-
-mod automatic;
-mod plans;
+//! Tests of decide.

@@ -1,0 +1,237 @@
+//! The leader's loop: what is heard and seen goes into the View, `decide` says what to propose, and
+//! Reports are answered. It runs on every arbiter and acts on the one that leads.
+//!
+//! Knows State, View and consensus. It never knows gRPC, a database or DNS, and decides nothing
+//! itself: the core does.
+
+mod answer;
+mod fence;
+mod propose;
+mod seat;
+mod sessions;
+
+pub use sessions::{Outbox, StreamId};
+
+use crate::clock;
+use crate::raft::{Leadership, RaftHandle};
+use arbiter_core::{
+    AgentId, ArbiterId, Instant, OpenPlan, OpenRequest, Reason, Report, State, View,
+    preferred_leader, preflight,
+};
+use seat::Seat;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// The loop decides at least this often, for what only time changes.
+pub const TICK: Duration = Duration::from_millis(50);
+/// How often leadership is reconsidered.
+const PREFER_EVERY: Duration = Duration::from_secs(1);
+
+/// Where Reports go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Route {
+    /// Nobody is known to lead.
+    #[default]
+    Nowhere,
+    /// Here, in this term.
+    Here(u64),
+    /// To the arbiter that leads.
+    To {
+        /// Its name.
+        leader: ArbiterId,
+        /// `host:port` of its gRPC face.
+        address: String,
+        /// Its term.
+        term: u64,
+    },
+}
+
+/// Why a Report is not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReportRefused {
+    /// Not here: follow the route.
+    #[error("this arbiter does not lead")]
+    NotLeader,
+    /// No retry helps until somebody mends it: a code, a sentence and what to do next.
+    #[error("{text}; {next}")]
+    Wrong {
+        /// Machine-readable, such as `wrong-cluster`.
+        code: &'static str,
+        /// Why.
+        text: String,
+        /// What to do.
+        next: String,
+    },
+}
+
+/// The leader's part of an arbiter.
+pub struct Leader {
+    me: ArbiterId,
+    raft: RaftHandle,
+    /// The critical section of design §5: who holds it may read State, the lease book and the
+    /// sessions together. State only grows, so what one holder saw, the next sees too.
+    seat: Mutex<Option<Seat>>,
+    route: watch::Sender<Route>,
+    decide_wake: Notify,
+    answer_wake: Notify,
+}
+
+impl Leader {
+    /// The loop of the arbiter that `raft` is; [`Leader::run`] drives it.
+    pub fn new(raft: RaftHandle) -> Arc<Self> {
+        Arc::new(Self {
+            me: ArbiterId::from(raft.name()),
+            raft,
+            seat: Mutex::new(None),
+            route: watch::Sender::default(),
+            decide_wake: Notify::new(),
+            answer_wake: Notify::new(),
+        })
+    }
+
+    /// Run until dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.clone().follow_loop());
+        tasks.spawn(self.clone().decide_loop());
+        tasks.spawn(self.clone().answer_loop());
+        tasks.spawn(self.clone().prefer_loop());
+        tasks.spawn(self.clone().fence_loop());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Where Reports go, now and at each change.
+    pub fn route(&self) -> watch::Receiver<Route> {
+        self.route.subscribe()
+    }
+
+    /// Look at State and View together; none when this arbiter does not lead.
+    pub fn look<T>(&self, look: impl FnOnce(&State, &View, Instant) -> T) -> Option<T> {
+        let seat = self.lock();
+        let seat = seat.as_ref()?;
+        Some(self.raft.state().with(|state| look(state, &seat.view, clock::now())))
+    }
+
+    /// Write into the View what was seen; false when this arbiter does not lead.
+    pub fn see(&self, write: impl FnOnce(&mut View, Instant)) -> bool {
+        let mut seat = self.lock();
+        let Some(seat) = seat.as_mut() else { return false };
+        write(&mut seat.view, clock::now());
+        self.decide_wake.notify_one();
+        true
+    }
+
+    /// A Report arrived on `stream`; its answer goes to `outbox`.
+    ///
+    /// # Errors
+    /// [`ReportRefused`]; the View is as before.
+    pub fn report(
+        &self,
+        stream: StreamId,
+        outbox: &Outbox,
+        report: Report,
+    ) -> Result<(), ReportRefused> {
+        let mut seat = self.lock();
+        let Some(seat) = seat.as_mut() else { return Err(ReportRefused::NotLeader) };
+        self.raft.state().with(|state| seat.hear(state, stream, outbox, report, clock::now()))?;
+        self.answer_wake.notify_one();
+        self.decide_wake.notify_one();
+        Ok(())
+    }
+
+    /// `stream` ended.
+    pub fn closed(&self, stream: StreamId, agent: &AgentId) {
+        if let Some(seat) = self.lock().as_mut() {
+            seat.closed(stream, agent);
+        }
+        self.decide_wake.notify_one();
+    }
+
+    /// The plan that would open now.
+    ///
+    /// # Errors
+    /// Every closed gate; none at all: this arbiter does not lead.
+    pub fn preflight(&self, request: &OpenRequest) -> Result<OpenPlan, Option<Vec<Reason>>> {
+        self.look(|state, view, now| preflight(state, view, now, request))
+            .ok_or(None)?
+            .map_err(Some)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Seat>> {
+        // A panic while it was held leaves a View that is at worst incomplete, as after an
+        // election; the lease book is written before an answer leaves.
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follow elections.
+    async fn follow_loop(self: Arc<Self>) {
+        let mut leadership = self.raft.leader();
+        loop {
+            let now = leadership.borrow_and_update().clone();
+            self.follow(&now);
+            if leadership.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn follow(&self, now: &Leadership) {
+        let mut seat = self.lock();
+        let kept = seat.as_ref().is_some_and(|seat| now.mine && seat.view.term == now.term);
+        if !kept {
+            // A leader elected again forgets the answers of its earlier term, on purpose, and
+            // counts from now: nothing was handed over after this instant.
+            *seat = None;
+        }
+        if now.acting && !kept {
+            tracing::info!(term = now.term, "leading");
+            *seat = Some(Seat::new(View::elected(now.term, clock::now())));
+        }
+        let seated = seat.is_some();
+        drop(seat);
+        let route = match (&now.leader, &now.address) {
+            (Some(_), _) if seated => Route::Here(now.term),
+            (Some(leader), Some(address)) if !now.mine => {
+                Route::To { leader: leader.clone(), address: address.clone(), term: now.term }
+            }
+            _ => Route::Nowhere,
+        };
+        self.route.send_if_modified(|known| {
+            let changed = *known != route;
+            *known = route;
+            changed
+        });
+        self.decide_wake.notify_one();
+    }
+
+    async fn decide_loop(self: Arc<Self>) {
+        let mut applied = self.raft.state().watch_index();
+        let mut proposals = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = self.decide_wake.notified() => {}
+                changed = applied.changed() => if changed.is_err() { return },
+                () = sleep(TICK) => {}
+            }
+            while proposals.try_join_next().is_some() {}
+            self.turn(&mut proposals);
+        }
+    }
+
+    async fn prefer_loop(self: Arc<Self>) {
+        loop {
+            sleep(PREFER_EVERY).await;
+            let wanted = self.look(|state, view, now| preferred_leader(state, view, &self.me, now));
+            if let Some(Some(to)) = wanted {
+                tracing::info!(%to, "handing leadership over, to keep it out of active regions");
+                if let Err(failed) = self.raft.transfer_leader(to.as_str()).await {
+                    tracing::info!(%to, %failed, "leadership stays");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What operators ask for. Each call becomes one proposal of its own; asked twice it is done once.
+
+mod change;
+mod members;
+mod plans;
+mod policy;
+
+use super::peers::forwarded;
+use super::query::unforwarded;
+use super::{Answerer, CHANGE_LIMIT, Face, group_name, refusal};
+use crate::wire;
+use arbiter_core::{Command, Epoch, GroupId, InstanceId, PlanId, attest};
+use arbiter_proto::v1 as pb;
+use change::{check_epoch, epoch_or_now, known, outcome};
+use pb::admin_client::AdminClient;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub struct Admin {
+    face: Arc<Face>,
+}
+
+impl Admin {
+    /// Of this face.
+    pub fn new(face: Arc<Face>) -> Self {
+        Self { face }
+    }
+}
+
+/// Let the leader answer where this arbiter does not lead.
+macro_rules! forward {
+    ($self:ident, $request:ident, $call:ident) => {
+        if let Answerer::There(channel) = $self.face.answerer(&$request)? {
+            let message = forwarded($request.into_inner(), CHANGE_LIMIT);
+            return AdminClient::new(channel).$call(message).await.map_err(unforwarded);
+        }
+        let $request = $request.into_inner();
+    };
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl pb::admin_server::Admin for Admin {
+    async fn switchover(
+        &self,
+        request: Request<pb::OpenPlanRequest>,
+    ) -> Answer<pb::OpenPlanResponse> {
+        forward!(self, request, switchover);
+        let kind = arbiter_core::PlanKind::Switchover;
+        self.face.open_plan(&request, kind).await.map(Response::new)
+    }
+
+    async fn failover(
+        &self,
+        request: Request<pb::OpenPlanRequest>,
+    ) -> Answer<pb::OpenPlanResponse> {
+        forward!(self, request, failover);
+        let kind = arbiter_core::PlanKind::Failover;
+        self.face.open_plan(&request, kind).await.map(Response::new)
+    }
+
+    async fn abort_plan(&self, request: Request<pb::PlanRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, abort_plan);
+        self.face.abort_plan(&request).await.map(Response::new)
+    }
+
+    async fn resume_plan(&self, request: Request<pb::PlanRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, resume_plan);
+        self.face.resume_plan(&request).await.map(Response::new)
+    }
+
+    async fn set_mode(&self, request: Request<pb::SetModeRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, set_mode);
+        let group = GroupId::from(group_name(&request.group));
+        let mode = wire::mode_from_word(&request.mode).ok_or_else(|| {
+            let text = format!("there is no mode {:?}", request.mode);
+            refusal::invalid("unknown-mode", text, "one of: observe, manual, automatic")
+        })?;
+        let done = self
+            .face
+            .change(request.asked.as_ref(), |state, _, _| {
+                let found = known(state, &group)?;
+                let expected_epoch = epoch_or_now(found, request.expected_epoch);
+                Ok(Command::SetMode { group: group.clone(), mode, expected_epoch })
+            })
+            .await?;
+        let next = format!("arbiter status --group {group}");
+        Ok(outcome(done, format!("mode of {group} is {}", request.mode), &next))
+    }
+
+    async fn arm(&self, request: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, arm);
+        self.face.arm(&request, true).await
+    }
+
+    async fn disarm(&self, request: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, disarm);
+        self.face.arm(&request, false).await
+    }
+
+    async fn attest_fenced(
+        &self,
+        request: Request<pb::AttestFencedRequest>,
+    ) -> Answer<pb::Outcome> {
+        forward!(self, request, attest_fenced);
+        let group = GroupId::from(group_name(&request.group));
+        let instance = InstanceId::from(request.instance.as_str());
+        let plan = PlanId(request.plan);
+        let done = self
+            .face
+            .change(request.asked.as_ref(), |state, view, now| {
+                check_epoch(&group, known(state, &group)?, request.expected_epoch)?;
+                let command = attest(state, view, &group, plan, &instance, now)
+                    .map_err(|rejected| refusal::rejected(&rejected))?;
+                check_token(&command, &request.token)?;
+                Ok(command)
+            })
+            .await?;
+        let text = format!("{instance} is attested as fenced for plan {plan}");
+        Ok(outcome(done, text, &format!("arbiter report {plan}")))
+    }
+
+    async fn adopt_traffic(
+        &self,
+        request: Request<pb::AdoptTrafficRequest>,
+    ) -> Answer<pb::Outcome> {
+        forward!(self, request, adopt_traffic);
+        let group = GroupId::from(group_name(&request.group));
+        let zone = request.zone.clone();
+        let done = self
+            .face
+            .change(request.asked.as_ref(), |state, _, _| {
+                let found = known(state, &group)?;
+                let expected_epoch: Epoch = epoch_or_now(found, request.expected_epoch);
+                Ok(Command::AdoptTraffic { group: group.clone(), zone, expected_epoch })
+            })
+            .await?;
+        let text = format!("the next write may take over what stands in {}", request.zone);
+        Ok(outcome(done, text, &format!("arbiter traffic show --group {group}")))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<pb::TransferLeadershipRequest>,
+    ) -> Answer<pb::Outcome> {
+        forward!(self, request, transfer_leadership);
+        self.face.transfer(&request).await.map(Response::new)
+    }
+
+    async fn initialize(&self, request: Request<pb::InitializeRequest>) -> Answer<pb::Outcome> {
+        // Begun on the arbiter that is asked; only one that is begun already has a leader.
+        if self.face.state().cluster_id.is_some() {
+            forward!(self, request, initialize);
+            return self.face.initialized_before(&request).map(Response::new);
+        }
+        self.face.initialize(request).await.map(Response::new)
+    }
+
+    async fn apply_policy(
+        &self,
+        request: Request<pb::ApplyPolicyRequest>,
+    ) -> Answer<pb::ApplyPolicyResponse> {
+        forward!(self, request, apply_policy);
+        self.face.apply_policy(&request).await.map(Response::new)
+    }
+}
+
+/// An attestation is for one fence goal: the one that the operator looked at.
+fn check_token(command: &Command, asked: &str) -> Result<(), Status> {
+    let Command::Attest { token, .. } = command else { return Ok(()) };
+    if asked.is_empty() || wire::token_from_text(asked) == Some(*token) {
+        return Ok(());
+    }
+    let text = format!("the plan's fence goal has token {token}, asked for is {asked}");
+    Err(refusal::precondition("wrong-token", text, "arbiter status, then ask again"))
+}
+
+impl Face {
+    async fn arm(&self, request: &pb::GroupRequest, armed: bool) -> Answer<pb::Outcome> {
+        let group = GroupId::from(group_name(&request.group));
+        let done = self
+            .change(request.asked.as_ref(), |state, _, _| {
+                check_epoch(&group, known(state, &group)?, request.expected_epoch)?;
+                Ok(Command::Arm { group: group.clone(), armed })
+            })
+            .await?;
+        let text = if armed {
+            format!("the agents of {group} are asked to arm")
+        } else {
+            format!("{group} is disarmed")
+        };
+        Ok(outcome(done, text, &format!("arbiter status --group {group}")))
+    }
+}

@@ -1,0 +1,57 @@
+//! The policy by command: a file's text, checked, compared, committed.
+
+use super::change::{asked_before, asker};
+use crate::policy_file;
+use crate::server::{Face, refusal};
+use arbiter_core::{ClusterSpec, Command};
+use arbiter_proto::v1 as pb;
+use tonic::Status;
+
+/// What faults call the text that came over the wire.
+const FILE: &str = "cluster file";
+
+/// The specification in `text`, for cluster `cluster_id`.
+pub(super) fn spec_of(text: &str, cluster_id: &str) -> Result<ClusterSpec, Status> {
+    let cluster = cluster_config::parse(text, FILE).map_err(|faults| {
+        refusal::invalid("bad-config", faults.to_string(), "arbiter config check FILE")
+    })?;
+    if cluster.id != cluster_id {
+        let text = format!("the file is for cluster {}, this is {cluster_id}", cluster.id);
+        return Err(refusal::invalid("wrong-cluster", text, "arbiter config check FILE"));
+    }
+    Ok(policy_file::to_spec(&cluster))
+}
+
+impl Face {
+    /// Bring a policy into force, or say what it would change.
+    pub(super) async fn apply_policy(
+        &self,
+        request: &pb::ApplyPolicyRequest,
+    ) -> Result<pb::ApplyPolicyResponse, Status> {
+        let asker = asker(request.asked.as_ref());
+        self.confirm().await?;
+        let state = self.state();
+        if state.cluster_id.is_none() {
+            return Err(refusal::not_initialized());
+        }
+        let spec = spec_of(&request.config_toml, &self.cluster_id)?;
+        if spec.voters != state.spec.voters {
+            let text = "the file names other arbiters than the cluster has";
+            let next = "leave [arbiters] as it is";
+            return Err(refusal::precondition("voters-changed", text, next));
+        }
+        let lines = policy_file::diff(&state.spec, &spec);
+        let diff = lines.join("\n");
+        if request.dry_run {
+            return Ok(pb::ApplyPolicyResponse { diff, outcome: None });
+        }
+        let asker = asker?;
+        let log_index = match asked_before(&state, &asker.request) {
+            Some(before) => before.map_err(|refused| refusal::rejected(&refused))?,
+            None => self.propose(asker, Command::ApplyPolicy { spec }).await?,
+        };
+        let message = format!("{} changes are in force", lines.len());
+        let outcome = pb::Outcome { log_index, message, next: "arbiter status".to_owned() };
+        Ok(pb::ApplyPolicyResponse { diff, outcome: Some(outcome) })
+    }
+}

@@ -1,0 +1,58 @@
+//! What `arbiter status` shows, computed here so that the command line computes nothing. Pure:
+//! State, View and the clock are arguments. It asks the core what it thinks; it judges nothing.
+
+mod group;
+mod region;
+#[cfg(test)]
+mod tests;
+mod voters;
+
+use crate::raft::{Leadership, RaftStatus, VoterAt};
+use arbiter_core::{GroupId, Instant, State, View};
+use arbiter_proto::v1 as pb;
+use std::time::Duration;
+
+/// What is shown, and by whom.
+pub struct Shown<'a> {
+    /// Who answers.
+    pub node: &'a str,
+    /// Who leads, as it knows.
+    pub leadership: &'a Leadership,
+    /// What it knows of Raft.
+    pub raft: &'a RaftStatus,
+    /// The voters of its file, before State has them.
+    pub voters: &'a [VoterAt],
+    /// Plaintext off loopback.
+    pub insecure: bool,
+    /// Not confirmed by a quorum.
+    pub stale: bool,
+    /// Since it last was.
+    pub age: Duration,
+    /// One group, or all where empty.
+    pub group: &'a str,
+}
+
+/// The whole of it. `view`: of the leader only.
+pub fn status(shown: &Shown, state: &State, view: Option<&View>, now: Instant) -> pb::Status {
+    let wanted = |id: &&GroupId| shown.group.is_empty() || id.0 == shown.group;
+    let voters = voters::voters(shown, state, view, now);
+    let groups = state.groups.keys().filter(wanted);
+    let groups = groups.filter_map(|id| group::group(shown, state, view, now, id, &voters));
+    pb::Status {
+        node: shown.node.to_owned(),
+        cluster_id: state.cluster_id.as_ref().map_or(String::new(), |id| id.0.clone()),
+        leader: shown.leadership.leader.as_ref().map_or(String::new(), |leader| leader.0.clone()),
+        term: shown.leadership.term,
+        applied_index: shown.raft.applied.unwrap_or(0),
+        stale: shown.stale,
+        age_ms: ms(shown.age),
+        insecure: shown.insecure,
+        groups: groups.collect(),
+        voters,
+        state_version: state.version,
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

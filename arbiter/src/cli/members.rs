@@ -68,7 +68,7 @@ async fn initialize(args: ChangeArgs) -> Result<Exit, Fail> {
     let cluster_id = super::config::cluster_id(file)?;
     let arbiters = Arbiters::find(&args.list.at)?;
     let request = pb::InitializeRequest { asked: Some(args.why.asked()?), cluster_id, config_toml };
-    // One node takes it, and the same one when it is asked again.
+    // Any of them may take it: each would begin with the same voters.
     let call = |node: Node| {
         let request = request.clone();
         async move { node.admin().initialize(request).await }

@@ -17,6 +17,8 @@ mod process;
 mod render;
 mod show;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use clap::{Parser, Subcommand};
 use exit::{Exit, Fail};

@@ -5,6 +5,7 @@
 //! the executor.
 
 pub mod dns;
+pub mod postgres;
 
 use arbiter_core::{
     Control, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId, Layer, Position, Terms, Token,
@@ -145,8 +146,8 @@ pub fn open(
     instance: &Instance,
     holder: Arc<dyn Holder>,
 ) -> Result<Box<dyn Driver>, DriverError> {
-    let _ = holder;
     match instance.kind.as_str() {
+        "postgres" => Ok(Box::new(postgres::Postgres::open(id, instance, holder)?)),
         "rfc2136" => dns::rfc2136(group, id, instance),
         other => Err(DriverError::Refused(format!("instance {id}: no driver of kind {other:?}"))),
     }

@@ -1,0 +1,143 @@
+//! The goal *fenced*, and the proof that nothing writes and nothing can be started.
+//!
+//! Knows processes, sockets and the start file. Never waits for a standby or a disk before it has
+//! killed: a hung disk must not keep a writer alive.
+
+use super::control::Control;
+use super::{Postgres, processes};
+use crate::clock;
+use crate::drivers::{Done, DriverError};
+use arbiter_core::{Condition, EvidenceKind, Fact, Role, Terms};
+use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How long an immediate stop may take before every process is killed.
+const IMMEDIATE_LIMIT: Duration = Duration::from_secs(1);
+/// How long one call waits for a clean stop without a limit of its own; the executor asks again.
+const CLEAN_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long the port is asked whether somebody listens.
+const PORT_LIMIT: Duration = Duration::from_millis(250);
+/// Limit of finding the end of the WAL within a fence; an observation finds it later.
+const END_LIMIT: Duration = Duration::from_millis(400);
+/// How long the held cgroup may take to be empty once the server is gone.
+const CGROUP_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long one look at the held cgroup waits for the next.
+const CGROUP_POLL: Duration = Duration::from_millis(5);
+
+impl Postgres {
+    /// Fence: lock out, stop as the terms allow, kill, prove. I1, I3
+    pub(super) async fn fenced(&self, terms: &Terms) -> Result<Done, DriverError> {
+        self.asked_to_stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        // First: whatever dies from here on cannot be started by hand.
+        self.lock_out()?;
+        match terms.clean_stop {
+            Some(limit) if limit.is_zero() => {}
+            Some(limit) => {
+                if !self.stop(limit).await? {
+                    self.stop_now(IMMEDIATE_LIMIT).await?;
+                }
+            }
+            None => {
+                if !self.stop(CLEAN_WAIT_MAX).await? {
+                    return Err(
+                        self.retry("the clean stop goes on: a standby or the archiver lags")
+                    );
+                }
+            }
+        }
+        self.kill_all().await?;
+        self.prove().await
+    }
+
+    /// Show that it is fenced: no process, nobody listening, no start file. Repeats nothing.
+    pub(super) async fn prove(&self) -> Result<Done, DriverError> {
+        self.empty_cgroup().await?;
+        self.nobody_listens().await?;
+        if self.gated() && self.start_file().exists() {
+            return Err(self.retry("the start file is there again"));
+        }
+        let left = self.processes()?;
+        if !left.is_empty() {
+            return Err(self.retry(format!("{} processes hold the data directory", left.len())));
+        }
+        Ok(self.fenced_done().await)
+    }
+
+    /// What is reported with the proof. A disk that cannot be read takes nothing from the proof.
+    async fn fenced_done(&self) -> Done {
+        let control = self.control().await.ok();
+        let end = match &control {
+            Some(control) => self.known_end(control, END_LIMIT).await,
+            None => None,
+        };
+        let clean = control.as_ref().is_some_and(|control| control.state.is_clean());
+        let replica = super::files::is_standby(&self.set.data_dir);
+        let mut facts = Fact {
+            condition: Condition::Stopped,
+            role: if replica { Role::Replica } else { Role::Primary },
+            position: end,
+            fork: end.and_then(|end| self.lineage(end).fork()),
+            ..Fact::default()
+        };
+        if let Some(Control { system_id, state, .. }) = control {
+            facts.data_id = system_id;
+            facts.detail.insert("control".into(), state.as_str().to_owned());
+        }
+        Done { evidence: Some(EvidenceKind::Confirmed), end, clean, facts }
+    }
+
+    /// Nothing of this server is left in the held cgroup. What belongs to another server of the
+    /// same group, which stands in a data directory of its own, is not ours to kill.
+    async fn empty_cgroup(&self) -> Result<(), DriverError> {
+        let began = clock::now();
+        loop {
+            let left = self.ours_in_cgroup()?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            for pid in &left {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(*pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+            if clock::now().since(began) > CGROUP_WAIT_MAX {
+                self.holder.kill().await?;
+                let left = self.ours_in_cgroup()?;
+                if left.is_empty() {
+                    return Ok(());
+                }
+                return Err(self.retry(format!("{} processes are left in the cgroup", left.len())));
+            }
+            tokio::time::sleep(CGROUP_POLL).await;
+        }
+    }
+
+    fn ours_in_cgroup(&self) -> Result<BTreeSet<i32>, DriverError> {
+        let ours = processes::dir_id(&self.set.data_dir);
+        let foreign = |pid: &i32| {
+            let cwd = std::path::PathBuf::from(format!("/proc/{pid}/cwd"));
+            let dir = processes::dir_id(&cwd);
+            dir.is_some() && dir != ours && cwd.join("PG_VERSION").exists()
+        };
+        Ok(self.holder.processes()?.into_iter().filter(|pid| !foreign(pid)).collect())
+    }
+
+    /// Neither the Unix socket nor the port takes a connection.
+    async fn nobody_listens(&self) -> Result<(), DriverError> {
+        let (dir, port) = self.socket_place();
+        if UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).is_ok() {
+            return Err(self.retry(format!("somebody listens on the Unix socket of port {port}")));
+        }
+        let address = (self.set.host.as_str(), self.set.port);
+        let dial = tokio::net::TcpStream::connect(address);
+        match tokio::time::timeout(PORT_LIMIT, dial).await {
+            Ok(Ok(_)) => Err(self.retry(format!(
+                "somebody listens on {}:{}, though this server is gone",
+                self.set.host, self.set.port
+            ))),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Files of a data directory: written so that a crash leaves the old or the new one, never a part.
+//!
+//! Knows bytes, owners and names. Never knows why.
+
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// Makes a running PostgreSQL, and one started later, a standby.
+pub const STANDBY_SIGNAL: &str = "standby.signal";
+/// Asks for a recovery that ends by itself in a primary.
+pub const RECOVERY_SIGNAL: &str = "recovery.signal";
+/// What `ALTER SYSTEM` writes.
+pub const AUTO_CONF: &str = "postgresql.auto.conf";
+
+/// Replace `path` by `text`, on disk when this returns. Owner and mode are those of the file that
+/// was there, else those of `like` without execute bits.
+pub fn replace(path: &Path, text: &str, like: &Path) -> io::Result<()> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let model = std::fs::metadata(&path).or_else(|_| std::fs::metadata(like))?;
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".arbiter-new");
+    let temporary = parent.join(name);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(model.mode() & 0o666)
+        .open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    chown(&temporary, Some(model.uid()), Some(model.gid()))?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, &path)?;
+    sync_dir(parent)
+}
+
+/// Remove `path` if it is there, on disk when this returns.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Ok(()) => path.parent().map_or(Ok(()), sync_dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    std::fs::File::open(dir)?.sync_all()
+}
+
+/// Whether a server started on `data_dir` would be a standby.
+pub fn is_standby(data_dir: &Path) -> bool {
+    data_dir.join(STANDBY_SIGNAL).exists()
+}
+
+/// Make a server started on `data_dir` a standby.
+pub fn make_standby(data_dir: &Path) -> io::Result<()> {
+    remove(&data_dir.join(RECOVERY_SIGNAL))?;
+    if is_standby(data_dir) {
+        return Ok(());
+    }
+    replace(&data_dir.join(STANDBY_SIGNAL), "", &data_dir.join("PG_VERSION"))
+}
+
+/// Set `settings` in the stopped server's `postgresql.auto.conf`, as `ALTER SYSTEM` would.
+pub fn set_auto(data_dir: &Path, settings: &[(&str, &str)]) -> io::Result<()> {
+    let path = data_dir.join(AUTO_CONF);
+    let before = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        other => other?,
+    };
+    let ours = |line: &str| {
+        let key = line.split(['=', ' ', '\t']).next().unwrap_or("");
+        settings.iter().any(|(name, _)| key.eq_ignore_ascii_case(name))
+    };
+    let mut after: String =
+        before.lines().filter(|line| !ours(line.trim())).map(|line| format!("{line}\n")).collect();
+    for (name, value) in settings {
+        let value = value.replace('\\', "\\\\").replace('\'', "''");
+        after.push_str(&format!("{name} = '{value}'\n"));
+    }
+    if after == before { Ok(()) } else { replace(&path, &after, &data_dir.join("PG_VERSION")) }
+}
+
+/// What a running server wrote about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PidFile {
+    /// Process id, as the server sees itself.
+    pub pid: i32,
+    /// Port.
+    pub port: u16,
+    /// Directory of the Unix socket.
+    pub socket_dir: PathBuf,
+    /// `starting`, `standby`, `ready` or `stopping`.
+    pub status: String,
+}
+
+/// Read `postmaster.pid`; none when it is not there or half written.
+pub fn pid_file(data_dir: &Path) -> Option<PidFile> {
+    let text = std::fs::read_to_string(data_dir.join("postmaster.pid")).ok()?;
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    Some(PidFile {
+        pid: lines.first()?.parse().ok()?,
+        port: lines.get(3)?.parse().ok()?,
+        socket_dir: lines.get(4).copied().unwrap_or("").into(),
+        status: lines.get(7).copied().unwrap_or("").to_owned(),
+    })
+}
+
+/// The newest timeline of which `data_dir` has WAL, and the first of its segments' names.
+pub fn newest_wal(data_dir: &Path) -> Option<(u32, String)> {
+    let entries = std::fs::read_dir(data_dir.join("pg_wal")).ok()?;
+    let segments = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let is = name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let timeline = is.then(|| u32::from_str_radix(&name[..8], 16).ok())??;
+        Some((timeline, name))
+    });
+    // Newest timeline first, then the lowest name.
+    segments.min_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)))
+}
+
+/// Text of the history file of `timeline`; empty where there is none.
+pub fn history(data_dir: &Path, timeline: u32) -> String {
+    let path = data_dir.join("pg_wal").join(format!("{timeline:08X}.history"));
+    std::fs::read_to_string(path).unwrap_or_default()
+}

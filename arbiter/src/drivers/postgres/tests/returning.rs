@@ -1,0 +1,101 @@
+use super::rig::{Node, eventually, held};
+use crate::drivers::DriverError;
+use crate::drivers::postgres::files;
+use arbiter_core::Role;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Every file of a data directory, its size and when it was last written.
+fn contents(dir: &Path) -> BTreeMap<String, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let meta = entry.metadata().unwrap();
+        let name = entry.path().display().to_string();
+        if meta.is_dir() {
+            found.extend(contents(&entry.path()));
+        } else {
+            found.insert(name, (meta.len(), meta.modified().unwrap()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_diverged_old_primary_is_refused_and_left_as_it_is() {
+    let a = Node::primary("a", &[]).await;
+    let b = a.standby("b", &[]).await;
+    // The stream is cut first, so that what a writes from here on is on a only.
+    b.drain(None).await.unwrap();
+    a.sql("INSERT INTO t VALUES (1)").await;
+    let fenced = a.fence(Duration::from_secs(5)).await.unwrap();
+    assert!(fenced.clean, "clean, and diverged all the same");
+    let promoted = b.active().await.facts;
+    assert!(fenced.end > promoted.fork);
+    let before = contents(&a.data_dir);
+    let refused = a.follow(&b.address).await;
+    let Err(DriverError::Refused(text)) = &refused else { panic!("{refused:?}") };
+    assert!(text.contains("diverged at") && text.contains("pg_basebackup"), "{text}");
+    assert_eq!(contents(&a.data_dir), before);
+    assert_eq!(held(&a.data_dir), Vec::new());
+    assert!(!files::is_standby(&a.data_dir));
+}
+
+#[tokio::test]
+async fn a_killed_old_primary_returns_only_when_it_is_not_beyond_the_fork() {
+    let a = Node::primary("a", &[]).await;
+    let b = a.standby("b", &[]).await;
+    a.sql("INSERT INTO t VALUES (1)").await;
+    let written = a.look().await.position;
+    eventually("received", async || b.look().await.position >= written).await;
+    let killed = a.fence(Duration::ZERO).await.unwrap();
+    assert!(!killed.clean);
+    b.drain(None).await.unwrap();
+    let fork = b.active().await.facts.fork;
+    let returned = a.follow(&b.address).await;
+    if killed.end <= fork {
+        assert_eq!(returned.unwrap().facts.role, Role::Replica);
+        assert_eq!(a.count().await, 1);
+    } else {
+        assert!(matches!(returned, Err(DriverError::Refused(_))), "{returned:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_other_data_is_refused() {
+    let a = Node::primary("a", &[]).await;
+    let other = Node::primary("other", &[]).await;
+    a.fence(Duration::from_secs(5)).await.unwrap();
+    let refused = a.follow(&other.address).await;
+    assert!(
+        matches!(&refused, Err(DriverError::Refused(text))
+        if text.contains("system identifier")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_primary_waits_for_somebody_to_follow() {
+    let a = Node::primary("a", &[]).await;
+    a.fence(Duration::from_secs(5)).await.unwrap();
+    assert!(matches!(a.follow("").await, Err(DriverError::Retry(_))));
+    assert!(matches!(a.follow("127.0.0.1:1").await, Err(DriverError::Retry(_))));
+    assert_eq!(held(&a.data_dir), Vec::new(), "it is not started");
+    assert!(!files::is_standby(&a.data_dir));
+}
+
+#[tokio::test]
+async fn a_standby_changes_whom_it_follows_without_a_restart() {
+    let a = Node::primary("a", &[]).await;
+    let b = a.standby("b", &[]).await;
+    let c = a.standby("c", &[]).await;
+    let end = a.drain(None).await.unwrap().end;
+    b.drain(end).await.unwrap();
+    b.active().await;
+    let began = c.postmaster().started;
+    c.follow(&b.address).await.unwrap();
+    assert_eq!(c.postmaster().started, began);
+    b.sql("INSERT INTO t VALUES (1)").await;
+    let written = b.look().await.position;
+    eventually("followed", async || c.look().await.replayed >= written).await;
+}

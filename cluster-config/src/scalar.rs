@@ -159,7 +159,10 @@ pub(crate) fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<
 
 /// A closed set of words of the configuration.
 macro_rules! words {
-    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $d:literal])* $variant:ident = $word:literal,)* }) => {
+    (
+        $(#[doc = $doc:literal])*
+        $name:ident { $($(#[doc = $d:literal])* $variant:ident = $word:literal,)* }
+    ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($(#[doc = $d])* $variant,)* }

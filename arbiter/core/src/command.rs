@@ -34,7 +34,8 @@ pub struct Waited {
     pub elapsed: Duration,
 }
 
-/// What is asked of the replicated state. Fields are named by their types; each variant says the rest.
+/// What is asked of the replicated state. Fields are named by their types; each variant says the
+/// rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "fields are named by their types")]

@@ -1,4 +1,5 @@
-//! Evidence of a fence and the proof that a promotion needs. Knows State; never how a fence is made.
+//! Evidence of a fence and the proof that a promotion needs. Knows State; never how a fence is
+//! made.
 
 use crate::{
     AgentId, By, Epoch, Group, GroupSpec, Incarnation, InstanceId, Plan, Policy, RegionId, Token,

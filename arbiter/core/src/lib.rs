@@ -4,7 +4,8 @@
 //! or Raft: time is an argument, and data flows one way (`arbiter/docs/ARCHITECTURE.md`).
 //!
 //! Four functions are the whole of it: [`decide`] (leader only), [`apply`] (every replica),
-//! [`orders`] (what an agent must make true) and [`explain`] (the predicates of `decide`, in words).
+//! [`orders`] (what an agent must make true) and [`explain`] (the predicates of `decide`, in
+//! words).
 
 #[macro_use]
 pub mod plant;
@@ -28,6 +29,8 @@ mod resource;
 mod spec;
 mod state;
 pub mod steps;
+#[cfg(test)]
+mod testing;
 mod time;
 mod timing;
 mod view;

@@ -17,7 +17,8 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the length in front of each message, least significant first.
 const LENGTH_BYTES: usize = 4;
 
-/// One thing that an agent asks. See `arbiter_core::agent::DeadmanEvent` for those that bear its names.
+/// One thing that an agent asks. See `arbiter_core::agent::DeadmanEvent` for those that bear its
+/// names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "fields are named by their types")]

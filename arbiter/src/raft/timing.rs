@@ -11,7 +11,8 @@ use thiserror::Error;
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 2_000;
 /// Entries kept after a snapshot, so that a follower that was away briefly needs none.
 pub const ENTRIES_KEPT_AFTER_SNAPSHOT: u64 = 1_000;
-/// A follower further behind gets a snapshot. Above [`SNAPSHOT_EVERY_ENTRIES`], or it would not help.
+/// A follower further behind gets a snapshot. Above [`SNAPSHOT_EVERY_ENTRIES`], or it would not
+/// help.
 pub const LAG_FOR_SNAPSHOT_ENTRIES: u64 = 5_000;
 /// Entries in one AppendEntries.
 pub const APPEND_ENTRIES_MAX: u64 = 64;

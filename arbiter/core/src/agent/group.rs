@@ -252,8 +252,9 @@ impl GroupMachine {
             return Leave { active: told, rest: true, as_is: told };
         }
         // I4: nothing starts as primary before the deadman acknowledged a deadline that is running.
-        let acknowledged = hold.deadline == self.lease.deadline() && hold.is_running(now);
-        let live = self.lease.is_live(now) && hold.armed && acknowledged;
+        // An earlier one than the lease's does: it is the stricter, and a renewal on its way to the
+        // deadman must not interrupt a promotion.
+        let live = self.lease.is_live(now) && hold.armed && hold.is_running(now);
         let rest = hold.deadline.is_none() || live;
         Leave { active: self.is_armed() && live, rest, as_is: false }
     }

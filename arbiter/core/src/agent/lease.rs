@@ -54,6 +54,7 @@ impl Lease {
     /// Note a lapse whose time has come. Says whether it lapsed just now: the fence begins.
     pub fn lapse(&mut self, now: Instant) -> bool {
         match self.fence_at() {
+            // I9: without a quorum nobody answers, and the lease is all that an armed region has.
             Some(at) if at <= now => {
                 // When the fence begins, not when it should have: what was sent in between is old.
                 self.lapsed_at = Some(now);

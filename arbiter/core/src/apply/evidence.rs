@@ -1,4 +1,5 @@
-//! Evidence enters State here, or is refused (I3). Knows what each kind needs; never how it was got.
+//! Evidence enters State here, or is refused (I3). Knows what each kind needs; never how it was
+//! got.
 
 use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::rows;

@@ -33,10 +33,10 @@ pub(crate) fn gates(
         gates.target_agents(&target);
         gates.target_armed(&target);
         gates.target_data(&target);
-    }
-    match request.kind {
-        PlanKind::Switchover => gates.source_can_drain(),
-        PlanKind::Failover => gates.loss(),
+        match request.kind {
+            PlanKind::Switchover => gates.source_can_drain(&target),
+            PlanKind::Failover => gates.loss(),
+        }
     }
     if request.by_policy {
         gates.hold_down();
@@ -184,7 +184,7 @@ impl Gates<'_> {
     }
 
     /// Nothing would stall a switchover half-way: its source answers and its standby follows.
-    fn source_can_drain(&mut self) {
+    fn source_can_drain(&mut self, target: &RegionId) {
         let Some(active) = self.context.group.active() else { return };
         let agents = self.context.spec.fencing_agents(active);
         let silent = agents.into_iter().find(|agent| !self.context.is_live(agent));
@@ -196,7 +196,7 @@ impl Gates<'_> {
         self.gate("source-silent", silent.is_none(), text, next);
         for resource in self.context.spec.required_resources() {
             self.source_healthy(resource);
-            self.follows(resource);
+            self.follows(resource, target);
         }
     }
 
@@ -208,9 +208,8 @@ impl Gates<'_> {
         self.gate("source-not-healthy", condition == Condition::Healthy, text, next);
     }
 
-    fn follows(&mut self, resource: &ResourceId) {
-        let target = target_of(self.context, self.request);
-        let found = target.and_then(|target| self.context.furthest(resource, &target));
+    fn follows(&mut self, resource: &ResourceId, target: &RegionId) {
+        let found = self.context.furthest(resource, target);
         let fact = found.and_then(|(id, _)| self.context.live_fact(id));
         // A kind without a stream has nothing to follow.
         let streaming =

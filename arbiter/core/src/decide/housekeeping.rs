@@ -1,5 +1,5 @@
-//! What the leader writes down besides plans: lives, arming, first activation, leases, lag, and what
-//! came of an old region. Knows Reports; opens nothing.
+//! What the leader writes down besides plans: lives, arming, first activation, leases, lag, and
+//! what came of an old region. Knows Reports; opens nothing.
 
 use super::context::{Context, VANTAGE_FRESH_MAX};
 use super::lag;
@@ -84,8 +84,8 @@ pub(super) fn group(context: &Context) -> Vec<Command> {
     found
 }
 
-/// State follows at once where a Report shows less than it says; more is recorded once the agent has
-/// obeyed the newest word, and, beside a primary, once its deadline runs.
+/// State follows at once where a Report shows less than it says; more is recorded once the agent
+/// has obeyed the newest word, and, beside a primary, once its deadline runs.
 fn arming(context: &Context) -> Vec<Command> {
     let agents = context.state.bindings.keys().filter(|agent| context.spec.serves(agent));
     agents.filter_map(|agent| arming_of(context, agent)).collect()
@@ -101,12 +101,8 @@ fn arming_of(context: &Context, agent: &AgentId) -> Option<Command> {
     }
     let arming = shown.arming.filter(|arming| Some(*arming) != known)?;
     let asked = context.group.arming_wanted && shown.obeyed >= context.group.revision;
-    (asked && deadline_runs(context, &agent, shown)).then_some(Command::RecordArmed {
-        group,
-        agent,
-        incarnation,
-        arming,
-    })
+    (asked && context.is_live(&agent) && deadline_runs(context, &agent, shown))
+        .then_some(Command::RecordArmed { group, agent, incarnation, arming })
 }
 
 /// I4: beside a primary, or what may be one, only a running deadline makes an arming count.

@@ -9,7 +9,7 @@ mod hands;
 mod server;
 mod upgrade;
 
-pub use guard::{GuardArgs, guard_main};
+pub use guard::{GuardArgs, guard_main, pidfd};
 pub use hands::group_component;
 
 use crate::agent::cgroup::{self, Cgroup};

@@ -82,7 +82,8 @@ impl Server {
     /// Run until killed.
     ///
     /// # Errors
-    /// Only when the kernel's timer or poll fails: then the deadman ends, and what it holds with it.
+    /// Only when the kernel's timer or poll fails: then the deadman ends, and what it holds with
+    /// it.
     pub fn run(&mut self) -> io::Result<Infallible> {
         self.reap();
         loop {

@@ -1,1 +1,5 @@
-//! Tests of apply.
+//! What State accepts and what it refuses, read as sentences.
+
+mod commands;
+mod refusals;
+mod rows;

@@ -1,1 +1,4 @@
-//! Tests of decide.
+//! What the leader does, read as sentences.
+
+mod automatic;
+mod plans;

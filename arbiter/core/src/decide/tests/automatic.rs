@@ -1,0 +1,178 @@
+//! What opens by itself, and what does not.
+
+use crate::testing::*;
+use crate::*;
+
+#[test]
+fn a_lost_region_fails_over_by_itself_within_dead_after_and_a_second() {
+    let mut world = World::in_mode(Mode::Automatic);
+    world.run(ms(5000));
+    let cut = world.now;
+    world.cut(EU);
+    while world.group().epoch() == Epoch(1) {
+        world.tick();
+        assert!(world.now.since(cut) < ms(9600), "{:#?}", world.group());
+    }
+    assert!(world.now.since(cut) >= ms(8580) - ms(250));
+}
+
+#[test]
+fn a_live_agent_with_healthy_data_vetoes() {
+    let mut world = World::in_mode(Mode::Automatic);
+    world.down.insert(EU.into());
+    world.run(ms(60_000));
+    assert_eq!(world.group().epoch(), Epoch(1));
+    assert!(world.group().plan.is_none());
+}
+
+#[test]
+fn one_kind_of_signal_is_not_enough() {
+    let mut world = World::in_mode(Mode::Automatic);
+    world.agent(EU).alive = false;
+    world.run(ms(60_000));
+    assert!(world.group().plan.is_none());
+    let reasons = explain_group(&world.state, &world.view, world.now, &group());
+    let kinds = reasons.iter().find(|reason| reason.code == "signal-kinds").unwrap();
+    assert!(!kinds.open, "{kinds:?}");
+}
+
+#[test]
+fn observe_records_what_it_would_have_done_and_orders_nothing() {
+    let mut world = World::observing();
+    world.cut(EU);
+    world.run(ms(20_000));
+    assert!(world.group().plan.is_none());
+    let (text, _) = world.group().would_have.clone().unwrap();
+    assert!(text.contains("would have opened") && text.contains("agent-silence"), "{text}");
+    for agent in world.state.spec.agents.keys() {
+        assert!(orders(&world.state, agent).is_empty());
+    }
+    let before = world.at.index;
+    world.run(ms(20_000));
+    assert_eq!(world.at.index, before, "the same judgement is written once");
+    world.heal(EU);
+    world.run(ms(5000));
+    assert!(!world.group().judged_lost);
+    assert!(world.group().would_have.is_some());
+}
+
+#[test]
+fn a_second_failover_waits_for_the_hold_down() {
+    let mut world = World::in_mode(Mode::Automatic);
+    world.run(ms(5000));
+    world.cut(EU);
+    world.run(ms(12_000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+    assert!(world.group().holding_down);
+    let request = OpenRequest::plain(&group(), PlanKind::Failover, true);
+    let reasons = preflight(&world.state, &world.view, world.now, &request).unwrap_err();
+    assert!(reasons.iter().any(|reason| reason.code == "hold-down"), "{reasons:?}");
+    world.run(ms(900_000));
+    assert!(!world.group().holding_down);
+}
+
+#[test]
+fn a_standby_that_falls_behind_is_marked_before_its_source_is_answered() {
+    let mut world = World::in_mode(Mode::Automatic);
+    world.run(ms(5000));
+    assert_eq!(world.group().lag, LagMark::Within);
+    world.link_cut = true;
+    world.written += 1000;
+    world.run(ms(70_000));
+    assert_eq!(world.group().lag, LagMark::Over);
+    world.cut(EU);
+    world.run(ms(20_000));
+    assert!(world.group().plan.is_none(), "unknown or over is out of RPO");
+    let reasons =
+        preflight(&world.state, &world.view, world.now, &world.request(PlanKind::Failover));
+    assert!(reasons.unwrap_err().iter().any(|reason| reason.code == "rpo"));
+    let accepting = OpenRequest { accept_loss: true, ..world.request(PlanKind::Failover) };
+    world.open(&accepting).unwrap();
+    world.run(ms(2000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+}
+
+#[test]
+fn the_lag_is_within_again_once_the_standby_has_caught_up() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.link_cut = true;
+    world.run(ms(70_000));
+    assert_eq!(world.group().lag, LagMark::Over);
+    world.link_cut = false;
+    world.run(ms(1000));
+    assert_eq!(world.group().lag, LagMark::Within);
+}
+
+#[test]
+fn a_dead_primary_is_restarted_where_it_is_by_default() {
+    let mut world = World::in_mode(Mode::Automatic);
+    world.agent(EU).conditions.insert("db-eu-west".into(), Condition::Dead);
+    world.run(ms(120_000));
+    assert!(world.group().plan.is_none());
+}
+
+#[test]
+fn a_primary_that_does_not_start_within_its_limit_fails_over_where_policy_says_so() {
+    let mut spec = spec();
+    let policy = &mut spec.groups.get_mut(&group()).unwrap().policy;
+    policy.on_primary_failure = OnPrimaryFailure::RestartThenFailover;
+    let mut world = World::with(spec);
+    world.operator(Command::Arm { group: group(), armed: true }).unwrap();
+    world.run(ms(3000));
+    let (group, expected_epoch) = (group(), Epoch(1));
+    world.operator(Command::SetMode { group, mode: Mode::Automatic, expected_epoch }).unwrap();
+    world.run(ms(5000));
+    world.agent(EU).conditions.insert("db-eu-west".into(), Condition::Recovering);
+    world.run(ms(29_000));
+    assert_eq!(world.group().epoch(), Epoch(1));
+    world.run(ms(3000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+}
+
+#[test]
+fn an_armed_agent_that_lapsed_counts_as_silent() {
+    let mut world = World::in_mode(Mode::Automatic);
+    world.run(ms(5000));
+    world.down.insert(EU.into());
+    world.agent(EU).lapsed = true;
+    world.run(ms(5000));
+    assert_eq!(world.group().epoch(), Epoch(2), "its own word is quick");
+}
+
+#[test]
+fn a_new_life_is_bound_when_the_leases_of_the_former_are_dead() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.run(ms(2000));
+    let last_answer = world.now;
+    world.agent(EU).life = Incarnation(7);
+    world.agent(EU).arming = None;
+    world.run(ms(8000));
+    assert_ne!(world.state.bindings[&"agent-eu-west".into()].incarnation, Incarnation(7));
+    world.run(ms(1000));
+    let binding = &world.state.bindings[&"agent-eu-west".into()];
+    assert_eq!(binding.incarnation, Incarnation(7));
+    assert!(world.now.since(last_answer) >= ms(8580));
+}
+
+#[test]
+fn a_standbys_new_life_is_bound_at_once() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.agent(US).life = Incarnation(7);
+    world.run(ms(250));
+    assert_eq!(world.state.bindings[&"agent-us-east".into()].incarnation, Incarnation(7));
+}
+
+#[test]
+fn leadership_leaves_the_active_region_for_the_witness() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.run(ms(6000));
+    let prefer = |world: &World, me: &str| {
+        preferred_leader(&world.state, &world.view, &me.into(), world.now)
+    };
+    assert_eq!(prefer(&world, "arbiter-eu"), Some("arbiter-wi".into()));
+    assert_eq!(prefer(&world, "arbiter-us"), None);
+    assert_eq!(prefer(&world, "arbiter-wi"), None);
+    world.agent(EU).stubborn.insert("db-eu-west".into());
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    assert_eq!(prefer(&world, "arbiter-eu"), None, "not while a plan can be undone");
+}

@@ -1,0 +1,229 @@
+//! Plans that an operator opens, from the first row to the last.
+
+use crate::testing::*;
+use crate::*;
+
+#[test]
+fn a_switchover_moves_everything_and_the_old_region_stands_by() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    world.run(ms(1000));
+    let plan = world.last_plan();
+    assert_eq!(plan.end, Some(PlanEnd::Completed), "{plan:?}");
+    assert!(plan.steps.iter().all(|step| step.state == StepState::Done), "{:?}", plan.steps);
+    let group = world.group();
+    assert_eq!((group.active(), group.epoch()), (Some(&US.into()), Epoch(2)));
+    assert_eq!(group.goal(&EU.into(), Layer::Data).unwrap().goal, Goal::Standby);
+    assert!(!group.holding_down);
+    world.run(ms(2000));
+    assert!(world.group().returning.is_empty(), "the old primary was seen as a standby");
+}
+
+#[test]
+fn a_switchover_forth_and_back_five_times_ends_where_it_began() {
+    let mut world = World::in_mode(Mode::Manual);
+    for turn in 0..10u64 {
+        world.run(ms(3000));
+        world
+            .open(&world.request(PlanKind::Switchover))
+            .unwrap_or_else(|r| panic!("{turn}: {r:#?}"));
+        world.run(ms(2000));
+        assert_eq!(world.group().epoch(), Epoch(turn + 2));
+    }
+    assert_eq!(world.group().active(), Some(&EU.into()));
+}
+
+#[test]
+fn a_failover_with_a_live_agent_uses_its_own_word() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(1000));
+    let plan = world.last_plan();
+    assert_eq!(plan.end, Some(PlanEnd::Completed));
+    assert_eq!(plan.evidence[&"db-eu-west".into()].kind, EvidenceKind::Confirmed);
+    assert!(world.group().holding_down);
+    assert!(world.group().unfenced.is_empty(), "a live agent fenced the bucket too");
+}
+
+#[test]
+fn a_cut_off_source_is_proven_fenced_when_its_lease_is_dead_and_not_before() {
+    let mut world = World::in_mode(Mode::Manual);
+    let last_answer = world.now;
+    world.cut(EU);
+    world.run(ms(4000));
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(250));
+    let fence = world.plan().record(StepId::FenceSource).unwrap();
+    assert_eq!(fence.state, StepState::Unanswered);
+    let dead_after = policy().timing.dead_after(policy().timing.lease);
+    while world.now + ms(250) < last_answer + dead_after {
+        assert_eq!(world.group().epoch(), Epoch(1), "promoted while the lease may live");
+        world.tick();
+    }
+    world.run(ms(500));
+    assert_eq!(world.group().epoch(), Epoch(2));
+    let kind = world.last_plan().evidence[&"db-eu-west".into()].kind;
+    assert_eq!(kind, EvidenceKind::LeaseExpired);
+    assert!(world.group().unfenced.contains_key(&"bucket-eu-west".into()));
+}
+
+#[test]
+fn a_new_leader_waits_the_whole_lease_from_its_election() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.cut(EU);
+    world.run(ms(4000));
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(3000));
+    world.elect();
+    let elected = world.now;
+    let dead_after = policy().timing.dead_after(policy().timing.lease);
+    while world.now + ms(250) < elected + dead_after {
+        assert_eq!(world.group().epoch(), Epoch(1));
+        world.tick();
+    }
+    world.run(ms(500));
+    assert_eq!(world.group().epoch(), Epoch(2));
+}
+
+#[test]
+fn an_aborted_failover_resumes_the_source_and_the_next_gathers_its_own_evidence() {
+    let mut world = World::in_mode(Mode::Manual);
+    // The target never catches up, so that the plan stays before its point of no return.
+    world.agent(US).stubborn.insert("db-us-east".into());
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(1000));
+    let plan = world.plan().clone();
+    assert_eq!(plan.step(), Some(StepId::CatchUp));
+    assert!(!plan.evidence.is_empty());
+    let abort =
+        Command::AbortPlan { group: group(), plan: plan.id, expected_epoch: Epoch(1), took: ms(0) };
+    world.operator(abort).unwrap();
+    assert!(world.last_plan().evidence.is_empty(), "an abort voids the evidence");
+    assert!(!world.group().lease_stopped);
+    world.run(ms(2000));
+    let goal = world.group().goal(&EU.into(), Layer::Data).unwrap();
+    assert_eq!(goal.goal, Goal::Active);
+    assert!(goal.token > plan.fence_token);
+    world.agent(US).stubborn.clear();
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    assert!(world.plan().evidence.is_empty());
+    world.run(ms(1000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+}
+
+#[test]
+fn a_switchover_whose_source_does_not_drain_aborts_and_resumes_it() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.agent(EU).stubborn.insert("db-eu-west".into());
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    world.run(ms(5000));
+    assert!(!world.group().lease_stopped, "renewals go on while it drains");
+    assert!(world.agent(EU).leased);
+    world.run(ms(6000));
+    assert!(matches!(world.last_plan().end, Some(PlanEnd::Aborted(_))));
+    assert_eq!(world.group().epoch(), Epoch(1));
+}
+
+#[test]
+fn a_refused_promotion_halts_and_an_operator_lets_it_go_on() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.agent(US).refusing.insert("web-us-east".into());
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    world.run(ms(1000));
+    let plan = world.plan().clone();
+    assert_eq!(plan.halt.as_ref().unwrap().step, StepId::ActivateWorkloads);
+    assert!(plan.halt.as_ref().unwrap().next.contains("arbiter plan resume"));
+    world.agent(US).refusing.clear();
+    let expected_epoch = Epoch(2);
+    let (group, plan) = (group(), plan.id);
+    world
+        .operator(Command::ResumePlan { group, plan, expected_epoch, accept_loss: false })
+        .unwrap();
+    world.run(ms(1000));
+    assert_eq!(world.last_plan().end, Some(PlanEnd::Completed));
+}
+
+#[test]
+fn a_row_that_never_ends_is_tried_three_times_and_halts() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.agent(US).stubborn.insert("web-us-east".into());
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    world.run(ms(80_000));
+    assert!(world.plan().halt.is_none());
+    world.run(ms(12_000));
+    let plan = world.plan();
+    assert!(plan.halt.is_some());
+    assert_eq!(plan.record(StepId::ActivateWorkloads).unwrap().attempts, 3);
+}
+
+#[test]
+fn traffic_is_tried_without_end() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.agent(US).stubborn.insert("dns-us-east".into());
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    world.run(ms(300_000));
+    assert!(world.plan().halt.is_none());
+    assert_eq!(world.plan().step(), Some(StepId::SwitchTraffic));
+    world.agent(US).stubborn.clear();
+    world.run(ms(1000));
+    assert_eq!(world.last_plan().end, Some(PlanEnd::Completed));
+}
+
+#[test]
+fn a_failover_without_possible_evidence_halts_and_an_attestation_lets_it_go_on() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.cut(EU);
+    world.run(ms(4000));
+    // As if its last Report had shown less.
+    let binding = world.state.bindings.get_mut(&"agent-eu-west".into()).unwrap();
+    binding.arming.clear();
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    let plan = world.plan().id;
+    let refused =
+        attest(&world.state, &world.view, &group(), plan, &"db-eu-west".into(), world.now);
+    assert!(matches!(refused, Err(Rejected::Refused { code, .. }) if code == "lease-alive"));
+    world.run(ms(12_000));
+    let halt = world.plan().halt.clone().expect("no evidence can come");
+    assert!(halt.next.contains("arbiter attest"));
+    let attestation =
+        attest(&world.state, &world.view, &group(), plan, &"db-eu-west".into(), world.now);
+    world.operator(attestation.unwrap()).unwrap();
+    world.run(ms(1000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+}
+
+#[test]
+fn a_halted_failover_whose_source_returns_is_undone() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.cut(EU);
+    world.run(ms(4000));
+    world.state.bindings.get_mut(&"agent-eu-west".into()).unwrap().arming.clear();
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(12_000));
+    assert!(world.plan().halt.is_some());
+    world.heal(EU);
+    world.agent(EU).arming = None;
+    world.agent(EU).stubborn.insert("db-eu-west".into());
+    world.run(ms(1000));
+    assert!(matches!(world.last_plan().end, Some(PlanEnd::Aborted(_))));
+}
+
+#[test]
+fn a_target_lost_after_the_point_of_no_return_is_superseded() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.agent(US).stubborn.insert("web-us-east".into());
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(1000));
+    let first = world.plan().id;
+    assert_eq!(world.group().epoch(), Epoch(2));
+    world.cut(US);
+    world.run(ms(10_000));
+    let mut request = world.request(PlanKind::Failover);
+    request.accept_loss = true;
+    let command = supersede(&world.state, &world.view, world.now, &request).unwrap();
+    world.operator(command).unwrap();
+    assert_eq!(world.last_plan().end, Some(PlanEnd::Superseded(world.plan().id)));
+    assert_eq!(world.last_plan().id, first);
+    world.run(ms(2000));
+    assert_eq!((world.group().active(), world.group().epoch()), (Some(&EU.into()), Epoch(3)));
+}

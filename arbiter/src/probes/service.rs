@@ -1,0 +1,83 @@
+//! What a group's public name leads to, from where this arbiter stands: the vantage of the plan's
+//! last row. Knows the name, its authority and the address; never a plan.
+
+use crate::{clock, dns_client};
+use arbiter_core::{GroupId, GroupSpec, Instance, Layer, RegionId, ServiceSeen, Token};
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Limit of reaching the address.
+const REACH_LIMIT: Duration = Duration::from_millis(1_000);
+
+/// The instance that holds the public name, where the group has one.
+fn traffic(spec: &GroupSpec) -> Option<&Instance> {
+    spec.instances.values().find(|instance| instance.layer == Layer::Traffic)
+}
+
+/// The servers to ask; none where the kind does not say.
+fn servers(instance: &Instance) -> Vec<String> {
+    let listed = ["server", "name_servers"].iter().find_map(|key| instance.settings.get(*key));
+    let listed = listed.map(String::as_str).unwrap_or_default();
+    listed.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect()
+}
+
+/// Look at the public name of `group`; none where it has no name that can be asked for.
+pub async fn look(group: &GroupId, spec: &GroupSpec) -> Option<ServiceSeen> {
+    let instance = traffic(spec)?;
+    let name = instance.settings.get("name")?;
+    let servers = servers(instance);
+    if servers.is_empty() {
+        return None;
+    }
+    let addresses = match dns_client::follow(name, &servers).await {
+        Ok(addresses) => addresses,
+        Err(error) => return Some(seen(None, None, false, format!("{name}: {error}"))),
+    };
+    let token = token(group, instance, &servers).await;
+    let Some(address) = addresses.first().copied() else {
+        return Some(seen(None, token, false, format!("{name} leads nowhere")));
+    };
+    let region = region_of(instance, address);
+    let Some(port) = region.as_ref().and_then(|region| port_of(spec, region)) else {
+        return Some(seen(region, token, false, format!("{name} leads to {address}")));
+    };
+    let reached = tokio::time::timeout(REACH_LIMIT, TcpStream::connect((address, port))).await;
+    let reached = matches!(reached, Ok(Ok(_)));
+    let how = if reached { "answers" } else { "does not answer" };
+    Some(seen(region, token, reached, format!("{name} leads to {address}, which {how}")))
+}
+
+fn seen(
+    region: Option<RegionId>,
+    token: Option<Token>,
+    reached: bool,
+    detail: String,
+) -> ServiceSeen {
+    ServiceSeen { at: clock::now(), region, token, reached, detail }
+}
+
+async fn token(group: &GroupId, instance: &Instance, servers: &[String]) -> Option<Token> {
+    let zone = instance.settings.get("zone")?;
+    let standard = || dns_client::token_name(group, zone);
+    let name = instance.settings.get("token_name").cloned().unwrap_or_else(standard);
+    dns_client::token_at(&name, servers).await.ok().flatten()
+}
+
+/// The region whose configured value is `address`.
+fn region_of(instance: &Instance, address: IpAddr) -> Option<RegionId> {
+    let text = address.to_string();
+    instance.settings.iter().find_map(|(key, value)| {
+        let region = key.strip_prefix("value.")?;
+        let names_it = value.split(',').any(|one| one.trim() == text);
+        names_it.then(|| RegionId::from(region))
+    })
+}
+
+/// The port that clients use in `region`: the first data instance's.
+fn port_of(spec: &GroupSpec, region: &RegionId) -> Option<u16> {
+    spec.instances
+        .values()
+        .filter(|instance| instance.layer == Layer::Data && instance.region == *region)
+        .find_map(|instance| instance.address.rsplit_once(':')?.1.parse().ok())
+}

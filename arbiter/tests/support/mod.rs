@@ -1,4 +1,7 @@
+#![allow(dead_code, reason = "each test binary uses a part")]
 //! A deadman of one's own, on the real kernel, and something for it to hold.
+
+pub mod fake;
 
 use arbiter::agent::link::{self, Ask, Held, Reply, Request};
 use arbiter::agent::{cgroup, deadman, spawn};

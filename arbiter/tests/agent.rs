@@ -1,0 +1,335 @@
+//! Agent and deadman as processes, with a fake arbiter: what an agent holds outlives its restart
+//! within the lease, and nothing else.
+
+mod support;
+
+use arbiter::agent::{AgentOptions, cgroup, deadman, run_with};
+use arbiter::clock;
+use arbiter_core::{EvidenceKind, Goal, Report};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+use support::fake::{self, FakeArbiter, GROUP, INSTANCE};
+use support::{ARBITER, living, perl, processes, remove_cgroups, root, timing, until};
+
+/// Tells the test binary that it is to be an agent: where its files are.
+const BE_AGENT: &str = "ARBITER_TEST_AGENT";
+const PARENT: &str = "region-arbiter-test";
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Not a test: the agent's process, when this binary is started as one.
+#[test]
+fn be_agent() {
+    let Ok(home) = std::env::var(BE_AGENT) else { return };
+    let home = PathBuf::from(home);
+    let read = |name: &str| fs::read_to_string(home.join(name)).unwrap();
+    let key = (GROUP.into(), INSTANCE.into());
+    let options = AgentOptions {
+        name: read("name").as_str().into(),
+        state_dir: home.join("state"),
+        runtime_dir: home.join("run"),
+        arbiters: read("arbiters").lines().map(str::to_owned).collect(),
+        instances: BTreeMap::from([(key, fake::instance())]),
+        timings: BTreeMap::from([(GROUP.into(), timing())]),
+        cgroup_parent: PARENT.into(),
+        program: read("program").into(),
+        boot_id_file: home.join("boot_id"),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(run_with(options, &fake::open(home.join("adopted")))).unwrap();
+}
+
+/// An agent, its files and the arbiter that it reports to.
+struct Rig {
+    home: tempfile::TempDir,
+    name: String,
+    arbiter: FakeArbiter,
+    agent: Child,
+}
+
+fn start_agent(home: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["be_agent", "--exact", "--nocapture"])
+        .env(BE_AGENT, home)
+        .spawn()
+        .unwrap()
+}
+
+impl Rig {
+    fn new(name: &str) -> Self {
+        Self::with(name, |_| {})
+    }
+
+    fn with(name: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let home = tempfile::Builder::new().prefix("arbiter-").tempdir_in("/dev/shm").unwrap();
+        let name = format!("{name}-{}", std::process::id());
+        let arbiter = FakeArbiter::start();
+        let write = |file: &str, text: &str| fs::write(home.path().join(file), text).unwrap();
+        write("name", &name);
+        write("program", ARBITER);
+        write("boot_id", "first boot");
+        // The first one hears nothing: an agent must find the second.
+        write("arbiters", &format!("127.0.0.1:1\n{}", arbiter.address));
+        prepare(home.path());
+        let agent = start_agent(home.path());
+        Self { home, name, arbiter, agent }
+    }
+
+    fn restart(&mut self) {
+        self.agent.kill().unwrap();
+        self.agent.wait().unwrap();
+        self.agent = start_agent(self.home.path());
+    }
+
+    fn cgroup(&self) -> PathBuf {
+        let mount = cgroup::find_or_mount(&self.home.path().join("run/cgroup2")).unwrap();
+        let name = deadman::group_component(&self.name, &GROUP.into());
+        mount.join(PARENT).join(name)
+    }
+
+    /// The deadman's process id: its cgroup holds it, and the inits that it made.
+    fn deadman(&self) -> i32 {
+        let base = self.cgroup();
+        let name = format!("{}.deadman", cgroup::component(&self.name));
+        let pids = processes(&base.parent().unwrap().join(name));
+        pids.into_iter().min().unwrap()
+    }
+
+    /// Wait for a Report that is as it should be.
+    fn report(&self, what: &str, as_it_should: impl Fn(&Report) -> bool) -> Report {
+        until(what, || self.arbiter.heard().filter(|report| as_it_should(report)))
+    }
+
+    /// Wait until the group serves, armed and with a deadline; the ids of its processes.
+    fn serving(&self) -> Vec<i32> {
+        self.report("it serves, armed", |report| {
+            let group = &report.groups[&GROUP.into()];
+            let done = group.instances[&INSTANCE.into()].done.as_ref();
+            group.arming.is_some()
+                && group.deadline_running
+                && done.is_some_and(|done| done.goal == Goal::Active)
+        });
+        let path = self.cgroup();
+        until("two processes run", || Some(processes(&path)).filter(|pids| pids.len() == 2))
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+        remove_cgroups(self.cgroup().parent().unwrap(), &cgroup::component(&self.name));
+    }
+}
+
+#[test]
+fn a_restart_within_the_lease_touches_nothing() {
+    if !root("a_restart_within_the_lease_touches_nothing") {
+        return;
+    }
+    let mut rig = Rig::new("restart");
+    let pids = rig.serving();
+    let (life, deadman) = (rig.arbiter.heard().unwrap().incarnation, rig.deadman());
+    for _ in 0..3 {
+        rig.arbiter.change(|script| script.heard = None);
+        rig.restart();
+        assert_eq!(rig.serving(), pids);
+        assert_eq!(rig.arbiter.heard().unwrap().incarnation, life);
+        assert_eq!(rig.deadman(), deadman);
+    }
+    // It goes on beyond the lease that stood when it was restarted.
+    std::thread::sleep(timing().lease);
+    assert_eq!(living(&pids), pids);
+}
+
+/// I4: the deadman needs no agent.
+#[test]
+fn an_agent_left_dead_or_stopped_is_fenced_by_the_deadman() {
+    if !root("an_agent_left_dead_or_stopped_is_fenced_by_the_deadman") {
+        return;
+    }
+    for signal in [Signal::SIGKILL, Signal::SIGSTOP] {
+        let mut rig = Rig::new(&format!("left-{}", signal as i32));
+        let pids = rig.serving();
+        kill(Pid::from_raw(rig.agent.id() as i32), signal).unwrap();
+        let began = clock::now();
+        until("all are dead", || living(&pids).is_empty().then_some(()));
+        let took = clock::now().since(began);
+        assert!(took < timing().lease, "{signal}: it took {took:?}");
+        if signal == Signal::SIGSTOP {
+            kill(Pid::from_raw(rig.agent.id() as i32), Signal::SIGCONT).unwrap();
+        } else {
+            rig.restart();
+        }
+        // What was killed comes back only with a new lease, as new processes.
+        let again = rig.serving();
+        assert!(again.iter().all(|pid| !pids.contains(pid)));
+    }
+}
+
+/// I4: cut off, the agent has fenced before the deadman must.
+#[test]
+fn without_answers_the_agent_fences_itself_on_time() {
+    if !root("without_answers_the_agent_fences_itself_on_time") {
+        return;
+    }
+    let rig = Rig::new("cut");
+    let pids = rig.serving();
+    rig.arbiter.change(|script| script.answer = false);
+    let began = clock::now();
+    until("all are dead", || living(&pids).is_empty().then_some(()));
+    let took = clock::now().since(began);
+    let lease = timing().lease;
+    assert!(took < lease - timing().deadman_head_start(), "the deadman had to: {took:?}");
+    rig.report("it says so", |report| {
+        let group = &report.groups[&GROUP.into()];
+        group.lapsed && !group.instances[&INSTANCE.into()].fact.writable
+    });
+    assert!(processes(&rig.cgroup()).is_empty());
+    rig.arbiter.change(|script| script.answer = true);
+    rig.serving();
+}
+
+#[test]
+fn a_dead_deadman_takes_all_with_it_and_is_replaced() {
+    if !root("a_dead_deadman_takes_all_with_it_and_is_replaced") {
+        return;
+    }
+    let rig = Rig::new("deadman");
+    let pids = rig.serving();
+    let first = rig.deadman();
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    let began = clock::now();
+    until("all are dead", || living(&pids).is_empty().then_some(()));
+    assert!(clock::now().since(began) < ms(200));
+    rig.arbiter.change(|script| script.heard = None);
+    let again = rig.serving();
+    assert!(again.iter().all(|pid| !pids.contains(pid)));
+    assert_ne!(rig.deadman(), first);
+}
+
+#[test]
+fn an_upgrade_in_place_keeps_the_process_and_what_it_holds() {
+    if !root("an_upgrade_in_place_keeps_the_process_and_what_it_holds") {
+        return;
+    }
+    let mut rig = Rig::new("upgrade");
+    let pids = rig.serving();
+    let deadman = rig.deadman();
+    let newer = std::env::temp_dir().join(format!("arbiter-newer-{}", std::process::id()));
+    fs::copy(ARBITER, &newer).unwrap();
+    fs::write(rig.home.path().join("program"), newer.to_str().unwrap()).unwrap();
+    rig.restart();
+    let image = || fs::read_link(format!("/proc/{deadman}/exe")).ok();
+    until("the deadman is the newer one", || (image() == Some(newer.clone())).then_some(()));
+    std::thread::sleep(timing().lease);
+    assert_eq!(rig.serving(), pids);
+    assert_eq!(rig.deadman(), deadman);
+    fs::remove_file(newer).unwrap();
+}
+
+#[test]
+fn after_a_reboot_the_life_is_new_and_all_is_fenced_first() {
+    if !root("after_a_reboot_the_life_is_new_and_all_is_fenced_first") {
+        return;
+    }
+    let mut rig = Rig::new("reboot");
+    let pids = rig.serving();
+    let before = rig.arbiter.heard().unwrap();
+    rig.arbiter.change(|script| (script.answer, script.heard) = (false, None));
+    rig.agent.kill().unwrap();
+    kill(Pid::from_raw(rig.deadman()), Signal::SIGKILL).unwrap();
+    rig.agent.wait().unwrap();
+    until("all are dead", || living(&pids).is_empty().then_some(()));
+    fs::remove_dir_all(rig.home.path().join("run")).unwrap();
+    fs::write(rig.home.path().join("boot_id"), "second boot").unwrap();
+    rig.agent = start_agent(rig.home.path());
+    let after = rig.report("it is gated and armed again", |report| {
+        report.groups[&GROUP.into()].arming.is_some()
+    });
+    assert_ne!(after.incarnation, before.incarnation);
+    assert!(rig.home.path().join("run/gate/busy").exists());
+    assert!(!after.groups[&GROUP.into()].deadline_running);
+    // I10: what it obeyed is not forgotten.
+    let token = |report: &Report| report.groups[&GROUP.into()].instances[&INSTANCE.into()].token;
+    assert_eq!(token(&after), token(&before));
+    assert!(processes(&rig.cgroup()).is_empty());
+    rig.arbiter.change(|script| script.answer = true);
+    rig.serving();
+}
+
+#[test]
+fn a_running_server_is_adopted_without_a_restart_and_guarded() {
+    if !root("a_running_server_is_adopted_without_a_restart_and_guarded") {
+        return;
+    }
+    let mut server = None;
+    let rig = Rig::with("adopt", |home| {
+        let nowhere = arbiter::agent::spawn::Place { cgroup: None, init: None };
+        let file = home.join("adopted");
+        let text = format!(
+            "open my $f, '>', '{0}.t'; print $f $$; close $f; rename '{0}.t', '{0}'; 1 while 1",
+            file.display()
+        );
+        arbiter::agent::spawn::server(&perl(&text), &nowhere).unwrap();
+        server = Some(until("it runs", || fs::read_to_string(&file).ok()?.parse::<i32>().ok()));
+    });
+    let server = server.unwrap();
+    let report = rig.report("it is armed, a class lower", |report| {
+        let group = &report.groups[&GROUP.into()];
+        group.deadline_running
+            && group.arming.is_some_and(|arming| {
+                arming.expiry_counts_as == EvidenceKind::LeaseExpired.one_lower()
+            })
+    });
+    assert!(report.groups[&GROUP.into()].instances[&INSTANCE.into()].fact.writable);
+    assert_eq!(processes(&rig.cgroup()), [server]);
+    until("it has a guard", || guarded(&rig).then_some(()));
+    kill(Pid::from_raw(rig.deadman()), Signal::SIGKILL).unwrap();
+    let began = clock::now();
+    until("it is dead", || living(&[server]).is_empty().then_some(()));
+    assert!(clock::now().since(began) < ms(200));
+}
+
+/// Whether somebody holds the lock of a guard.
+fn guarded(rig: &Rig) -> bool {
+    let entries = fs::read_dir(rig.home.path().join("run")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| {
+        path.extension().is_some_and(|end| end == "lock")
+            && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("guard."))
+            && nix::fcntl::Flock::lock(
+                fs::File::open(path).unwrap(),
+                nix::fcntl::FlockArg::LockExclusiveNonblock,
+            )
+            .is_err()
+    })
+}
+
+/// A disarmed group is never stopped: neither by the end of a lease nor by the end of its agent.
+#[test]
+fn unarmed_nothing_is_killed() {
+    if !root("unarmed_nothing_is_killed") {
+        return;
+    }
+    let mut rig = Rig::new("unarmed");
+    rig.serving();
+    rig.arbiter.change(|script| script.arm = false);
+    rig.report("it is disarmed", |report| report.groups[&GROUP.into()].arming.is_none());
+    until("the gate is out", || (!rig.home.path().join("run/gate/busy").exists()).then_some(()));
+    let pids = processes(&rig.cgroup());
+    rig.arbiter.change(|script| script.answer = false);
+    std::thread::sleep(timing().lease + ms(500));
+    assert_eq!(living(&pids), pids);
+    rig.report("it would have been killed", |report| {
+        report.groups[&GROUP.into()].would_have_killed > 0
+    });
+    rig.agent.kill().unwrap();
+    assert_eq!(living(&pids), pids);
+}

@@ -108,6 +108,8 @@ pub enum Command {
     RecordStandby { group: GroupId, instance: InstanceId },
     /// Traffic was first written to a zone, or read there.
     RecordZone { group: GroupId, zone: String },
+    /// Traffic records were changed by somebody else, in words; empty: they are right again.
+    RecordDrift { group: GroupId, instance: InstanceId, drift: String },
     /// An operator lets the next traffic write take over what stands in the zone.
     AdoptTraffic { group: GroupId, zone: String, expected_epoch: Epoch },
 }

@@ -72,6 +72,8 @@ pub struct Evidence {
     /// For `lease-expired`: how long the leader waited since its last answer, or since its
     /// election if that was later. `apply` computes what was required.
     pub waited: Option<Duration>,
+    /// The source stopped cleanly: a standby that followed has received all of its stream.
+    pub clean: bool,
     /// For people: who attested and why, what the command said.
     pub note: String,
 }

@@ -121,6 +121,8 @@ pub struct Group {
     pub holding_down: bool,
     /// Whether traffic was ever written, per zone (the traffic instance's `zone` setting).
     pub zones: BTreeMap<String, ZoneState>,
+    /// What somebody else changed in the traffic records, in words, per traffic instance.
+    pub drift: BTreeMap<InstanceId, String>,
     /// Instances of a fenced region for which there is no evidence, and since when (best effort).
     pub unfenced: BTreeMap<InstanceId, WallMillis>,
     /// Data instances of a region that lost the active role, until each is seen as a standby.

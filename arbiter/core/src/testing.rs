@@ -112,6 +112,8 @@ pub struct FakeAgent {
     /// Instances whose goal is refused.
     pub refusing: BTreeSet<InstanceId>,
     pub conditions: BTreeMap<InstanceId, Condition>,
+    /// What it reads in its zone that it did not write.
+    pub drift: String,
     orders: BTreeMap<InstanceId, Order>,
     obeyed: u64,
     sequence: u64,
@@ -162,12 +164,17 @@ impl World {
     /// The same, armed and in `mode`.
     pub fn in_mode(mode: Mode) -> Self {
         let mut world = Self::observing();
-        world.operator(Command::Arm { group: group(), armed: true }).unwrap();
-        world.run(ms(3000));
-        let expected_epoch = world.group().epoch();
-        world.operator(Command::SetMode { group: group(), mode, expected_epoch }).unwrap();
-        world.run(ms(3000));
+        world.enter(mode);
         world
+    }
+
+    /// Arm, and set the mode.
+    pub fn enter(&mut self, mode: Mode) {
+        self.operator(Command::Arm { group: group(), armed: true }).unwrap();
+        self.run(ms(3000));
+        let expected_epoch = self.group().epoch();
+        self.operator(Command::SetMode { group: group(), mode, expected_epoch }).unwrap();
+        self.run(ms(3000));
     }
 
     pub fn group(&self) -> &Group {
@@ -382,6 +389,7 @@ impl FakeAgent {
             stubborn: BTreeSet::new(),
             refusing: BTreeSet::new(),
             conditions: BTreeMap::new(),
+            drift: String::new(),
             orders: BTreeMap::new(),
             obeyed: 0,
             sequence: 0,
@@ -410,6 +418,8 @@ impl FakeAgent {
             writable: data && goal == Goal::Active,
             position: data.then_some(end),
             upstream: (data && goal == Goal::Standby).then_some(upstream),
+            traffic: (instance.layer == Layer::Traffic)
+                .then(|| TrafficFact { drift: self.drift.clone(), ..TrafficFact::default() }),
             ..Fact::default()
         };
         let obeys = !self.stubborn.contains(name) && !self.refusing.contains(name);
@@ -418,7 +428,7 @@ impl FakeAgent {
             token: order.token,
             evidence: stopped.then_some(EvidenceKind::Confirmed),
             end: (data && goal != Goal::Active).then_some(end),
-            clean: true,
+            clean: order.terms.clean_stop != Some(ms(0)),
         });
         let error = order.filter(|_| self.refusing.contains(name)).map(|order| ErrorReport {
             token: order.token,

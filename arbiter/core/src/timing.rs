@@ -110,6 +110,9 @@ impl Timing {
     /// How long after its last answer a leader may take a lease of length `lease` as dead:
     /// L(1+ρ) + m.
     pub fn dead_after(&self, lease: Duration) -> Duration {
+        if crate::planted!(WaitedOnlyL) {
+            return lease;
+        }
         lease + lease * CLOCK_RATE_ERROR_PPM / 1_000_000 + self.margin
     }
 

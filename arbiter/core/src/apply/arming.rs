@@ -43,7 +43,23 @@ pub(super) fn bind(
     void_evidence_of(entry, agent);
     let message = format!("agent {agent} is bound to its life {incarnation}, unarmed");
     entry.tell(EventKind::AgentBound, None, message, String::new());
+    let serving = entry.next.spec.groups.iter().filter(|(_, spec)| spec.serves(agent));
+    let serving: Vec<GroupId> = serving.map(|(id, _)| id.clone()).collect();
+    serving.iter().for_each(|group| out_of_effect(entry, group, agent));
     Ok(())
+}
+
+/// A mode that acts needs both regions armed: until this agent is again, it is not in effect.
+fn out_of_effect(entry: &mut Entry, group: &GroupId, agent: &AgentId) {
+    let needed = entry.group(group).is_ok_and(|(spec, found)| {
+        let mut regions = spec.regions().into_iter();
+        found.mode != Mode::Observe && regions.any(|r| spec.agents_to_arm(r).contains(agent))
+    });
+    if needed {
+        let message = format!("agent {agent} is unarmed: the mode of {group} is not in effect");
+        let next = format!("arbiter explain --group {group}");
+        entry.tell(EventKind::ArmingChanged, Some(group), message, next);
+    }
 }
 
 /// I4: two lives of one agent never hold the same lease.
@@ -105,7 +121,10 @@ pub(super) fn arm(entry: &mut Entry, group: &GroupId, armed: bool) -> Outcome {
 
 fn may_disarm(entry: &Entry, group: &GroupId) -> Outcome {
     let (_, found) = entry.group(group)?;
-    if found.plan.is_some() && !crate::planted!(DisarmedDuringPlan) {
+    if crate::planted!(DisarmedDuringPlan) {
+        return Ok(());
+    }
+    if found.plan.is_some() {
         return refuse(
             "plan-open",
             format!("a plan of group {group} is open and counts on its arming"),
@@ -170,6 +189,7 @@ pub(super) fn record_unarmed(
     let message = format!("agent {agent} shows itself unarmed for group {group}");
     let next = format!("arbiter explain --group {group}");
     entry.tell(EventKind::ArmingChanged, Some(group), message, next);
+    out_of_effect(entry, group, agent);
     Ok(())
 }
 

@@ -162,6 +162,7 @@ pub(super) fn attest(
         token,
         term: entry.at.term,
         waited: Some(waited.elapsed),
+        clean: false,
         note,
     };
     keep(entry, group, id, evidence)?;
@@ -202,5 +203,16 @@ fn go_on_if_proven(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome {
 
 /// An abort resumes the source: what proved its fence says nothing any more (I3).
 pub(super) fn void(plan: &mut Plan) {
-    plan.evidence.clear();
+    if !crate::planted!(EvidenceOfAbortedPlan) {
+        plan.evidence.clear();
+    }
+}
+
+/// A planted bug: evidence of the plan before, as if it answered this one's fence.
+pub(super) fn reuse(group: &crate::Group, plan: &mut Plan) {
+    let before = group.plans.last().filter(|before| before.source == plan.source);
+    for (id, evidence) in before.into_iter().flat_map(|before| &before.evidence) {
+        let evidence = Evidence { token: plan.fence_token, ..evidence.clone() };
+        plan.evidence.insert(id.clone(), evidence);
+    }
 }

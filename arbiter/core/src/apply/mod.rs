@@ -145,6 +145,9 @@ fn run(entry: &mut Entry) -> Outcome {
         RecordFenced { group, instance } => record::fenced(entry, group, instance),
         RecordStandby { group, instance } => record::standby(entry, group, instance),
         RecordZone { group, zone } => traffic::record_zone(entry, group, zone),
+        RecordDrift { group, instance, drift } => {
+            traffic::record_drift(entry, group, instance, drift)
+        }
         AdoptTraffic { group, zone, expected_epoch } => {
             traffic::adopt(entry, group, zone, *expected_epoch)
         }

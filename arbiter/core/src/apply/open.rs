@@ -3,7 +3,7 @@
 use super::arming::unarmed_in;
 use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::{covers, expect_epoch};
-use super::{plan_end, rows};
+use super::{evidence, plan_end, rows};
 use crate::{
     By, EventKind, Goal, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId, PlanKind, RegionId,
     RegionKind, Rejected, STEPS, StepId, StepRecord, StepState, Token,
@@ -148,7 +148,11 @@ fn begin(entry: &mut Entry, open: &OpenPlan, source: RegionId) -> Outcome {
             group.set_goal(&source, Layer::Data, Goal::Drained, at)
         }
     };
-    group.plan = Some(Plan { fence_token, ..plan });
+    let mut plan = Plan { fence_token, ..plan };
+    if crate::planted!(EvidenceOfAbortedPlan) {
+        evidence::reuse(group, &mut plan);
+    }
+    group.plan = Some(plan);
     let kind = kind_word(open.kind);
     let message = format!("{kind} {id} of group {} to {} is open", open.group, open.target);
     entry.tell(

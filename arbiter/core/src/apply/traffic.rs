@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::expect_epoch;
-use crate::{EventKind, Goal, GroupId, GroupSpec, Layer};
+use crate::{EventKind, Goal, GroupId, GroupSpec, InstanceId, Layer};
 
 pub(super) fn record_zone(entry: &mut Entry, group: &GroupId, zone: &str) -> Outcome {
     known_zone(entry, group, zone)?;
@@ -12,6 +12,30 @@ pub(super) fn record_zone(entry: &mut Entry, group: &GroupId, zone: &str) -> Out
     }
     state.initialised = true;
     state.adopt = None;
+    Ok(())
+}
+
+/// Seen and said, once for each change. // I7
+pub(super) fn record_drift(
+    entry: &mut Entry,
+    group: &GroupId,
+    instance: &InstanceId,
+    drift: &str,
+) -> Outcome {
+    let (spec, found) = entry.group(group)?;
+    let known = found.drift.get(instance).map_or("", String::as_str);
+    if known == drift || !spec.instances.contains_key(instance) {
+        return stale(format!("what {instance} shows is known"));
+    }
+    let found = entry.group_mut(group)?;
+    let (message, next) = if drift.is_empty() {
+        found.drift.remove(instance);
+        (format!("{instance}: the records are as the arbiter wrote them"), String::new())
+    } else {
+        found.drift.insert(instance.clone(), drift.to_owned());
+        (format!("{instance}: {drift}"), format!("arbiter traffic adopt --group {group}"))
+    };
+    entry.tell(EventKind::Drift, Some(group), message, next);
     Ok(())
 }
 

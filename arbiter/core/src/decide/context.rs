@@ -124,7 +124,17 @@ impl<'a> Context<'a> {
             .map(|(_, position, id)| (id.0, position))
     }
 
-    /// Whether `limit` has passed since the row whose turn it is began here.
+    /// The agent beside the first required one of `chosen` that does not report.
+    pub fn silent_candidate<'i>(
+        &self,
+        chosen: impl Iterator<Item = &'i InstanceId>,
+    ) -> Option<AgentId> {
+        let instances = chosen.filter_map(|id| self.spec.instances.get(id));
+        let mut required = instances.filter(|instance| instance.needs_evidence());
+        required.find(|i| !self.is_live(&i.agent)).map(|i| i.agent.clone())
+    }
+
+    /// How long the row whose turn it is has run here.
     pub fn row_ran(&self) -> Duration {
         self.view.row_took(self.id, self.now)
     }

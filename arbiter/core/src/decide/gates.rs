@@ -123,10 +123,11 @@ impl Gates<'_> {
     }
 
     fn target_agents(&mut self, target: &RegionId) {
-        let agents = self.context.spec.agents_in(target);
-        let silent = agents.into_iter().find(|agent| !self.context.is_live(agent));
-        let text = match silent {
-            None => format!("every agent in {target} reports"),
+        let required = self.context.spec.required_resources();
+        let chosen = required.into_iter().filter_map(|r| self.context.furthest(r, target));
+        let silent = self.context.silent_candidate(chosen.map(|(id, _)| id));
+        let text = match &silent {
+            None => format!("the agents beside what would be promoted in {target} report"),
             Some(agent) => format!("agent {agent} in {target} does not report"),
         };
         let next = "start it, or see its log: arbiter status".to_owned();

@@ -81,6 +81,7 @@ pub(super) fn group(context: &Context) -> Vec<Command> {
     found.extend(hold_down(context));
     found.extend(old_region(context));
     found.extend(zones(context));
+    found.extend(drift(context));
     found
 }
 
@@ -225,6 +226,26 @@ fn reached_standing_goal(context: &Context, id: &InstanceId) -> Option<(Goal, bo
     let shown = context.instance(id)?;
     let done = shown.done.as_ref().filter(|done| done.token == set.token)?;
     Some((done.goal, shown.fact.writable))
+}
+
+/// What somebody else changed in the records; a region that writes none has no drift. // I7
+fn drift(context: &Context) -> Vec<Command> {
+    let traffic = context.spec.instances.iter().filter(|(_, i)| i.layer == Layer::Traffic);
+    let changed = traffic.filter_map(|(id, instance)| {
+        let known = context.group.drift.get(id).map_or("", String::as_str);
+        let seen = if context.group.active() == Some(&instance.region) {
+            let fact = context.live_fact(id)?;
+            fact.traffic.as_ref().map_or("", |traffic| traffic.drift.as_str())
+        } else {
+            ""
+        };
+        (known != seen).then(|| Command::RecordDrift {
+            group: context.id.clone(),
+            instance: id.clone(),
+            drift: seen.to_owned(),
+        })
+    });
+    changed.collect()
 }
 
 /// Zones that were written, or taken over, at the token in force. // I7

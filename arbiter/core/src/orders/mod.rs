@@ -85,8 +85,8 @@ fn data_order(
             Some(candidate) if candidate != name => follow(Some(candidate)),
             _ => {
                 let until = plan.source_end.get(&instance.resource).copied();
-                // What is only known as last heard may never arrive: nothing is waited for.
-                let until = until.filter(|_| source_told_its_end(spec, plan, instance));
+                // What a killed source had written may never arrive: it is not waited for.
+                let until = until.filter(|_| stopped_cleanly(spec, plan, instance));
                 (Goal::Drained, Terms { until, ..Terms::default() })
             }
         },
@@ -94,10 +94,10 @@ fn data_order(
     }
 }
 
-/// Whether the end of the stream comes from the source's own stop.
-fn source_told_its_end(spec: &GroupSpec, plan: &Plan, instance: &Instance) -> bool {
+/// Whether the end of the stream is where a clean stop of the source left it.
+fn stopped_cleanly(spec: &GroupSpec, plan: &Plan, instance: &Instance) -> bool {
     plan.evidence.iter().any(|(id, evidence)| {
-        evidence.kind == crate::EvidenceKind::Confirmed
+        evidence.clean
             && spec.instances.get(id).is_some_and(|known| known.resource == instance.resource)
     })
 }

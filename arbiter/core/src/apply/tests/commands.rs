@@ -26,6 +26,7 @@ fn lease_expired(world: &World) -> Evidence {
         token: world.plan().fence_token,
         term: world.at.term,
         waited: Some(ms(9000)),
+        clean: false,
         note: String::new(),
     }
 }

@@ -105,10 +105,8 @@ pub(super) fn evidence(row: &Row) -> Vec<Command> {
 
 fn evidence_for(row: &Row, id: &InstanceId, instance: &Instance) -> Option<Command> {
     let known = row.plan.evidence.get(id).map(|evidence| evidence.kind);
-    let (seen, end) = match own_word(row, id) {
-        Some((kind, end)) => (Some((kind, None, "its agent confirms".to_owned())), end),
-        None => (None, None),
-    };
+    let word = own_word(row, id);
+    let seen = word.map(|word| (word.kind, None, word.note().to_owned()));
     let others = [powered_off(row, instance), lease_expired(row, instance)];
     let best = others.into_iter().flatten().chain(seen).max_by_key(|(kind, _, _)| *kind)?;
     let (kind, waited, note) = best;
@@ -124,21 +122,36 @@ fn evidence_for(row: &Row, id: &InstanceId, instance: &Instance) -> Option<Comma
         token: row.plan.fence_token,
         term: row.context.view.term,
         waited,
+        clean: word.is_some_and(|word| word.clean && word.kind == kind),
         note,
     };
     Some(Command::RecordEvidence {
         group: row.context.id.clone(),
         plan: row.plan.id,
         evidence,
-        end,
+        end: word.and_then(|word| word.end),
         took: row.context.row_ran(),
     })
 }
 
 type Seen = (EvidenceKind, Option<Duration>, String);
 
+/// What an agent says of its own fence.
+#[derive(Clone, Copy)]
+struct OwnWord {
+    kind: EvidenceKind,
+    end: Option<Position>,
+    clean: bool,
+}
+
+impl OwnWord {
+    fn note(self) -> &'static str {
+        if self.clean { "its agent stopped it cleanly" } else { "its agent killed it" }
+    }
+}
+
 /// What the agent itself says, for this goal and token, stored on its disk. // I10
-fn own_word(row: &Row, id: &InstanceId) -> Option<(EvidenceKind, Option<Position>)> {
+fn own_word(row: &Row, id: &InstanceId) -> Option<OwnWord> {
     let goal = match row.plan.kind {
         PlanKind::Switchover => Goal::Drained,
         PlanKind::Failover => Goal::Fenced,
@@ -146,7 +159,8 @@ fn own_word(row: &Row, id: &InstanceId) -> Option<(EvidenceKind, Option<Position
     let token = row.plan.fence_token;
     let done = row.done(id, goal, token)?;
     let stored = row.context.instance(id)?.token;
-    (stored >= token).then_some((done.evidence?, done.end))
+    let kind = done.evidence?;
+    (stored >= token).then_some(OwnWord { kind, end: done.end, clean: done.clean })
 }
 
 /// The external fence check came back true for this goal.

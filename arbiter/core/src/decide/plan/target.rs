@@ -82,8 +82,7 @@ fn over_bound(row: &Row, target_end: &BTreeMap<ResourceId, Position>) -> Option<
 pub(super) fn advance_epoch(row: &Row) -> Vec<Command> {
     let target = &row.plan.target;
     let unarmed = unarmed_in(row.context.state, row.context.id, target);
-    let agents = row.context.spec.agents_in(target);
-    let silent = agents.into_iter().find(|agent| !row.context.is_live(agent)).cloned();
+    let silent = row.context.silent_candidate(row.plan.candidates.values());
     let Some(agent) = unarmed.or(silent) else {
         return vec![row.end(StepState::Done, format!("{target} is active"))];
     };

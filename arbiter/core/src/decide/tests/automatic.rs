@@ -117,11 +117,8 @@ fn a_primary_that_does_not_start_within_its_limit_fails_over_where_policy_says_s
     let policy = &mut spec.groups.get_mut(&group()).unwrap().policy;
     policy.on_primary_failure = OnPrimaryFailure::RestartThenFailover;
     let mut world = World::with(spec);
-    world.operator(Command::Arm { group: group(), armed: true }).unwrap();
-    world.run(ms(3000));
-    let (group, expected_epoch) = (group(), Epoch(1));
-    world.operator(Command::SetMode { group, mode: Mode::Automatic, expected_epoch }).unwrap();
-    world.run(ms(5000));
+    world.enter(Mode::Automatic);
+    world.run(ms(2000));
     world.agent(EU).conditions.insert("db-eu-west".into(), Condition::Recovering);
     world.run(ms(29_000));
     assert_eq!(world.group().epoch(), Epoch(1));

@@ -227,3 +227,79 @@ fn a_target_lost_after_the_point_of_no_return_is_superseded() {
     world.run(ms(2000));
     assert_eq!((world.group().active(), world.group().epoch()), (Some(&EU.into()), Epoch(3)));
 }
+
+#[test]
+fn the_target_waits_only_for_what_a_clean_stop_sent() {
+    for (immediate, waits) in [(false, true), (true, false)] {
+        let mut world = World::in_mode(Mode::Manual);
+        let request = OpenRequest { immediate, ..world.request(PlanKind::Failover) };
+        world.open(&request).unwrap();
+        assert!(world.until(StepId::CatchUp));
+        let orders = orders(&world.state, &"agent-us-east".into());
+        let db = orders.iter().find(|order| order.instance == "db-us-east".into()).unwrap();
+        assert_eq!((db.goal, db.terms.until.is_some()), (Goal::Drained, waits));
+        assert!(world.plan().source_end.contains_key(&"db".into()), "the loss is counted by it");
+    }
+}
+
+#[test]
+fn an_external_fence_proves_what_no_lease_can() {
+    let mut spec = spec();
+    let policy = &mut spec.groups.get_mut(&group()).unwrap().policy;
+    policy.external_fence.insert(EU.into(), Default::default());
+    policy.evidence_min = EvidenceKind::PowerOff;
+    let mut world = World::with(spec);
+    world.enter(Mode::Automatic);
+    world.run(ms(5000));
+    world.cut(EU);
+    world.run(ms(15_000));
+    assert_eq!(world.plan().step(), Some(StepId::ProveFence), "lease-expired is too weak");
+    let (group, region, token) = external_fence_wanted(&world.state).remove(0);
+    assert_eq!((&region, token), (&EU.into(), world.plan().fence_token));
+    world.view.powered_off(&group, &region, token);
+    world.run(ms(1000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+    assert!(external_fence_wanted(&world.state).is_empty());
+}
+
+#[test]
+fn a_region_lost_after_the_point_of_no_return_is_superseded_by_itself_where_policy_says_so() {
+    let mut spec = spec();
+    let group_spec = spec.groups.get_mut(&group()).unwrap();
+    group_spec.policy.supersede_by_itself = true;
+    group_spec.policy.signal_kinds_min = 1;
+    let mut world = World::with(spec);
+    world.enter(Mode::Automatic);
+    world.agent(US).stubborn.insert("web-us-east".into());
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(1000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+    world.cut(US);
+    world.run(ms(15_000));
+    assert_eq!((world.group().active(), world.group().epoch()), (Some(&EU.into()), Epoch(3)));
+}
+
+#[test]
+fn drift_is_said_once_and_taken_over_only_by_an_operator() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.agent(EU).drift = "the address was changed by hand".to_owned();
+    world.run(ms(1000));
+    assert_eq!(world.group().drift.len(), 1);
+    let said = |world: &World| {
+        world.state.events.iter().filter(|event| event.kind == EventKind::Drift).count()
+    };
+    assert_eq!(said(&world), 1);
+    let before = world.group().goal(&EU.into(), Layer::Traffic).unwrap().token;
+    let adopt =
+        Command::AdoptTraffic { group: group(), zone: "dns".to_owned(), expected_epoch: Epoch(1) };
+    world.operator(adopt).unwrap();
+    let order = orders(&world.state, &"agent-eu-west".into());
+    let dns = order.iter().find(|order| order.layer == Layer::Traffic).unwrap();
+    assert!(dns.terms.adopt && dns.token > before);
+    world.agent(EU).drift.clear();
+    world.run(ms(500));
+    let order = orders(&world.state, &"agent-eu-west".into());
+    let dns = order.iter().find(|order| order.layer == Layer::Traffic).unwrap();
+    assert!(!dns.terms.adopt && !dns.terms.may_create, "one write only");
+    assert!(world.group().drift.is_empty());
+}

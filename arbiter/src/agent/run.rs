@@ -98,7 +98,8 @@ pub async fn run_with(options: AgentOptions, open: &Opener) -> Result<(), AgentE
 
 /// The shortest renewal period of its groups.
 fn renewal(options: &AgentOptions) -> Duration {
-    let shortest = options.timings.values().map(|timing| timing.renewal).min();
+    let own = options.instances.keys().filter_map(|(group, _)| options.timings.get(group));
+    let shortest = own.map(|timing| timing.renewal).min();
     shortest.unwrap_or(arbiter_core::agent::REPORT_IDLE)
 }
 

@@ -7,6 +7,7 @@
 //!
 //! It knows messages and words for people. It never knows State, Raft, or how anything is decided.
 
+mod agent;
 mod config;
 mod connect;
 mod control;

@@ -25,6 +25,8 @@ pub(super) struct DemoArgs {
 pub(super) enum Process {
     /// Watch a region being lost: the whole platform on this machine, with real components.
     Demo(DemoArgs),
+    /// Run the process beside resources on a host: it observes them, obeys, and fences them itself.
+    Agent(super::agent::AgentArgs),
     /// The companion of an agent, which kills when the agent does not renew.
     #[command(hide = true)]
     Deadman(deadman::DeadmanArgs),
@@ -40,6 +42,7 @@ pub(super) fn run(process: Process) -> ExitCode {
         Process::Demo(DemoArgs { once, json, profile }) => {
             ended("demo", demo::run(&demo::Settings { once, json, profile }))
         }
+        Process::Agent(args) => ended("agent", super::agent::run(args)),
         Process::Deadman(args) => deadman::main(&args),
         Process::Guard(args) => deadman::guard_main(&args),
     }

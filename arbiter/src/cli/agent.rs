@@ -1,0 +1,79 @@
+//! `arbiter agent`: from the cluster file to what the agent is told. Knows the file's words; never
+//! how an agent works.
+
+use crate::agent::{self, AgentOptions, store::BOOT_ID_FILE};
+use crate::{policy_file, telemetry};
+use arbiter_core::{AgentId, ClusterSpec};
+use cluster_config::Cluster;
+use std::path::PathBuf;
+
+/// Options of `arbiter agent`.
+#[derive(clap::Args, Debug)]
+pub(super) struct AgentArgs {
+    /// The cluster file.
+    #[arg(long, env = "ARBITER_CONFIG")]
+    config: PathBuf,
+    /// Its name, as in the cluster file.
+    #[arg(long)]
+    name: String,
+    /// Directory of its own that outlives reboots.
+    #[arg(long)]
+    state_dir: PathBuf,
+    /// Directory of its own on a file system that a reboot empties [default:
+    /// /run/region-arbiter/NAME].
+    #[arg(long)]
+    runtime_dir: Option<PathBuf>,
+    /// Arbiters to report to, host:port, separated by commas [default: those of the cluster file].
+    #[arg(long, value_delimiter = ',')]
+    arbiters: Vec<String>,
+    /// Where resources get their cgroups: a path below the mount of cgroup v2, or `self`.
+    #[arg(long, default_value = "region-arbiter")]
+    cgroup_parent: String,
+}
+
+/// Run the agent until it is stopped.
+///
+/// # Errors
+/// Why it could not begin, in one sentence or one a fault.
+pub(super) fn run(args: AgentArgs) -> Result<(), String> {
+    let cluster = cluster_config::load(&args.config).map_err(|faults| faults.to_string())?;
+    let options = options(args, &cluster)?;
+    telemetry::init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+    runtime.block_on(agent::run(options)).map_err(|error| error.to_string())
+}
+
+fn options(args: AgentArgs, cluster: &Cluster) -> Result<AgentOptions, String> {
+    let spec: ClusterSpec = policy_file::to_spec(cluster);
+    let name = AgentId::from(args.name.as_str());
+    if !spec.agents.contains_key(&name) {
+        let known: Vec<_> = spec.agents.keys().map(AgentId::as_str).collect();
+        let (file, known) = (args.config.display(), known.join(", "));
+        return Err(format!("{file} names no agent {name}; its agents are {known}"));
+    }
+    let groups = spec.groups.iter();
+    let own = groups.flat_map(|(group, spec)| {
+        let mine = spec.instances.iter().filter(|(_, instance)| instance.agent == name);
+        mine.map(move |(id, instance)| ((group.clone(), id.clone()), instance.clone()))
+    });
+    let instances = own.collect();
+    let timings = spec.groups.iter().map(|(id, group)| (id.clone(), group.policy.timing));
+    let timings = timings.collect();
+    let mut arbiters = args.arbiters;
+    if arbiters.is_empty() {
+        arbiters = spec.voters.values().map(|voter| voter.address.clone()).collect();
+    }
+    let unknown = |error| format!("its own program cannot be found: {error}");
+    Ok(AgentOptions {
+        runtime_dir: args.runtime_dir.unwrap_or_else(|| agent::default_runtime_dir(&name)),
+        name,
+        state_dir: args.state_dir,
+        arbiters,
+        instances,
+        timings,
+        cgroup_parent: args.cgroup_parent,
+        program: agent::own_program().map_err(unknown)?,
+        boot_id_file: PathBuf::from(BOOT_ID_FILE),
+    })
+}

@@ -2,3 +2,7 @@
 
 #[cfg(feature = "hosts")]
 pub mod hosts;
+#[cfg(feature = "sim")]
+pub mod invariants;
+#[cfg(feature = "sim")]
+pub mod sim;

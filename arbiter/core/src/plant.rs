@@ -24,6 +24,28 @@ pub enum Plant {
 }
 
 #[cfg(feature = "plant")]
+impl Plant {
+    /// Every bug.
+    pub const ALL: [Plant; 15] = [
+        Plant::FenceSkipped,
+        Plant::LeaseFromReceipt,
+        Plant::OldAnswersRemembered,
+        Plant::OlderRevisionObeyed,
+        Plant::NoQuorumRound,
+        Plant::WaitedOnlyL,
+        Plant::EvidenceOfAbortedPlan,
+        Plant::LoweredTooEarly,
+        Plant::AnswerRecordedAfterCheck,
+        Plant::DeadmanKillsOnce,
+        Plant::OneDeadlineForAll,
+        Plant::ArmedBeforeDeadline,
+        Plant::DisarmedDuringPlan,
+        Plant::TokenLostAtRestart,
+        Plant::NotFencedAtBoot,
+    ];
+}
+
+#[cfg(feature = "plant")]
 mod switch {
     use super::Plant;
     use std::cell::Cell;

@@ -57,7 +57,8 @@ impl GroupMachine {
             obeyed: 0,
             armed_on_disk,
             disarming: false,
-            gate: None,
+            // The gate was in before the disk said so.
+            gate: armed_on_disk.map(|_| true),
             asked: None,
             asked_deadline: None,
             instances: BTreeMap::new(),

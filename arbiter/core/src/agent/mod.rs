@@ -156,6 +156,9 @@ pub struct AgentMachine {
     sent: BTreeMap<u64, Instant>,
     reported_at: Option<Instant>,
     report_wanted: bool,
+    /// What the deadman holds was shown, or that it is gone: before, a Report would show less
+    /// arming than there is, and State would follow.
+    deadman_known: bool,
 }
 
 impl AgentMachine {
@@ -197,6 +200,7 @@ impl AgentMachine {
             sent: BTreeMap::new(),
             reported_at: None,
             report_wanted: true,
+            deadman_known: false,
         }
     }
 
@@ -210,7 +214,7 @@ impl AgentMachine {
         for group in self.groups.values_mut() {
             self.report_wanted |= group.converge(now, &mut out);
         }
-        if self.report_at().is_none_or(|at| at <= now) {
+        if self.deadman_known && self.report_at().is_none_or(|at| at <= now) {
             out.push(AgentAction::SendReport);
         }
         out
@@ -244,6 +248,7 @@ impl AgentMachine {
             AgentEvent::Tick => {}
             AgentEvent::Directive(directive) => self.directive(directive, now, out),
             AgentEvent::DeadmanShows { holds, counts_as } => {
+                self.deadman_known = true;
                 for (id, group) in &mut self.groups {
                     let hold = holds.get(id).cloned().unwrap_or_default();
                     let counts_as = counts_as.get(id).copied();
@@ -251,6 +256,7 @@ impl AgentMachine {
                 }
             }
             AgentEvent::DeadmanGone => {
+                self.deadman_known = true;
                 self.groups.values_mut().for_each(GroupMachine::deadman_gone);
             }
             AgentEvent::Observed { group, instance, fact } => {
@@ -281,7 +287,8 @@ impl AgentMachine {
     }
 
     fn directive(&mut self, directive: Directive, now: Instant, out: &mut Vec<AgentAction>) {
-        if directive.incarnation != self.incarnation {
+        // A cluster without a name was not initialised: it has nothing to say, least of all a name.
+        if directive.incarnation != self.incarnation || directive.cluster_id.0.is_empty() {
             return;
         }
         match &self.cluster_id {

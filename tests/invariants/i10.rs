@@ -1,0 +1,46 @@
+//! I10: a receiver keeps the highest token it has seen on disk before it acts, and refuses a lower
+//! one. A fence alone is done first.
+
+use crate::sim::host::Key;
+use crate::sim::world::World;
+use arbiter_core::{Goal, Report, Token};
+
+/// Checked when an agent asks its driver.
+pub(super) fn token_is_current(
+    world: &mut World,
+    host: usize,
+    key: &Key,
+    goal: Goal,
+    token: Token,
+) -> Option<String> {
+    let stored = world.hosts[host].disk.tokens.get(key).copied().unwrap_or_default();
+    let acted = world.watch.acted.entry((host, key.clone())).or_default();
+    if goal == Goal::Fenced {
+        return None;
+    }
+    if token < *acted {
+        return Some(format!("I10: {} obeys {goal} at {token} after {acted}", key.1));
+    }
+    if stored < token {
+        return Some(format!("I10: {} acts at {token} with {stored} on disk", key.1));
+    }
+    *acted = token;
+    None
+}
+
+impl World {
+    /// What could not be stored is never reported.
+    pub fn watch_report(&mut self, host: usize, report: &Report) {
+        for (group, part) in &report.groups {
+            for (instance, shown) in &part.instances {
+                let Some(done) = &shown.done else { continue };
+                let key = (group.clone(), instance.clone());
+                let stored = self.hosts[host].disk.tokens.get(&key).copied().unwrap_or_default();
+                if stored < done.token {
+                    let line = format!("I10: {instance} reports {} unstored", done.token);
+                    self.watch.seen.get_or_insert(line);
+                }
+            }
+        }
+    }
+}

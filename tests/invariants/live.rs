@@ -1,0 +1,37 @@
+//! Liveness: once all is mended, each group serves again, or says why it waits.
+
+use crate::sim::world::World;
+use arbiter_core::Mode;
+
+/// Checked at the end of a run.
+pub fn liveness(world: &World) -> Option<String> {
+    let state = world.raft.newest();
+    for (id, group) in &state.groups {
+        if let Some(plan) = &group.plan {
+            if plan.halt.as_ref().is_none_or(|halt| halt.reason.is_empty()) {
+                return Some(format!(
+                    "liveness: plan {} of {id} is stuck at {:?}",
+                    plan.id,
+                    plan.step()
+                ));
+            }
+            continue;
+        }
+        if group.mode == Mode::Observe {
+            return Some(format!("liveness: {id} did not get a mode"));
+        }
+        let Some(active) = group.active() else {
+            return Some(format!("liveness: {id} was never activated"));
+        };
+        let hosts = world.hosts.iter();
+        let writing =
+            hosts.flat_map(|host| &host.servers).any(|((of, _), s)| of == id && s.accepts());
+        if !writing {
+            return Some(format!("liveness: nothing of {id} accepts writes"));
+        }
+        if world.dns.read(id).is_none_or(|(_, names)| names != *active) {
+            return Some(format!("liveness: traffic of {id} does not name {active}"));
+        }
+    }
+    None
+}

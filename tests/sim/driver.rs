@@ -1,0 +1,299 @@
+//! Fake drivers: what `arbiter/src/drivers` does to a server or a zone, with the time it takes. They
+//! know one instance; order, retries and tokens are the executor's.
+
+use super::clock::{MS, Nanos, SECOND};
+use super::dns::Swap;
+use super::event::{Due, Work};
+use super::host::Key;
+use super::topology::Topology;
+use super::world::World;
+use arbiter_core::agent::{AgentEvent, Failure, Reached};
+use arbiter_core::{
+    Condition, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer, Position, TrafficFact,
+};
+
+/// How often streams flow.
+const REPLICATE: Nanos = 100 * MS;
+
+impl World {
+    pub(super) fn driver_due(&mut self, due: Due) {
+        match due {
+            Due::WorkActs(work) => self.work_acts(work),
+            Due::WorkEnds(work) => self.work_ends(work),
+            Due::Look { host, process, group, instance } => {
+                let fact = self.look(host, &(group.clone(), instance.clone()));
+                let event = AgentEvent::Observed { group, instance, fact };
+                self.agent_step(host, process, event);
+            }
+            Due::Verify { host, process, group, instance, token } => {
+                let key = (group.clone(), instance.clone());
+                let writes = self.hosts[host].servers.get(&key).is_some_and(|s| s.accepts());
+                let result = if writes {
+                    Ok(self.look(host, &key))
+                } else {
+                    Err(Failure::Retry("it accepts no write".to_owned()))
+                };
+                let event = AgentEvent::VerifyEnded { group, instance, token, result };
+                self.agent_step(host, process, event);
+            }
+            other => unreachable!("nobody takes {other:?}"),
+        }
+    }
+
+    fn look(&self, host: usize, key: &Key) -> Fact {
+        if let Some(server) = self.hosts[host].servers.get(key) {
+            return server.fact(self.now);
+        }
+        let dns = self.topology.dns();
+        if !self.net.both(Topology::node(host), dns) {
+            return Fact::default();
+        }
+        let read = self.dns.read(&key.0);
+        let traffic = TrafficFact {
+            token: read.as_ref().map(|(token, _)| *token),
+            names: read.map(|(_, region)| region),
+            drift: String::new(),
+        };
+        Fact { condition: Condition::Healthy, traffic: Some(traffic), ..Fact::default() }
+    }
+
+    pub(super) fn begin_work(&mut self, work: Work) {
+        let layer = self.hosts[work.host].instances[&key(&work)].layer;
+        let delay = match (layer, work.goal) {
+            (Layer::Data, Goal::Fenced | Goal::Drained) => match work.terms.clean_stop {
+                Some(limit) => {
+                    let limit = limit.as_nanos() as u64;
+                    self.rng.range(5 * MS, 20 * MS) + self.rng.range(0, limit)
+                }
+                None => self.rng.range(20 * MS, 2 * SECOND),
+            },
+            (Layer::Data, _) => self.rng.range(10 * MS, 400 * MS),
+            _ => self.net.delay(&mut self.rng) * 2,
+        };
+        self.after(delay, Due::WorkActs(work));
+    }
+
+    /// Whether this attempt still runs. One that was dropped acts no more.
+    fn works(&mut self, work: &Work, due: fn(Work) -> Due) -> bool {
+        if self.park(work.host, work.process, || due(work.clone())) {
+            return false;
+        }
+        self.agent_runs(work.host, work.process)
+            && self.hosts[work.host].working.get(&key(work)) == Some(&work.attempt)
+    }
+
+    fn work_acts(&mut self, mut work: Work) {
+        if !self.works(&work, Due::WorkActs) {
+            return;
+        }
+        let layer = self.hosts[work.host].instances[&key(&work)].layer;
+        let result = if layer == Layer::Traffic {
+            self.traffic_acts(&mut work)
+        } else {
+            self.server_acts(&work)
+        };
+        match result {
+            Ok(()) => {
+                let delay = self.rng.range(MS, 20 * MS) + self.traffic_delay(&work);
+                self.after(delay, Due::WorkEnds(work));
+            }
+            Err(failure) => self.end_work(work, Err(failure)),
+        }
+    }
+
+    fn traffic_delay(&mut self, work: &Work) -> Nanos {
+        if work.swap.is_some() { 4 * self.net.delay(&mut self.rng) } else { 0 }
+    }
+
+    fn end_work(&mut self, work: Work, result: Result<Reached, Failure>) {
+        self.hosts[work.host].working.remove(&key(&work));
+        if let Err(failure) = &result {
+            let line = format!("host {}: {} {}: {failure:?}", work.host, work.instance, work.goal);
+            self.say(|| line);
+        }
+        let Work { host, process, group, instance, attempt, .. } = work;
+        let event = AgentEvent::EnsureEnded { group, instance, attempt, result };
+        self.agent_step(host, process, event);
+    }
+
+    /// The database's part.
+    fn server_acts(&mut self, work: &Work) -> Result<(), Failure> {
+        let retry = |why: &str| Err(Failure::Retry(why.to_owned()));
+        let (now, index) = (self.now, work.host);
+        let local = self.hosts[index].clock.at(now);
+        let upstream = work.terms.upstream.as_str();
+        let followed = self.server_at(upstream).cloned();
+        let rebuilds = self.rng.chance(300);
+        let host = &mut self.hosts[index];
+        let hold = host.holds.holds().get(&work.group).cloned().unwrap_or_default();
+        let server = host.servers.get_mut(&key(work)).expect("a data instance has a server");
+        match work.goal {
+            Goal::Fenced | Goal::Drained if server.stuck_until > now => retry("it hangs"),
+            Goal::Drained if !server.primary => {
+                server.detached = true;
+                match work.terms.until {
+                    Some(until) if server.position < until => retry("not all is received"),
+                    _ => Ok(()),
+                }
+            }
+            Goal::Fenced | Goal::Drained => {
+                server.kill(true);
+                server.start_file = false;
+                Ok(())
+            }
+            Goal::Standby => {
+                // What an earlier attempt at promotion left running is stopped first.
+                if server.primary {
+                    server.kill(true);
+                    let follows = followed.as_ref().is_none_or(|other| server.can_follow(other));
+                    if !follows && !rebuilds {
+                        return Err(Failure::Refused("its data left the stream".to_owned()));
+                    }
+                    if let Some(other) = followed.filter(|_| !follows) {
+                        server.position = Position { offset: other.fork.offset, ..other.fork };
+                        server.fork = other.fork;
+                    }
+                    server.primary = false;
+                }
+                if hold.armed && hold.frozen {
+                    return retry("its cgroup is frozen");
+                }
+                server.upstream = Some(upstream.into()).filter(|_| !upstream.is_empty());
+                server.detached = false;
+                server.start_file = true;
+                if !server.running {
+                    server.start();
+                }
+                Ok(())
+            }
+            Goal::Active => {
+                let live = !hold.armed || hold.is_running(local);
+                if !server.running {
+                    if !live {
+                        return retry("no deadline runs");
+                    }
+                    server.start_file = true;
+                    server.start();
+                }
+                server.start_file = true;
+                server.promote();
+                Ok(())
+            }
+        }
+    }
+
+    fn work_ends(&mut self, work: Work) {
+        if !self.works(&work, Due::WorkEnds) {
+            return;
+        }
+        if let Some(swap) = &work.swap {
+            let stands = self.dns.read(&swap.group) == Some(swap.new.clone());
+            let result = if stands {
+                Ok(Reached { fact: self.look(work.host, &key(&work)), ..Reached::default() })
+            } else {
+                Err(Failure::Retry("the swap was refused or lost".to_owned()))
+            };
+            return self.end_work(work, result);
+        }
+        let fact = self.look(work.host, &key(&work));
+        let Some(server) = self.hosts[work.host].servers.get(&key(&work)) else {
+            return self.end_work(work, Ok(Reached { fact, ..Reached::default() }));
+        };
+        let reached = match work.goal {
+            Goal::Fenced => !server.running,
+            Goal::Drained => !server.accepts(),
+            Goal::Standby => server.running && !server.primary,
+            Goal::Active => server.accepts(),
+        };
+        let stopped = !server.running;
+        let evidence = matches!(work.goal, Goal::Fenced | Goal::Drained) && stopped;
+        let result = if reached {
+            Ok(Reached {
+                evidence: evidence.then_some(EvidenceKind::Confirmed),
+                end: Some(server.position),
+                clean: true,
+                fact,
+            })
+        } else {
+            Err(Failure::Retry("it changed meanwhile".to_owned()))
+        };
+        self.end_work(work, result);
+    }
+
+    /// The zone's part: read, then one swap on what was read.
+    fn traffic_acts(&mut self, work: &mut Work) -> Result<(), Failure> {
+        if work.goal != Goal::Active {
+            return Ok(());
+        }
+        let (node, dns) = (Topology::node(work.host), self.topology.dns());
+        if !self.net.both(node, dns) {
+            return Err(Failure::Retry("the authority is not reached".to_owned()));
+        }
+        let Some(names) = work.terms.names.clone() else {
+            return Err(Failure::Refused("no region to name".to_owned()));
+        };
+        let old = self.dns.read(&work.group);
+        match &old {
+            Some((seen, _)) if *seen > work.token => return Err(Failure::Stale(*seen)),
+            None if !work.terms.may_create && !work.terms.adopt => {
+                return Err(Failure::Refused("the record is gone".to_owned()));
+            }
+            _ => {}
+        }
+        let new = (work.token, names);
+        let swap = Swap { group: work.group.clone(), old, new };
+        for delay in self.net.send(node, dns, &mut self.rng) {
+            self.after(delay, Due::DnsIn(swap.clone()));
+        }
+        work.swap = Some(swap);
+        Ok(())
+    }
+
+    /// The server with this address.
+    fn server_at(&self, address: &str) -> Option<&super::postgres::Postgres> {
+        let servers = self.hosts.iter().flat_map(|host| &host.servers);
+        servers.filter(|((_, id), _)| id.as_str() == address).map(|(_, server)| server).next()
+    }
+
+    /// Primaries write, replicas receive what their links carry.
+    pub(super) fn replicate(&mut self) {
+        self.after(REPLICATE, Due::Replicate);
+        let now = self.now;
+        let mut ends: Vec<(GroupId, InstanceId, usize, super::postgres::Postgres)> = Vec::new();
+        for (index, host) in self.hosts.iter_mut().enumerate() {
+            for ((group, id), server) in &mut host.servers {
+                if server.accepts() {
+                    server.position.offset += 10;
+                }
+                if server.running && !server.frozen {
+                    ends.push((group.clone(), id.clone(), index, server.clone()));
+                }
+            }
+        }
+        for index in 0..self.hosts.len() {
+            let node = Topology::node(index);
+            let net = &self.net;
+            let reached = |from: usize| net.both(Topology::node(from), node);
+            for ((_, _), server) in &mut self.hosts[index].servers {
+                server.streaming = false;
+                if server.primary || !server.running || server.frozen || server.detached {
+                    continue;
+                }
+                let upstream = server.upstream.clone();
+                let source = ends.iter().find(|(_, id, from, other)| {
+                    Some(id) == upstream.as_ref() && reached(*from) && server.can_follow(other)
+                });
+                if let Some((_, _, _, source)) = source {
+                    server.position = source.position;
+                    server.fork = source.fork;
+                    server.heard = Some((source.position, now));
+                    server.streaming = true;
+                }
+            }
+        }
+    }
+}
+
+fn key(work: &Work) -> Key {
+    (work.group.clone(), work.instance.clone())
+}

@@ -1,0 +1,94 @@
+//! What can be due in a simulated world. Data only.
+
+use super::dns::Swap;
+use super::fault::Fault;
+use arbiter_core::agent::{AgentEvent, DeadmanEvent};
+use arbiter_core::{Directive, Goal, GroupId, InstanceId, Instant, Proposal, Report, Terms, Token};
+
+/// A driver's work on one instance.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The host.
+    pub host: usize,
+    /// Process of the agent that runs it.
+    pub process: u64,
+    /// Group of the instance.
+    pub group: GroupId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// As the agent numbered it.
+    pub attempt: u64,
+    /// What is to be made true.
+    pub goal: Goal,
+    /// Token of the order.
+    pub token: Token,
+    /// Particulars.
+    pub terms: Terms,
+    /// For traffic: the request that was sent.
+    pub swap: Option<Swap>,
+}
+
+/// What can be due.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "fields are named by their types")]
+pub enum Due {
+    /// A host's agent process begins.
+    AgentStart { host: usize },
+    /// A wake-up of an agent that it asked for.
+    AgentWake { host: usize, process: u64, number: u64 },
+    /// An event for one process of an agent.
+    ToAgent { host: usize, process: u64, event: AgentEvent },
+    /// A Directive reaches a host, whatever process is there.
+    DirectiveIn { host: usize, from: usize, directive: Directive },
+    /// A Report reaches an arbiter that relays or leads.
+    ReportIn { via: usize, at: usize, report: Report },
+    /// A leader's quorum round after a Report is over.
+    Answer { leader: usize, term: u64, index: u64, via: usize, report: Report },
+    /// Planted: what was checked before is recorded and handed over only now.
+    HandOver { leader: usize, term: u64, via: usize, report: Report, directive: Directive },
+    /// A leader's tick.
+    LeaderTick { leader: usize, term: u64 },
+    /// Heartbeats and elections.
+    RaftTick,
+    /// An entry is on the disks of a majority.
+    Commit { number: u64 },
+    /// A leader has applied up to here, and knows what became of an entry it proposed.
+    Applied { voter: usize, term: u64, index: u64, done: Option<Proposal> },
+    /// An arbiter's probes reach the leader.
+    Vantage { from: usize },
+    /// Something reaches a deadman.
+    ToDeadman { host: usize, life: u64, event: DeadmanEvent },
+    /// A wake-up of a deadman.
+    DeadmanWake { host: usize, life: u64, number: u64 },
+    /// A new deadman is started by the agent.
+    DeadmanStart { host: usize },
+    /// The agent looks whether its deadman is well.
+    DeadmanCheck { host: usize, process: u64 },
+    /// A killed cgroup is empty.
+    Killed { host: usize, group: GroupId },
+    /// Something in a killed cgroup forked late.
+    LateFork { host: usize, group: GroupId },
+    /// A driver's work takes effect.
+    WorkActs(Work),
+    /// A driver's work ends.
+    WorkEnds(Work),
+    /// A driver looks.
+    Look { host: usize, process: u64, group: GroupId, instance: InstanceId },
+    /// A driver verifies.
+    Verify { host: usize, process: u64, group: GroupId, instance: InstanceId, token: Token },
+    /// A token reaches the disk.
+    Store { host: usize, process: u64, group: GroupId, instance: InstanceId, token: Token },
+    /// A request reaches the DNS server.
+    DnsIn(Swap),
+    /// Streams of changes flow.
+    Replicate,
+    /// A fault, or its end.
+    Fault(Fault),
+    /// An operator does something.
+    Operator,
+    /// The end of all faults.
+    Heal,
+}
+
+/// When an instant of a host's clock is meant.
+pub type Local = Instant;

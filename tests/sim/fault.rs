@@ -1,0 +1,319 @@
+//! What goes wrong: a draw of faults, each with its end. Knows how to break the world, never what
+//! should hold in it.
+
+use super::clock::{MS, Nanos, SECOND};
+use super::event::Due;
+use super::net::Node;
+use super::raft::VOTERS;
+use super::world::World;
+use arbiter_core::agent::Deadman;
+
+/// Something that goes wrong.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "fields are named by their types")]
+pub enum Fault {
+    /// A region is cut off, in one or both directions, for a while.
+    CutRegion { region: usize, out: bool, back: bool, lasts: Nanos },
+    /// One link is cut, in one or both directions.
+    CutLink { a: Node, b: Node, both: bool, lasts: Nanos },
+    /// Links mend.
+    Mend,
+    /// Messages are lost, doubled, late.
+    Noise { loss: u64, double: u64, late: u64, lasts: Nanos },
+    /// No more of that.
+    Quiet,
+    /// An agent is killed and comes back.
+    KillAgent { host: usize, lasts: Nanos },
+    /// An agent is stopped for a while.
+    FreezeAgent { host: usize, lasts: Nanos },
+    /// It goes on.
+    ThawAgent { host: usize },
+    /// A deadman is killed.
+    KillDeadman { host: usize },
+    /// A deadman is stopped for a while.
+    FreezeDeadman { host: usize, lasts: Nanos },
+    /// It goes on.
+    ThawDeadman { host: usize },
+    /// A deadman is replaced by an exec in place.
+    UpgradeDeadman { host: usize },
+    /// A host loses power.
+    Crash { host: usize, lasts: Nanos },
+    /// It comes back.
+    Boot { host: usize },
+    /// An arbiter is killed and comes back.
+    KillArbiter { arbiter: usize, lasts: Nanos },
+    /// It comes back.
+    StartArbiter { arbiter: usize },
+    /// An arbiter is stopped for a while.
+    FreezeArbiter { arbiter: usize, lasts: Nanos },
+    /// It goes on.
+    ThawArbiter { arbiter: usize },
+    /// Leadership goes to an arbiter, and maybe on to another and back.
+    Elect { arbiter: usize, back: bool },
+    /// A server's processes die.
+    CrashServer { host: usize },
+    /// Somebody starts a server by hand.
+    StartByHand { host: usize },
+    /// A server's fence hangs for a while.
+    Stick { host: usize, lasts: Nanos },
+    /// A region is cut off while its agent is stopped.
+    CutAndFreeze { region: usize, lasts: Nanos },
+    /// Somebody sends a recorded DNS request again.
+    ReplayDns,
+}
+
+impl Fault {
+    /// One fault.
+    pub fn draw(world: &mut World) -> Fault {
+        let lease = world.longest_lease();
+        let hosts = world.hosts.len();
+        let rng = &mut world.rng;
+        let host = rng.index(hosts);
+        let arbiter = rng.index(VOTERS);
+        let region = rng.index(2);
+        let lasts = rng.range(lease / 8, 3 * lease);
+        let short = rng.range(50 * MS, lease);
+        match rng.range(0, 27) {
+            0..=2 => Fault::CutRegion { region, out: true, back: true, lasts },
+            3 => Fault::CutRegion { region, out: true, back: false, lasts },
+            4 => Fault::CutRegion { region, out: false, back: true, lasts },
+            5 => Fault::CutRegion { region: 2, out: true, back: true, lasts },
+            6 | 7 => {
+                let nodes = world.topology.region_of.len();
+                let (a, b) = (rng.index(nodes), rng.index(nodes));
+                Fault::CutLink { a, b, both: rng.chance(500), lasts }
+            }
+            8 | 9 => Fault::Noise {
+                loss: rng.range(0, 300),
+                double: rng.range(0, 300),
+                late: rng.range(0, 200),
+                lasts,
+            },
+            10 | 11 => Fault::KillAgent { host, lasts: short },
+            12 | 13 => Fault::FreezeAgent { host, lasts },
+            14 => Fault::KillDeadman { host },
+            15 => Fault::FreezeDeadman { host, lasts: short },
+            16 => Fault::UpgradeDeadman { host },
+            17 | 18 => Fault::Crash { host, lasts },
+            19 => Fault::KillArbiter { arbiter, lasts },
+            20 => Fault::FreezeArbiter { arbiter, lasts: short },
+            21 => Fault::Elect { arbiter, back: rng.chance(700) },
+            22 => Fault::CrashServer { host },
+            23 => Fault::StartByHand { host },
+            24 => Fault::Stick { host, lasts },
+            25 | 26 => Fault::CutAndFreeze { region, lasts },
+            _ => Fault::ReplayDns,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn fault(&mut self, fault: Fault) {
+        if !matches!(fault, Fault::Mend | Fault::Quiet) {
+            let line = format!("fault {fault:?}");
+            self.say(|| line);
+        }
+        let until = |lasts, end| (lasts, Due::Fault(end));
+        let (lasts, end) = match fault {
+            Fault::CutRegion { region, out, back, lasts } => {
+                self.net.isolate(&self.topology.nodes_of(region), out, back);
+                until(lasts, Fault::Mend)
+            }
+            Fault::CutLink { a, b, both, lasts } => {
+                self.net.set(a, b, false);
+                if both {
+                    self.net.set(b, a, false);
+                }
+                until(lasts, Fault::Mend)
+            }
+            Fault::Noise { loss, double, late, lasts } => {
+                (self.net.loss, self.net.double, self.net.late) = (loss, double, late);
+                until(lasts, Fault::Quiet)
+            }
+            Fault::KillAgent { host, lasts } => {
+                self.kill_agent(host);
+                (lasts, Due::AgentStart { host })
+            }
+            Fault::FreezeAgent { host, lasts } => {
+                self.freeze_agent(host);
+                until(lasts, Fault::ThawAgent { host })
+            }
+            Fault::FreezeDeadman { host, lasts } => {
+                self.freeze_deadman(host);
+                until(lasts, Fault::ThawDeadman { host })
+            }
+            Fault::Crash { host, lasts } => {
+                let keeps = self.keeps_start_files();
+                self.hosts[host].crash(keeps);
+                until(lasts.max(SECOND), Fault::Boot { host })
+            }
+            Fault::KillArbiter { arbiter, lasts } => {
+                let voter = &mut self.raft.voters[arbiter];
+                (voter.up, voter.frozen, voter.leads) = (false, false, None);
+                self.arbiters[arbiter].parked.clear();
+                until(lasts, Fault::StartArbiter { arbiter })
+            }
+            Fault::FreezeArbiter { arbiter, lasts } => {
+                self.raft.voters[arbiter].frozen = true;
+                until(lasts, Fault::ThawArbiter { arbiter })
+            }
+            Fault::CutAndFreeze { region, lasts } => {
+                self.net.isolate(&self.topology.nodes_of(region), true, true);
+                self.freeze_agent(region);
+                self.after(lasts / 2, Due::Fault(Fault::ThawAgent { host: region }));
+                until(lasts, Fault::Mend)
+            }
+            now => return self.fault_now(now),
+        };
+        if !self.healed {
+            self.after(lasts, end);
+        }
+    }
+
+    /// Faults without an end, and ends.
+    fn fault_now(&mut self, fault: Fault) {
+        match fault {
+            Fault::Mend => self.net.mend(),
+            Fault::Quiet => (self.net.loss, self.net.double, self.net.late) = (0, 0, 0),
+            Fault::ThawAgent { host } => self.thaw_agent(host),
+            Fault::ThawDeadman { host } => self.thaw_deadman(host),
+            Fault::KillDeadman { host } if self.both_well(host) => self.kill_deadman(host),
+            Fault::UpgradeDeadman { host } => {
+                let holds = &mut self.hosts[host].holds;
+                *holds = Deadman::restore(holds.snapshot());
+            }
+            Fault::Boot { host } => self.boot(host),
+            Fault::StartArbiter { arbiter } => {
+                let now = self.now;
+                let voter = &mut self.raft.voters[arbiter];
+                if !voter.up {
+                    (voter.up, voter.leader, voter.heard) = (true, None, now);
+                }
+            }
+            Fault::ThawArbiter { arbiter } => {
+                self.raft.voters[arbiter].frozen = false;
+                for due in std::mem::take(&mut self.arbiters[arbiter].parked) {
+                    self.after(0, due);
+                }
+            }
+            Fault::Elect { arbiter, back } => {
+                let before = self.raft.voters.iter().position(|voter| voter.leads.is_some());
+                self.elect(arbiter);
+                if let Some(arbiter) = before.filter(|_| back) {
+                    let delay = self.rng.range(100 * MS, self.longest_lease());
+                    let back = false;
+                    self.after(delay, Due::Fault(Fault::Elect { arbiter, back }));
+                }
+            }
+            Fault::CrashServer { host } => {
+                for server in self.hosts[host].servers.values_mut() {
+                    server.kill(server.asked);
+                }
+            }
+            Fault::StartByHand { host } => self.start_by_hand(host),
+            Fault::Stick { host, lasts } => {
+                let until = self.now + lasts;
+                for server in self.hosts[host].servers.values_mut() {
+                    server.stuck_until = until;
+                }
+            }
+            Fault::ReplayDns => {
+                if !self.dns.seen.is_empty() {
+                    let which = self.rng.index(self.dns.seen.len());
+                    let swap = self.dns.seen[which].clone();
+                    self.dns.swap(&swap);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Agent and deadman both stopped is beyond what software can see (design §5).
+    fn both_well(&self, host: usize) -> bool {
+        let host = &self.hosts[host];
+        let well = |process: &super::host::Process| process.up && !process.frozen;
+        host.up && well(&host.agent) && well(&host.deadman)
+    }
+
+    fn kill_agent(&mut self, host: usize) {
+        if self.both_well(host) {
+            self.hosts[host].agent.end();
+            self.hosts[host].machine = None;
+        }
+    }
+
+    fn freeze_agent(&mut self, host: usize) {
+        if self.both_well(host) {
+            self.hosts[host].agent.frozen = true;
+        }
+    }
+
+    fn freeze_deadman(&mut self, host: usize) {
+        if self.both_well(host) {
+            self.hosts[host].deadman.frozen = true;
+        }
+    }
+
+    fn thaw_agent(&mut self, host: usize) {
+        self.hosts[host].agent.frozen = false;
+        for due in std::mem::take(&mut self.hosts[host].agent.parked) {
+            self.after(0, due);
+        }
+    }
+
+    fn thaw_deadman(&mut self, host: usize) {
+        self.hosts[host].deadman.frozen = false;
+        for due in std::mem::take(&mut self.hosts[host].deadman.parked) {
+            self.after(0, due);
+        }
+    }
+
+    fn boot(&mut self, host: usize) {
+        let now = self.now;
+        if self.hosts[host].up {
+            return;
+        }
+        self.hosts[host].boot(now);
+        // Somebody is quicker than the agent.
+        if self.rng.chance(700) {
+            self.start_by_hand(host);
+        }
+        let delay = self.rng.range(50 * MS, SECOND);
+        self.after(delay, Due::AgentStart { host });
+    }
+
+    /// Outside of any cgroup that a deadman holds, once that cgroup is not its own.
+    fn start_by_hand(&mut self, host: usize) {
+        if !self.hosts[host].up {
+            return;
+        }
+        let line = format!("host {host}: servers started by hand");
+        self.say(|| line);
+        let host = &mut self.hosts[host];
+        for ((group, _), server) in &mut host.servers {
+            if !server.running && server.start() {
+                server.frozen = false;
+            } else if !server.running {
+                server.frozen = host.frozen.contains(group);
+            }
+        }
+    }
+
+    /// Everything is mended and started.
+    pub(super) fn heal(&mut self) {
+        self.healed = true;
+        self.say(|| "all is mended".to_owned());
+        self.net.heal();
+        for arbiter in 0..VOTERS {
+            self.fault_now(Fault::StartArbiter { arbiter });
+            self.fault_now(Fault::ThawArbiter { arbiter });
+        }
+        for host in 0..self.hosts.len() {
+            self.boot(host);
+            self.thaw_agent(host);
+            self.thaw_deadman(host);
+            self.hosts[host].servers.values_mut().for_each(|server| server.stuck_until = 0);
+            self.after(20 * MS, Due::AgentStart { host });
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `sim`: runs seeds of the simulator, or replays one with its transcript.
+//!
+//! Exit 0: nothing was broken (or what was planted was found). 1: something was. 2: bad arguments.
+
+use arbiter_core::plant::Plant;
+use arbiter_tests::sim::{Options, run};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: sim [--seeds N] [--first S] [--plant NAME|list] [--trace]";
+
+fn main() -> ExitCode {
+    let (mut seeds, mut first, mut options) = (500u64, 1u64, Options::default());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        let known = match arg.as_str() {
+            "--seeds" => number(args.next()).map(|given| seeds = given),
+            "--first" => number(args.next()).map(|given| first = given),
+            "--trace" => Some(options.trace = true),
+            "--plant" => {
+                let name = args.next().unwrap_or_default();
+                if name == "list" {
+                    Plant::ALL.iter().for_each(|bug| println!("{bug:?}"));
+                    return ExitCode::SUCCESS;
+                }
+                let bug = Plant::ALL.iter().find(|bug| format!("{bug:?}") == name);
+                bug.map(|bug| options.plant = Some(*bug))
+            }
+            _ => None,
+        };
+        if known.is_none() {
+            eprintln!("{arg}: {USAGE}");
+            return ExitCode::from(2);
+        }
+    }
+    go(seeds, first, options)
+}
+
+fn go(seeds: u64, first: u64, options: Options) -> ExitCode {
+    let (mut steps, mut epochs, mut broken) = (0, 0, 0);
+    for seed in first..first + seeds {
+        let outcome = run(seed, options);
+        for line in &outcome.trace {
+            println!("{line}");
+        }
+        steps += outcome.steps;
+        epochs += outcome.epochs;
+        if let Some(what) = outcome.broken {
+            broken += 1;
+            println!("seed {seed}: {what}");
+            println!("replay: ./tests/run sim --seeds 1 --first {seed} --trace");
+            if options.plant.is_some() {
+                return ExitCode::SUCCESS;
+            }
+        }
+    }
+    println!("{seeds} seeds, {steps} steps, {epochs} epochs, {broken} broken");
+    if (broken > 0) == options.plant.is_some() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}

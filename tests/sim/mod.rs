@@ -1,0 +1,28 @@
+//! The first simulator: the real core, agent and deadman in a world of faults, from one seed.
+//!
+//! Everything under test is `arbiter-core`'s own: `apply`, `decide`, orders, leases, the agent's and
+//! the deadman's machines. Faked are clocks, network, Raft, disks, processes, servers and DNS. A
+//! seed draws the cluster and all that happens to it; the same seed is the same run.
+
+pub mod clock;
+mod deadman;
+pub mod dns;
+mod driver;
+pub mod event;
+mod fault;
+pub mod host;
+mod leader;
+pub mod net;
+mod operator;
+pub mod postgres;
+pub mod raft;
+pub mod rng;
+pub mod topology;
+pub mod world;
+
+pub use world::{Options, Outcome};
+
+/// One run.
+pub fn run(seed: u64, options: Options) -> Outcome {
+    world::World::new(seed, options).run(seed)
+}

@@ -1,0 +1,129 @@
+//! A fake PostgreSQL: role on disk, processes, start gate, position in its stream. Knows one server;
+//! not who runs it, nor why.
+
+use super::clock::Nanos;
+use arbiter_core::{Condition, Fact, InstanceId, Position, Role, Upstream};
+use std::time::Duration;
+
+/// One server and its data directory.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Processes exist.
+    pub running: bool,
+    /// They are in a frozen cgroup.
+    pub frozen: bool,
+    /// The data directory says primary.
+    pub primary: bool,
+    /// The start gate is in: it starts only with the start file.
+    pub gate: bool,
+    /// The start file is there; on a file system that a reboot empties.
+    pub start_file: bool,
+    /// It was stopped on purpose.
+    pub asked: bool,
+    /// End of its stream.
+    pub position: Position,
+    /// Where its timeline began.
+    pub fork: Position,
+    /// Whom it follows.
+    pub upstream: Option<InstanceId>,
+    /// What it last heard of its primary, and when.
+    pub heard: Option<(Position, Nanos)>,
+    /// The stream is up.
+    pub streaming: bool,
+    /// Receiving was stopped on purpose.
+    pub detached: bool,
+    /// Its drivers' fences hang until then.
+    pub stuck_until: Nanos,
+}
+
+impl Postgres {
+    /// A running server at the start of its first timeline.
+    pub fn new(primary: bool, upstream: Option<InstanceId>) -> Self {
+        let start = Position { timeline: 1, offset: 0 };
+        Self {
+            running: true,
+            frozen: false,
+            primary,
+            gate: false,
+            start_file: false,
+            asked: false,
+            position: start,
+            fork: start,
+            upstream,
+            heard: None,
+            streaming: false,
+            detached: false,
+            stuck_until: 0,
+        }
+    }
+
+    /// Whether it accepts a write now.
+    pub fn accepts(&self) -> bool {
+        self.running && !self.frozen && self.primary
+    }
+
+    /// All its processes are gone.
+    pub fn kill(&mut self, asked: bool) {
+        self.running = false;
+        self.asked = asked;
+        self.streaming = false;
+    }
+
+    /// Start it in the role that its data says. False: the gate refuses.
+    pub fn start(&mut self) -> bool {
+        if self.gate && !self.start_file {
+            return false;
+        }
+        self.running = true;
+        self.asked = false;
+        true
+    }
+
+    /// Become primary on a timeline of its own.
+    pub fn promote(&mut self) {
+        if !self.primary {
+            self.primary = true;
+            self.fork = Position { timeline: self.position.timeline + 1, ..self.position };
+            self.position = self.fork;
+        }
+        self.upstream = None;
+        self.detached = false;
+        self.streaming = false;
+    }
+
+    /// Whether it can follow a primary that stands as `other`.
+    pub fn can_follow(&self, other: &Postgres) -> bool {
+        if self.position.timeline == other.position.timeline {
+            return self.position.offset <= other.position.offset;
+        }
+        self.position.timeline < other.position.timeline
+            && self.position.offset <= other.fork.offset
+    }
+
+    /// What a driver sees.
+    pub fn fact(&self, now: Nanos) -> Fact {
+        let up = self.running && !self.frozen;
+        let condition = match (up, self.asked) {
+            (true, _) => Condition::Healthy,
+            (false, true) => Condition::Stopped,
+            (false, false) => Condition::Dead,
+        };
+        let role = if self.primary { Role::Primary } else { Role::Replica };
+        let upstream = self.heard.filter(|_| !self.primary).map(|(position, at)| Upstream {
+            position,
+            age: Duration::from_nanos(now - at),
+            streaming: self.streaming,
+        });
+        Fact {
+            condition,
+            role,
+            writable: self.accepts(),
+            position: Some(self.position),
+            replayed: Some(self.position).filter(|_| !self.primary),
+            upstream,
+            data_id: "data".to_owned(),
+            fork: Some(self.fork),
+            ..Fact::default()
+        }
+    }
+}

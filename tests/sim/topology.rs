@@ -1,0 +1,181 @@
+//! What a seed's cluster looks like: regions, hosts, groups, timers. Knows the specification only.
+
+use super::clock::{MS, Nanos};
+use super::net::Node;
+use super::raft::VOTERS;
+use super::rng::Rng;
+use arbiter_core::{
+    AgentId, ArbiterId, ClusterSpec, Control, Durability, EvidenceKind, Fencing, GroupId,
+    GroupSpec, Instance, InstanceId, Layer, OnDrift, OnPrimaryFailure, Policy, ProbeSpec, Profile,
+    RegionId, RegionKind, Timing, Voter,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Data regions.
+pub const REGIONS: [&str; 2] = ["eu", "us"];
+
+/// One seed's cluster.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// As an operator would write it.
+    pub spec: ClusterSpec,
+    /// Arbiters by index.
+    pub arbiters: Vec<ArbiterId>,
+    /// Agents by index of their host.
+    pub agents: Vec<AgentId>,
+    /// Region of each node of the network.
+    pub region_of: Vec<usize>,
+    /// Longest ordinary delay of a message.
+    pub delay_max: Nanos,
+}
+
+impl Topology {
+    /// Drawn by `rng`.
+    pub fn draw(rng: &mut Rng) -> Self {
+        let timing = timing(rng);
+        let delay_max = match rng.range(0, 2) {
+            0 => 2 * MS,
+            1 => (timing.rtt.as_nanos() as u64 / 4).max(MS),
+            _ => (timing.rtt.as_nanos() as u64 / 2).max(MS),
+        };
+        let hosts = if rng.chance(300) { 4 } else { 2 };
+        let groups = if rng.chance(500) { 2 } else { 1 };
+        let arbiters: Vec<ArbiterId> =
+            ["arbiter-eu", "arbiter-us", "arbiter-wit"].map(ArbiterId::from).to_vec();
+        let agents: Vec<AgentId> = (0..hosts).map(|host| agent(host).as_str().into()).collect();
+        let mut region_of = vec![0, 1, 2];
+        region_of.extend((0..hosts).map(|host| host % 2));
+        region_of.push(2);
+        let mut spec = ClusterSpec {
+            regions: BTreeMap::from([
+                (REGIONS[0].into(), RegionKind::Data),
+                (REGIONS[1].into(), RegionKind::Data),
+                ("wit".into(), RegionKind::Witness),
+            ]),
+            ..ClusterSpec::default()
+        };
+        for (index, name) in arbiters.iter().enumerate() {
+            let region: RegionId = ["eu", "us", "wit"][index].into();
+            let voter = Voter { node_id: index as u64 + 1, region, address: String::new() };
+            spec.voters.insert(name.clone(), voter);
+        }
+        for (host, name) in agents.iter().enumerate() {
+            spec.agents.insert(name.clone(), REGIONS[host % 2].into());
+        }
+        for group in 0..groups {
+            let active = if group == 0 { 0 } else { rng.index(2) };
+            // Only the first group stands on both hosts of a region.
+            let hosts = if group == 0 { hosts } else { 2 };
+            let name: GroupId = format!("g{}", group + 1).into();
+            spec.groups.insert(name, draw_group(group, active, hosts, timing, rng));
+        }
+        Self { spec, arbiters, agents, region_of, delay_max }
+    }
+
+    /// The node of an agent's host.
+    pub fn node(host: usize) -> Node {
+        VOTERS + host
+    }
+
+    /// The node of the DNS server.
+    pub fn dns(&self) -> Node {
+        VOTERS + self.agents.len()
+    }
+
+    /// The region in which an arbiter or host stands, by index in [`REGIONS`]; 2: the witness.
+    pub fn region(&self, node: Node) -> usize {
+        self.region_of[node]
+    }
+
+    /// Nodes of a region.
+    pub fn nodes_of(&self, region: usize) -> Vec<Node> {
+        (0..self.region_of.len()).filter(|node| self.region_of[*node] == region).collect()
+    }
+}
+
+fn agent(host: usize) -> String {
+    let region = REGIONS[host % 2];
+    if host < 2 { format!("agent-{region}") } else { format!("agent-{region}-b") }
+}
+
+fn timing(rng: &mut Rng) -> Timing {
+    match rng.range(0, 4) {
+        0 => Profile::Metro.timing(),
+        1 => Profile::Wan.timing(),
+        // A long lease makes a wait that forgets ρ visible.
+        2 => Timing { lease: Duration::from_secs(30), ..Profile::Wan.timing() },
+        _ => Profile::Regional.timing(),
+    }
+}
+
+fn draw_group(
+    number: usize,
+    active: usize,
+    hosts: usize,
+    timing: Timing,
+    rng: &mut Rng,
+) -> GroupSpec {
+    let mut instances = BTreeMap::new();
+    for host in 0..hosts {
+        let id: InstanceId = format!("db{}-{}", number + 1, agent(host)).into();
+        instances.insert(id.clone(), instance(&id, host, Layer::Data));
+    }
+    for host in 0..2 {
+        let id: InstanceId = format!("dns{}-{}", number + 1, REGIONS[host]).into();
+        instances.insert(id.clone(), instance(&id, host, Layer::Traffic));
+    }
+    let probe = |region: &str| ProbeSpec {
+        region: region.into(),
+        kind: "tcp".to_owned(),
+        target: String::new(),
+        limit: Duration::from_secs(1),
+    };
+    let probes = REGIONS.map(|region| (format!("{region}-db"), probe(region)));
+    let policy = policy(active, timing, rng);
+    GroupSpec { policy, instances, probes: BTreeMap::from(probes) }
+}
+
+fn instance(id: &InstanceId, host: usize, layer: Layer) -> Instance {
+    let data = layer == Layer::Data;
+    Instance {
+        resource: if data { "db".into() } else { "dns".into() },
+        region: REGIONS[host % 2].into(),
+        agent: agent(host).as_str().into(),
+        kind: if data { "postgres".to_owned() } else { "rfc2136".to_owned() },
+        layer,
+        fencing: if data { Fencing::Required } else { Fencing::BestEffort },
+        control: if data { Control::Owned } else { Control::Api },
+        address: if data { id.0.clone() } else { String::new() },
+        settings: BTreeMap::from([("start".to_owned(), "agent".to_owned())]),
+    }
+}
+
+fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
+    Policy {
+        timing,
+        initial_active: REGIONS[active].into(),
+        preferred: None,
+        detect_after: timing.lease / 2,
+        signal_kinds_min: 1 + rng.chance(500) as u8,
+        start_limit: Duration::from_secs(5),
+        drain_limit: Duration::from_secs(4),
+        clean_stop_limit: Duration::from_secs(1),
+        hold_down: Duration::from_secs(5),
+        evidence_min: EvidenceKind::LeaseExpired,
+        rpo: Duration::from_secs(60),
+        on_primary_failure: if rng.chance(500) {
+            OnPrimaryFailure::Restart
+        } else {
+            OnPrimaryFailure::RestartThenFailover
+        },
+        abort_when_source_returns: rng.chance(700),
+        supersede_by_itself: rng.chance(300),
+        clients_decide: rng.chance(200),
+        on_drift: OnDrift::Alert,
+        durability: Durability::Async,
+        external_fence: BTreeMap::new(),
+        step_limit: Duration::from_secs(8),
+        step_attempts_max: 3,
+    }
+}

@@ -1,0 +1,242 @@
+//! The simulated world: true time, a queue of what is due, and everything there is. It moves from
+//! one due thing to the next and lets the invariants be checked after each.
+
+use super::clock::{Clock, MS, Nanos, SECOND};
+use super::dns::Dns;
+use super::event::Due;
+use super::fault::Fault;
+use super::host::Host;
+use super::leader::Arbiter;
+use super::net::Net;
+use super::raft::{Raft, VOTERS};
+use super::rng::Rng;
+use super::topology::Topology;
+use crate::invariants::Watch;
+use arbiter_core::plant::Plant;
+use std::collections::BTreeMap;
+
+/// How long faults and operators act.
+const FAULTS_LEASES: u64 = 16;
+/// First of all a cluster is set up in peace.
+const CALM_SECONDS: u64 = 8;
+/// Least and greatest length of that.
+const FAULTS_SECONDS: (u64, u64) = (60, 300);
+/// How long the world then has to become healthy.
+pub const HEAL_SECONDS: u64 = 60;
+/// Events in one run; more is a loop.
+const EVENTS_MAX: u64 = 3_000_000;
+
+/// What a run is asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// A bug to plant.
+    pub plant: Option<Plant>,
+    /// Keep the transcript.
+    pub trace: bool,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// The first broken invariant, in words.
+    pub broken: Option<String>,
+    /// Things done.
+    pub steps: u64,
+    /// Epochs gained over all groups: how much happened.
+    pub epochs: u64,
+    /// The transcript, if it was kept.
+    pub trace: Vec<String>,
+}
+
+/// Everything there is.
+pub struct World {
+    /// True time.
+    pub now: Nanos,
+    due: BTreeMap<(Nanos, u64), Due>,
+    next: u64,
+    /// Chance.
+    pub rng: Rng,
+    /// Its shape.
+    pub topology: Topology,
+    /// The network.
+    pub net: Net,
+    /// The Raft group.
+    pub raft: Raft,
+    /// Arbiters.
+    pub arbiters: Vec<Arbiter>,
+    /// Agents' hosts.
+    pub hosts: Vec<Host>,
+    /// The DNS server.
+    pub dns: Dns,
+    /// What the invariants remember.
+    pub watch: Watch,
+    /// Faults are over.
+    pub healed: bool,
+    /// Operators' requests so far.
+    pub requests: u64,
+    options: Options,
+    trace: Vec<String>,
+}
+
+impl World {
+    /// The world of a seed.
+    pub fn new(seed: u64, options: Options) -> Self {
+        let mut rng = Rng::new(seed);
+        let topology = Topology::draw(&mut rng);
+        let net = Net::new(topology.region_of.len(), topology.delay_max);
+        let clock = |rng: &mut Rng| {
+            let rate = match rng.range(0, 3) {
+                0 => -5_000,
+                1 => 5_000,
+                _ => rng.range(0, 10_000) as i64 - 5_000,
+            };
+            Clock::new(0, rate)
+        };
+        let arbiters = (0..VOTERS).map(|_| Arbiter::new(clock(&mut rng))).collect();
+        let hosts = (0..topology.agents.len())
+            .map(|host| Host::new(host, &topology, clock(&mut rng)))
+            .collect();
+        let mut world = Self {
+            now: SECOND,
+            due: BTreeMap::new(),
+            next: 0,
+            rng,
+            net,
+            raft: Raft::new(),
+            arbiters,
+            hosts,
+            dns: Dns::default(),
+            watch: Watch::default(),
+            healed: false,
+            requests: 0,
+            topology,
+            options,
+            trace: Vec::new(),
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        let shape = format!(
+            "{} agents, {} groups, {:?}",
+            self.hosts.len(),
+            self.topology.spec.groups.len(),
+            self.topology.spec.groups.values().next().map(|group| group.policy.timing)
+        );
+        self.say(|| shape);
+        for host in 0..self.hosts.len() {
+            self.after(0, Due::AgentStart { host });
+        }
+        for from in 0..VOTERS {
+            self.after(from as u64 * 37 * MS, Due::Vantage { from });
+        }
+        self.after(0, Due::RaftTick);
+        self.after(10 * MS, Due::Replicate);
+        self.after(2 * SECOND, Due::Operator);
+        let lease = self.longest_lease();
+        let faults =
+            (FAULTS_LEASES * lease).clamp(FAULTS_SECONDS.0 * SECOND, FAULTS_SECONDS.1 * SECOND);
+        let mut at = CALM_SECONDS * SECOND;
+        while at < faults {
+            let fault = Fault::draw(self);
+            self.after(at, Due::Fault(fault));
+            at += self.rng.range(lease / 8, 3 * lease);
+        }
+        self.after(faults, Due::Heal);
+    }
+
+    /// The longest lease that policy names now.
+    pub fn longest_lease(&self) -> Nanos {
+        let groups = self.topology.spec.groups.values();
+        let lease = groups.map(|group| group.policy.timing.lease.as_nanos() as u64).max();
+        lease.unwrap_or(SECOND)
+    }
+
+    /// Whether `bug` is planted.
+    pub fn planted(&self, bug: Plant) -> bool {
+        self.options.plant == Some(bug)
+    }
+
+    /// A line of the transcript.
+    pub fn say(&mut self, line: impl FnOnce() -> String) {
+        if self.options.trace {
+            let now = self.now / 1_000;
+            self.trace.push(format!("{:>5}.{:06} {}", now / 1_000_000, now % 1_000_000, line()));
+        }
+    }
+
+    /// `due` comes `delay` from now.
+    pub fn after(&mut self, delay: Nanos, due: Due) {
+        self.at(self.now + delay, due);
+    }
+
+    /// `due` comes at `at`, or now if that has passed.
+    pub fn at(&mut self, at: Nanos, due: Due) {
+        self.next += 1;
+        self.due.insert((at.max(self.now), self.next), due);
+    }
+
+    /// Run to the end, or to the first broken invariant.
+    pub fn run(mut self, seed: u64) -> Outcome {
+        arbiter_core::plant::plant(self.options.plant);
+        let mut steps = 0;
+        let mut broken = None;
+        let mut end = None;
+        while let Some(((at, _), due)) = self.due.pop_first() {
+            if end.is_some_and(|end| at > end) {
+                broken = crate::invariants::liveness(&self);
+                break;
+            }
+            self.now = at;
+            if matches!(due, Due::Heal) {
+                let settle = 3 * self.longest_lease() + HEAL_SECONDS * SECOND;
+                end = Some(self.now + settle);
+            }
+            self.take(due);
+            steps += 1;
+            broken = crate::invariants::check(&mut self);
+            if broken.is_none() && steps > EVENTS_MAX {
+                broken = Some(format!("more than {EVENTS_MAX} steps"));
+            }
+            if broken.is_some() {
+                break;
+            }
+        }
+        arbiter_core::plant::plant(None);
+        if let Some(line) = &broken {
+            let line = format!("BROKEN {line}");
+            self.say(|| line);
+        }
+        let groups = self.raft.newest().groups.values();
+        let epochs = groups.map(|group| group.epoch().0).sum();
+        Outcome { seed, broken, steps, epochs, trace: self.trace }
+    }
+
+    fn take(&mut self, due: Due) {
+        match due {
+            Due::RaftTick => self.raft_tick(),
+            Due::Commit { number } => self.commit(number),
+            Due::Applied { voter, term, index, done } => self.applied(voter, term, index, done),
+            Due::LeaderTick { leader, term } => self.leader_tick(leader, term),
+            Due::Vantage { from } => self.vantage(from),
+            Due::ReportIn { via, at, report } => self.report_in(via, at, report),
+            Due::Answer { leader, term, index, via, report } => {
+                self.answer(leader, term, index, via, report);
+            }
+            Due::HandOver { leader, term, via, report, directive } => {
+                self.hand_over(leader, term, via, report, directive);
+            }
+            Due::Operator => self.operator(),
+            Due::Fault(fault) => self.fault(fault),
+            Due::Heal => self.heal(),
+            Due::Replicate => self.replicate(),
+            Due::DnsIn(swap) => {
+                self.dns.swap(&swap);
+            }
+            host => self.host_due(host),
+        }
+    }
+}

@@ -7,6 +7,7 @@ pub mod dns_client;
 pub mod drivers;
 pub mod lab;
 pub mod leader;
+pub mod node;
 pub mod notify;
 pub mod policy_file;
 pub mod probes;

@@ -13,6 +13,8 @@ mod connect;
 mod control;
 mod exit;
 mod members;
+#[cfg(feature = "rocksdb")]
+mod node;
 mod plan;
 mod process;
 mod render;

@@ -25,6 +25,9 @@ pub(super) struct DemoArgs {
 pub(super) enum Process {
     /// Watch a region being lost: the whole platform on this machine, with real components.
     Demo(DemoArgs),
+    /// Run an arbiter: one voter of the cluster.
+    #[cfg(feature = "rocksdb")]
+    Node(super::node::NodeArgs),
     /// Run the process beside resources on a host: it observes them, obeys, and fences them itself.
     Agent(super::agent::AgentArgs),
     /// The companion of an agent, which kills when the agent does not renew.
@@ -42,6 +45,8 @@ pub(super) fn run(process: Process) -> ExitCode {
         Process::Demo(DemoArgs { once, json, profile }) => {
             ended("demo", demo::run(&demo::Settings { once, json, profile }))
         }
+        #[cfg(feature = "rocksdb")]
+        Process::Node(args) => ended("node", super::node::run(args)),
         Process::Agent(args) => ended("agent", super::agent::run(args)),
         Process::Deadman(args) => deadman::main(&args),
         Process::Guard(args) => deadman::guard_main(&args),

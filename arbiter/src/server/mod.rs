@@ -23,7 +23,7 @@ mod vantage;
 pub use metrics::Metrics;
 pub use peers::Peers;
 pub use serve::{Listening, serve_grpc, serve_http};
-pub use vantage::tell;
+pub use vantage::{Round, look, tell};
 
 use crate::clock;
 use crate::leader::{Leader, Route};

@@ -4,15 +4,19 @@
 use super::peers::forwarded;
 use super::{Face, refusal};
 use crate::leader::Route;
+use crate::probes::{self, Seen};
 use crate::wire;
-use arbiter_core::{ArbiterId, ClusterSpec, GroupId, Instant, View};
+use arbiter_core::{ArbiterId, ClusterSpec, GroupId, Instant, ServiceSeen, View};
 use arbiter_proto::v1 as pb;
+use futures::future::join_all;
 use pb::vantage_client::VantageClient;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
+/// Probes of one cluster.
+const PROBES_MAX: usize = 1024;
 /// Time limit of telling the leader.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
 /// A leader without a quorum for this long confirms nothing to a follower.
@@ -93,11 +97,42 @@ fn write(
     }
 }
 
-/// Tell the leader what this arbiter sees, wherever the leader is.
-pub async fn tell(face: &Face, mut seen: pb::Observations) {
-    seen.cluster_id.clone_from(&face.cluster_id);
-    seen.arbiter = face.raft.name().to_owned();
-    seen.posted_through = face.posted.load(Ordering::Relaxed);
+/// What one round of looking found.
+#[derive(Default)]
+pub struct Round {
+    probes: Vec<(GroupId, String, Seen)>,
+    services: Vec<(GroupId, ServiceSeen)>,
+}
+
+/// Look at everything that policy names, all at once.
+pub async fn look(spec: &ClusterSpec) -> Round {
+    let named = spec.groups.iter().flat_map(|(id, group)| {
+        group.probes.iter().map(move |(name, probe)| (id.clone(), name.clone(), probe))
+    });
+    let probes = named.take(PROBES_MAX).map(|(group, name, probe)| async move {
+        let seen = probes::run_once(probe).await;
+        (group, name, seen)
+    });
+    let services = spec.groups.iter().map(|(id, group)| async move {
+        probes::service::look(id, group).await.map(|seen| (id.clone(), seen))
+    });
+    let (probes, services) = tokio::join!(join_all(probes), join_all(services));
+    Round { probes, services: services.into_iter().flatten().collect() }
+}
+
+/// Tell the leader what this arbiter saw, wherever the leader is.
+pub async fn tell(face: &Face, round: Round) {
+    let probes = round.probes.iter();
+    let services = round.services.iter();
+    let seen = pb::Observations {
+        cluster_id: face.cluster_id.clone(),
+        arbiter: face.raft.name().to_owned(),
+        probes: probes
+            .map(|(group, name, seen)| wire::probe_to_proto(group, name, seen.up, &seen.detail))
+            .collect(),
+        services: services.map(|(group, seen)| wire::service_to_proto(group, seen)).collect(),
+        posted_through: face.posted.load(Ordering::Relaxed),
+    };
     let route = face.leader.route().borrow().clone();
     let told = match route {
         Route::Here(_) => face.take_in(&seen),

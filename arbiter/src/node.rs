@@ -1,0 +1,259 @@
+//! A node: an arbiter put together from its file. Consensus, the leader's loop, the faces, what it
+//! looks at, and the webhook. Knows how the parts are joined; none of what they do.
+
+use crate::leader::{Leader, Route};
+use crate::notify::Notifier;
+use crate::policy_file;
+use crate::raft::{self, RaftHandle, RaftOptions};
+use crate::server::{self, Face, Listening};
+use crate::tls;
+use arbiter_core::ClusterSpec;
+use cluster_config::Cluster;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Threads of a node: its work is small, and one may wait for another.
+const WORKERS: usize = 2;
+/// Resolving the address to listen on.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
+/// How often everything is looked at where no group says otherwise, and at most.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE_EVERY_MIN: Duration = Duration::from_millis(200);
+
+/// Why a node does not start. The text says what to do.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The file names no such arbiter.
+    #[error("the cluster file has no arbiter {name:?}; it has {known}")]
+    NoSuchArbiter {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {why}; free it, or correct the cluster file")]
+    Listen {
+        /// Which.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// Hosts would talk in plaintext without leave.
+    #[error(
+        "{0} is not loopback and there is no TLS; set insecure_plaintext = true in [cluster] if \
+         that is meant"
+    )]
+    Plaintext(String),
+    /// The data directory.
+    #[error("data directory {dir}: {why}; make it writable")]
+    DataDir {
+        /// Which.
+        dir: String,
+        /// Why.
+        why: String,
+    },
+    /// The process.
+    #[error("cannot start threads: {0}")]
+    Runtime(String),
+    /// Consensus.
+    #[error(transparent)]
+    Raft(#[from] raft::OpenError),
+}
+
+/// What to start.
+pub struct NodeOptions {
+    /// The cluster file.
+    pub cluster: Cluster,
+    /// This arbiter's name in it.
+    pub name: String,
+    /// Where everything durable is.
+    pub data_dir: PathBuf,
+}
+
+/// A running node; stops when dropped.
+pub struct Node {
+    /// Consensus.
+    pub raft: RaftHandle,
+    /// The leader's part.
+    pub leader: Arc<Leader>,
+    /// Where gRPC is served.
+    pub grpc: SocketAddr,
+    /// Where the operations port is.
+    pub http: Option<SocketAddr>,
+    tasks: JoinSet<()>,
+    listening: Vec<Listening>,
+}
+
+/// Start a node.
+///
+/// # Errors
+/// [`NodeError`].
+#[cfg(feature = "rocksdb")]
+pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
+    tls::install();
+    let NodeOptions { cluster, name, data_dir } = options;
+    let arbiter = cluster.arbiters.get(&name).ok_or_else(|| NodeError::NoSuchArbiter {
+        name: name.clone(),
+        known: cluster.arbiters.keys().cloned().collect::<Vec<_>>().join(", "),
+    })?;
+    let listen = arbiter.listen.as_ref().unwrap_or(&arbiter.address);
+    let (grpc, insecure) = plaintext(&cluster, listen).await?;
+    let http = match &arbiter.http {
+        Some(address) => Some(resolve(address).await?),
+        None => None,
+    };
+    std::fs::create_dir_all(&data_dir).map_err(|error| NodeError::DataDir {
+        dir: data_dir.display().to_string(),
+        why: error.to_string(),
+    })?;
+    let voters = raft::voters(&policy_file::to_spec(&cluster));
+    let raft = RaftHandle::open(RaftOptions {
+        cluster_id: cluster.id.clone(),
+        name: name.clone(),
+        node_id: arbiter.node_id,
+        data_dir: data_dir.clone(),
+        timing: policy_file::timing(&cluster.timing),
+        voters: voters.clone(),
+        tls: None,
+    })
+    .await?;
+    let leader = Leader::new(raft.clone());
+    let face = Face::new(raft.clone(), leader.clone(), cluster.id.clone(), voters, insecure);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(leader.clone().run());
+    tasks.spawn(look_around(face.clone()));
+    tasks.spawn(tell_people(face.clone(), Notifier::start(cluster.webhook, &cluster.id)));
+    let bound = |address: SocketAddr| {
+        move |error: std::io::Error| NodeError::Listen {
+            address: address.to_string(),
+            why: error.to_string(),
+        }
+    };
+    let served = server::serve_grpc(face.clone(), &raft, grpc).await.map_err(bound(grpc))?;
+    let mut node =
+        Node { raft, leader, grpc: served.address, http: None, tasks, listening: vec![served] };
+    if let Some(address) = http {
+        let served = server::serve_http(face, address).await.map_err(bound(address))?;
+        node.http = Some(served.address);
+        node.listening.push(served);
+    }
+    tracing::info!(%name, grpc = %node.grpc, "an arbiter runs");
+    Ok(node)
+}
+
+/// Run a node until the process is asked to stop.
+///
+/// # Errors
+/// [`NodeError`].
+#[cfg(feature = "rocksdb")]
+pub fn run(options: NodeOptions) -> Result<(), NodeError> {
+    crate::telemetry::init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|error| NodeError::Runtime(error.to_string()))?;
+    runtime.block_on(async {
+        let node = start(options).await?;
+        asked_to_stop().await;
+        tracing::info!("stopping");
+        node.stop().await;
+        Ok(())
+    })
+}
+
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals end the process, which loses nothing either.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+impl Node {
+    /// Stop in order: first the ports, then consensus.
+    pub async fn stop(mut self) {
+        for served in &self.listening {
+            served.task.abort();
+        }
+        self.tasks.shutdown().await;
+        self.raft.shutdown().await;
+    }
+}
+
+/// The address to listen on, and whether hosts talk in plaintext over it.
+async fn plaintext(cluster: &Cluster, listen: &str) -> Result<(SocketAddr, bool), NodeError> {
+    let address = resolve(listen).await?;
+    let off_loopback = !address.ip().is_loopback();
+    if off_loopback && !cluster.insecure_plaintext {
+        return Err(NodeError::Plaintext(listen.to_owned()));
+    }
+    Ok((address, off_loopback))
+}
+
+async fn resolve(address: &str) -> Result<SocketAddr, NodeError> {
+    let failed = |why: String| NodeError::Listen { address: address.to_owned(), why };
+    match timeout(RESOLVE_LIMIT, tokio::net::lookup_host(address)).await {
+        Ok(Ok(mut found)) => found.next().ok_or_else(|| failed("it has no address".to_owned())),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("its name is not resolved".to_owned())),
+    }
+}
+
+/// Look at everything that policy names, from here, and tell the leader, for ever.
+async fn look_around(face: Arc<Face>) {
+    loop {
+        let state = face.raft.state().get();
+        let looking = server::look(&state.spec);
+        // A round may take as long as its slowest probe.
+        let (seen, ()) = tokio::join!(looking, sleep(probe_every(&state.spec)));
+        server::tell(&face, seen).await;
+    }
+}
+
+/// As often as the quickest group renews.
+fn probe_every(spec: &ClusterSpec) -> Duration {
+    let renewals = spec.groups.values().map(|group| group.policy.timing.renewal);
+    renewals.min().unwrap_or(PROBE_EVERY).max(PROBE_EVERY_MIN)
+}
+
+/// Post events while this arbiter leads. State keeps the newest, so that a new leader repeats what
+/// its predecessor may not have posted.
+async fn tell_people(face: Arc<Face>, notifier: Notifier) {
+    let (mut route, mut index) = (face.leader.route(), face.raft.state().watch_index());
+    let mut told = None;
+    loop {
+        if matches!(*route.borrow_and_update(), Route::Here(_)) {
+            let state = face.raft.state().get();
+            let from = match &told {
+                Some(last) => {
+                    state.events.iter().rposition(|e| e.id == *last).map_or(0, |at| at + 1)
+                }
+                None => 0,
+            };
+            told = state.events.last().map(|event| event.id.clone()).or(told);
+            notifier.post(state.events[from..].iter().cloned());
+        } else if told.take().is_some() {
+            notifier.clear();
+        }
+        let changed = tokio::select! {
+            changed = route.changed() => changed,
+            changed = index.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}

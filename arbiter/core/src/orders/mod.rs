@@ -25,15 +25,17 @@ pub(crate) fn group_orders(state: &State, agent: &AgentId, id: &GroupId) -> Vec<
     let Some((spec, group)) = state.group(id) else { return Vec::new() };
     let armed = state.arming(agent, id).is_some();
     spec.beside(agent)
-        .filter(|(_, instance)| flows(group, instance, armed))
+        .filter(|(name, instance)| flows(group, name, instance, armed))
         .filter_map(|(name, instance)| order(id, spec, group, name, instance))
         .collect()
 }
 
 /// `observe` orders nothing new: an armed resource starts fenced after a reboot, and only the
-/// standing order for its data brings it back.
-fn flows(group: &Group, instance: &Instance, armed: bool) -> bool {
-    group.mode != Mode::Observe || (armed && instance.layer == Layer::Data)
+/// standing order for its data brings it back; and what lost the active role stays told so, until it
+/// is a standby again, whatever the mode.
+fn flows(group: &Group, name: &InstanceId, instance: &Instance, armed: bool) -> bool {
+    let data = instance.layer == Layer::Data;
+    group.mode != Mode::Observe || (armed && data) || group.returning.contains(name)
 }
 
 fn order(

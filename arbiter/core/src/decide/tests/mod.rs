@@ -2,3 +2,4 @@
 
 mod automatic;
 mod plans;
+mod walk;

@@ -149,6 +149,7 @@ pub fn open(
     match instance.kind.as_str() {
         "postgres" => Ok(Box::new(postgres::Postgres::open(id, instance, holder)?)),
         "rfc2136" => dns::rfc2136(group, id, instance),
+        "route53" => dns::route53(group, id, instance),
         other => Err(DriverError::Refused(format!("instance {id}: no driver of kind {other:?}"))),
     }
 }

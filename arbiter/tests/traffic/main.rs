@@ -1,10 +1,12 @@
 //! Traffic drivers against real authorities: BIND 9, and moto with strict checks in front.
 
 mod bind;
+mod moto;
 mod relay;
 mod rfc2136;
 mod rfc2136_faults;
 mod rfc2136_replay;
+mod route53;
 
 use arbiter::drivers::{self, Command, Driver, DriverError, Holder, Output};
 use arbiter_core::{

@@ -2,9 +2,9 @@
 
 use super::bind::{Bind, settings};
 use super::relay::{Relay, refused_for_prerequisites, replay};
-use super::{activate, creating, naming, open};
+use super::{activate, creating, naming, open, refused};
 use arbiter::drivers::DriverError;
-use arbiter_core::{Terms, Token};
+use arbiter_core::{Fact, Terms, Token};
 
 /// Every kind of request is recorded while a group goes forth and back; then each is replayed in
 /// each situation. `records`: what stands in the zone before the first.
@@ -107,14 +107,47 @@ async fn of_two_that_read_the_same_the_older_loses() {
     assert_eq!(bind.dig("_arbiter.default.example.test", "TXT"), "\"2.9\"");
 }
 
+/// What stands there is changed by somebody else between the driver's read and its update.
+async fn changed_meanwhile(first: &[&str]) -> (Bind, Result<Fact, DriverError>) {
+    let bind = Bind::start("");
+    let (server, key) = (bind.server(), bind.path("good.key"));
+    let held = Relay::start(&server, true).await;
+    let driver = open("rfc2136", &settings(&held.server, &key)).expect("opens");
+    let terms = creating("eu");
+    let create = activate(&*driver, 1, 3, &terms);
+    let meddle = async {
+        while held.updates().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        bind.by_hand(first);
+        held.release();
+        held.release();
+    };
+    let (result, ()) = tokio::join!(create, meddle);
+    (bind, result)
+}
+
+#[tokio::test]
+async fn what_changed_meanwhile_is_judged_anew() {
+    let (bind, result) =
+        changed_meanwhile(&["update add app.example.test. 5 A 198.51.100.9"]).await;
+    let overwrote = result.expect("creates").detail.remove("overwrote").unwrap_or_default();
+    assert!(overwrote.contains("198.51.100.9"), "{overwrote:?}");
+    assert_eq!(bind.dig("app.example.test", "A"), "192.0.2.1");
+
+    let (bind, result) = changed_meanwhile(&["update add app.example.test. 5 CNAME ns.x."]).await;
+    refused(result, "CNAME");
+    assert_eq!(bind.dig("_arbiter.default.example.test", "TXT"), "", "nothing was half done");
+
+    let txt = ["update add _arbiter.default.example.test. 5 TXT \"1.9\""];
+    let (_bind, result) = changed_meanwhile(&txt).await;
+    assert_eq!(result, Err(DriverError::StaleEpoch { seen: Token::new(1, 9) }));
+}
+
 /// A zone signed inline is checked against another SOA than it serves: `guard = "txt"` is for it.
 #[tokio::test]
 async fn a_zone_signed_inline_has_its_own_guard() {
     let options = "dnssec-policy default; inline-signing yes;";
-    nothing_recorded_is_obeyed_inline(options).await;
-}
-
-async fn nothing_recorded_is_obeyed_inline(options: &str) {
     let bind = Bind::with("app 5 IN A 192.0.2.1", options);
     let (server, key) = (bind.server(), bind.path("good.key"));
     let relay = Relay::start(&server, false).await;

@@ -2,7 +2,7 @@
 //!
 //! Knows RRsets as text and the token among them. Never knows a server, a signature or a clock.
 
-use super::settings::{Settings, Slot};
+use super::settings::{RecordKind, Settings, Slot};
 use arbiter_core::{RegionId, Terms, Token, TrafficFact};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,6 +21,11 @@ impl RrSet {
     /// One record.
     pub fn one(ttl: u32, value: impl Into<String>) -> Self {
         Self { ttl, values: BTreeSet::from([value.into()]) }
+    }
+
+    /// The values with one spelling for one meaning, to be compared; never to be given back.
+    fn canonical(&self, kind: RecordKind) -> BTreeSet<String> {
+        self.values.iter().map(|value| kind.canonical(value)).collect()
     }
 }
 
@@ -102,12 +107,30 @@ impl Seen {
 
     /// The region whose values stand there, whatever their TTL.
     pub fn names(&self, settings: &Settings) -> Option<RegionId> {
-        let values = |records: &BTreeMap<Slot, Option<RrSet>>| -> Vec<Option<BTreeSet<String>>> {
-            records.values().map(|set| set.as_ref().map(|set| set.values.clone())).collect()
-        };
-        let seen = values(&self.records);
+        let values = |slot: &Slot, set: Option<&RrSet>| set.map(|set| set.canonical(slot.kind));
         let mut regions = settings.regions();
-        regions.find(|region| settings.records(region).is_some_and(|r| values(&r) == seen)).cloned()
+        let named = regions.find(|region| {
+            settings.records(region).is_some_and(|records| {
+                let mut slots = records.iter();
+                slots.all(|(slot, set)| values(slot, set.as_ref()) == values(slot, self.at(slot)))
+            })
+        });
+        named.cloned()
+    }
+
+    fn at(&self, slot: &Slot) -> Option<&RrSet> {
+        self.records.get(slot).and_then(Option::as_ref)
+    }
+
+    /// Whether `set` stands at `slot`, TTL included.
+    fn holds(&self, slot: &Slot, set: Option<&RrSet>) -> bool {
+        match (self.at(slot), set) {
+            (None, None) => true,
+            (Some(a), Some(b)) => {
+                a.ttl == b.ttl && a.canonical(slot.kind) == b.canonical(slot.kind)
+            }
+            _ => false,
+        }
     }
 
     /// In words, how the records differ from those of `region`, or from those of any region where
@@ -126,10 +149,9 @@ impl Seen {
         };
         let differing: Vec<String> = wanted
             .iter()
-            .filter(|(slot, set)| self.records.get(slot) != Some(set))
+            .filter(|(slot, set)| !self.holds(slot, set.as_ref()))
             .map(|(slot, set)| {
-                let found = self.records.get(slot).and_then(Option::as_ref);
-                format!("{slot} is {}, not {}", text(found), text(set.as_ref()))
+                format!("{slot} is {}, not {}", text(self.at(slot)), text(set.as_ref()))
             })
             .collect();
         differing.join("; ")
@@ -192,7 +214,9 @@ pub fn judge(
     }
     let guarded = match held {
         Held::Token(found) if found < token => false,
-        Held::Token(_) if records == seen.records => return Verdict::Done,
+        Held::Token(_) if records.iter().all(|(slot, set)| seen.holds(slot, set.as_ref())) => {
+            return Verdict::Done;
+        }
         Held::Token(_) if terms.repair || terms.adopt => true,
         Held::Token(_) => return Verdict::Refused(drifted(settings, seen, region, token)),
         Held::Absent if terms.may_create || terms.adopt => true,

@@ -5,18 +5,22 @@
 
 mod cas;
 mod rfc2136;
+mod route53;
 mod settings;
 mod text;
 mod tsig;
 
 use super::{Declaration, Done, Driver, DriverError};
+use crate::clock;
 use arbiter_core::{
-    Condition, Control, Fact, Goal, GroupId, Instance, InstanceId, Layer, RegionId, Terms, Token,
+    Condition, Control, Fact, Goal, GroupId, Instance, InstanceId, Instant, Layer, RegionId, Terms,
+    Token,
 };
 use async_trait::async_trait;
 use cas::{Change, Seen, Verdict, judge};
 use settings::{Reader, Settings};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Reads of one `ensure`. One more than swaps: each is read back. A swap that loses against
 /// another change is judged anew, and then left to the executor.
@@ -38,6 +42,21 @@ pub fn rfc2136(
     Ok(Box::new(Traffic::new(instance.region.clone(), settings, authority)))
 }
 
+/// Open the driver of a `route53` instance.
+///
+/// # Errors
+/// `Refused` for a setting that is missing, unknown or wrong, with the remedy.
+pub fn route53(
+    group: &GroupId,
+    id: &InstanceId,
+    instance: &Instance,
+) -> Result<Box<dyn Driver>, DriverError> {
+    let mut reader = Reader::new(id, instance);
+    let own = route53::Own::read(&mut reader)?;
+    let settings = reader.common(group, &instance.region, &route53::Own::KEYS)?;
+    Ok(Box::new(Traffic::new(instance.region.clone(), settings, route53::Route53::new(own))))
+}
+
 /// What became of a swap that the authority answered.
 #[derive(Debug)]
 enum Swapped {
@@ -55,6 +74,14 @@ trait Authority: Send + Sync {
     /// Make one change, all of it or nothing, only if everything is as in `change.from`. After an
     /// error it is unknown whether it was made.
     async fn swap(&self, settings: &Settings, change: &Change) -> Result<Swapped, DriverError>;
+    /// Wait for nothing, but say `Retry` while what was accepted does not serve everywhere.
+    async fn settled(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+    /// How old a look may be that nothing is decided on, where the authority rations questions.
+    fn look_age_max(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The driver over an authority.
@@ -70,6 +97,7 @@ struct Traffic<A> {
 struct Memory {
     written: Option<(Token, RegionId)>,
     overwrote: String,
+    looked: Option<(Instant, Seen)>,
 }
 
 impl<A: Authority> Traffic<A> {
@@ -106,9 +134,10 @@ impl<A: Authority> Traffic<A> {
     ) -> Result<Fact, DriverError> {
         let mut failed: Option<DriverError> = None;
         for left in (0..READS_MAX).rev() {
-            let seen = self.authority.read(&self.settings).await?;
+            let seen = self.read().await?;
             let change = match judge(&self.settings, &seen, region, token, terms) {
                 Verdict::Done => {
+                    self.authority.settled().await?;
                     self.memory().written = Some((token, region.clone()));
                     return Ok(self.fact(&seen));
                 }
@@ -137,6 +166,12 @@ impl<A: Authority> Traffic<A> {
         Err(failed.unwrap_or_else(|| DriverError::Retry(unseen.to_owned())))
     }
 
+    async fn read(&self) -> Result<Seen, DriverError> {
+        let seen = self.authority.read(&self.settings).await?;
+        self.memory().looked = Some((clock::now(), seen.clone()));
+        Ok(seen)
+    }
+
     fn remember(&self, change: &Change) {
         self.memory().overwrote = change.overwrites.clone();
         if !change.overwrites.is_empty() {
@@ -152,7 +187,14 @@ impl<A: Authority> Driver for Traffic<A> {
     }
 
     async fn observe(&self) -> Result<Fact, DriverError> {
-        Ok(self.fact(&self.authority.read(&self.settings).await?))
+        let looked = self.memory().looked.clone();
+        let now = clock::now();
+        if let Some((at, seen)) = looked
+            && now.since(at) < self.authority.look_age_max()
+        {
+            return Ok(self.fact(&seen));
+        }
+        Ok(self.fact(&self.read().await?))
     }
 
     /// Only `Active` changes anything: a region that is not active has no records to take away, as
@@ -169,7 +211,7 @@ impl<A: Authority> Driver for Traffic<A> {
     }
 
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {
-        let fact = self.observe().await?;
+        let fact = self.fact(&self.read().await?);
         let traffic = fact.traffic.clone().unwrap_or_default();
         match traffic.token {
             Some(seen) if seen > token => Err(DriverError::StaleEpoch { seen }),
@@ -184,7 +226,7 @@ impl<A: Authority> Driver for Traffic<A> {
             Some(_) if !traffic.drift.is_empty() => {
                 Err(DriverError::Retry(format!("drift: {}", traffic.drift)))
             }
-            Some(_) => Ok(fact),
+            Some(_) => self.authority.settled().await.map(|()| fact),
         }
     }
 }

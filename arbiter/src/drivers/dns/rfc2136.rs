@@ -226,7 +226,12 @@ impl Authority for Rfc2136 {
         let server = connection.server().to_owned();
         *self.connection.lock().await = Some(connection);
         match answers.pop() {
-            Some(answer) => outcome(&answer, &server, &settings.zone),
+            Some(answer) => match outcome(&answer, &server, &settings.zone)? {
+                Swapped::Conflict(said) if change.guarded && self.own.guard == Guard::Soa => Ok(
+                    Swapped::Conflict(format!("{said} (signed inline? then set guard = \"txt\")")),
+                ),
+                other => Ok(other),
+            },
             None => Err(DriverError::Retry(format!("DNS server {server}: no answer"))),
         }
     }

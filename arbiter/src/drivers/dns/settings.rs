@@ -40,6 +40,20 @@ impl RecordKind {
             Self::Cname => "CNAME",
         }
     }
+
+    /// A value of this type as it is written here; none when it is no such value.
+    fn parse(self, text: &str) -> Option<String> {
+        match self {
+            Self::A => text.parse::<Ipv4Addr>().ok().map(|address| address.to_string()),
+            Self::Aaaa => text.parse::<Ipv6Addr>().ok().map(|address| address.to_string()),
+            Self::Cname => domain(text).ok(),
+        }
+    }
+
+    /// One spelling for one meaning.
+    pub fn canonical(self, text: &str) -> String {
+        self.parse(text).unwrap_or_else(|| text.to_owned())
+    }
 }
 
 /// A name and type that the arbiter writes.
@@ -160,6 +174,12 @@ impl<'a> Reader<'a> {
         if !within(&token_name, &zone) || token_name.len() > NAME_BYTES_MAX {
             return Err(self.fault(format!("token_name {token_name} is not a name in {zone}")));
         }
+        if kinds == [RecordKind::Cname] && names.contains(&zone) {
+            return Err(self.fault(format!("name {zone} holds SOA and NS; no CNAME lives there")));
+        }
+        if names.contains(&token_name) {
+            return Err(self.fault(format!("token_name {token_name} is one of name; set another")));
+        }
         let values = self.values(&kinds)?;
         if !values.contains_key(region) {
             return Err(self.fault(format!("value.{region} is missing; its region needs one")));
@@ -266,12 +286,7 @@ fn within(name: &str, zone: &str) -> bool {
 
 fn value(text: &str, kinds: &[RecordKind]) -> Result<(RecordKind, String), String> {
     for kind in kinds {
-        let value = match kind {
-            RecordKind::A => text.parse::<Ipv4Addr>().ok().map(|address| address.to_string()),
-            RecordKind::Aaaa => text.parse::<Ipv6Addr>().ok().map(|address| address.to_string()),
-            RecordKind::Cname => domain(text).ok(),
-        };
-        if let Some(value) = value {
+        if let Some(value) = kind.parse(text) {
             return Ok((*kind, value));
         }
     }

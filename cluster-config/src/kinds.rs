@@ -47,7 +47,7 @@ const NAME: Setting =
 const RECORD_TYPE: Setting = may("record_type", "A", "A, AAAA, \"A, AAAA\", or CNAME alone.");
 const TTL: Setting = may("ttl", "5", "Time to live of the records, in seconds.");
 const TOKEN_NAME: Setting =
-    may("token_name", "_arbiter-default.example.test.", "Where the token's TXT record stands.");
+    may("token_name", "_arbiter.default.example.test.", "Where the token's TXT record stands.");
 const VALUE: Setting =
     must("value.*", "10.0.1.2", "For each data region, what the name leads to there.");
 
@@ -99,9 +99,11 @@ const RFC2136: &[Setting] = &[
 const ROUTE53: &[Setting] = &[
     ZONE,
     NAME,
-    must("zone_id", "Z0123456789ABCDEFGHIJ", "Id of the hosted zone."),
-    may("endpoint", "http://127.0.0.1:5000", "URL of the API, where it is not AWS."),
+    must("hosted_zone_id", "Z0123456789ABCDEFGHIJ", "Id of the hosted zone."),
+    may("endpoint_url", "http://127.0.0.1:5000", "URL of the API, where it is not AWS."),
     may("aws_region", "us-east-1", "Region that requests are signed for."),
+    may("profile", "arbiter", "Profile of the credentials; by default as AWS's tools choose."),
+    may("credentials_file", "/etc/arbiter/aws", "File with credentials, as AWS's tools write it."),
     RECORD_TYPE,
     TTL,
     TOKEN_NAME,

@@ -56,7 +56,7 @@ pub struct Own {
 impl Own {
     /// Their names.
     pub const KEYS: [&'static str; 5] =
-        ["hosted_zone_id", "endpoint_url", "region", "profile", "credentials_file"];
+        ["hosted_zone_id", "endpoint_url", "aws_region", "profile", "credentials_file"];
 
     /// Take them out of `reader`.
     ///
@@ -76,7 +76,7 @@ impl Own {
         Ok(Self {
             hosted_zone_id: id.to_owned(),
             endpoint_url,
-            region: reader.optional("region").unwrap_or(REGION_DEFAULT).to_owned(),
+            region: reader.optional("aws_region").unwrap_or(REGION_DEFAULT).to_owned(),
             profile: reader.optional("profile").map(str::to_owned),
             credentials_file: reader.optional("credentials_file").map(str::to_owned),
         })

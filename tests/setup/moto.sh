@@ -11,13 +11,13 @@ mkdir -p "$cache"
 exec 9>"$cache/moto.lock"
 flock 9
 if [ ! -e "$venv/complete" ]; then
-    if ! python3 -c 'import ensurepip' 2>/dev/null; then
-        echo "moto needs Python's venv: apt-get install python3-venv" >&2
-        exit 1
-    fi
-    rm -rf "$venv"
-    python3 -m venv "$venv" >&2
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "moto[server]==$version" >&2
-    touch "$venv/complete"
+  . "$(dirname "$0")/../../deploy/setup.sh"
+  need_packages python3=python3
+  # A Python without ensurepip cannot make an environment; Debian packs it apart.
+  python3 -c 'import ensurepip' 2>/dev/null || need_packages python3-venv=python3-venv
+  rm -rf "$venv"
+  python3 -m venv "$venv" >&2
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "moto[server]==$version" >&2
+  touch "$venv/complete"
 fi
 echo "$venv"

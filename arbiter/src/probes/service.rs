@@ -25,7 +25,8 @@ fn servers(instance: &Instance) -> Vec<String> {
 /// Look at the public name of `group`; none where it has no name that can be asked for.
 pub async fn look(group: &GroupId, spec: &GroupSpec) -> Option<ServiceSeen> {
     let instance = traffic(spec)?;
-    let name = instance.settings.get("name")?;
+    // Names of one resource are switched in one change: the first tells of all.
+    let name = instance.settings.get("name")?.split(',').next()?.trim();
     let servers = servers(instance);
     if servers.is_empty() {
         return None;
@@ -38,7 +39,7 @@ pub async fn look(group: &GroupId, spec: &GroupSpec) -> Option<ServiceSeen> {
     let Some(address) = addresses.first().copied() else {
         return Some(seen(None, token, false, format!("{name} leads nowhere")));
     };
-    let region = region_of(instance, address);
+    let region = region_of(instance, address, &servers).await;
     let Some(port) = region.as_ref().and_then(|region| port_of(spec, region)) else {
         return Some(seen(region, token, false, format!("{name} leads to {address}")));
     };
@@ -64,14 +65,23 @@ async fn token(group: &GroupId, instance: &Instance, servers: &[String]) -> Opti
     dns_client::token_at(&name, servers).await.ok().flatten()
 }
 
-/// The region whose configured value is `address`.
-fn region_of(instance: &Instance, address: IpAddr) -> Option<RegionId> {
-    let text = address.to_string();
-    instance.settings.iter().find_map(|(key, value)| {
-        let region = key.strip_prefix("value.")?;
-        let names_it = value.split(',').any(|one| one.trim() == text);
-        names_it.then(|| RegionId::from(region))
-    })
+/// The region whose configured value is `address`, or a name that leads there.
+async fn region_of(instance: &Instance, address: IpAddr, servers: &[String]) -> Option<RegionId> {
+    for (key, values) in &instance.settings {
+        let Some(region) = key.strip_prefix("value.") else { continue };
+        for value in values.split(',').map(str::trim) {
+            let leads_there = match value.parse::<IpAddr>() {
+                Ok(own) => own == address,
+                Err(_) => {
+                    dns_client::follow(value, servers).await.is_ok_and(|own| own.contains(&address))
+                }
+            };
+            if leads_there {
+                return Some(RegionId::from(region));
+            }
+        }
+    }
+    None
 }
 
 /// The port that clients use in `region`: the first data instance's.

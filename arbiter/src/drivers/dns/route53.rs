@@ -55,8 +55,14 @@ pub struct Own {
 
 impl Own {
     /// Their names.
-    pub const KEYS: [&'static str; 5] =
-        ["hosted_zone_id", "endpoint_url", "aws_region", "profile", "credentials_file"];
+    pub const KEYS: [&'static str; 6] = [
+        "hosted_zone_id",
+        "endpoint_url",
+        "aws_region",
+        "profile",
+        "credentials_file",
+        "name_servers",
+    ];
 
     /// Take them out of `reader`.
     ///
@@ -73,6 +79,8 @@ impl Own {
         if !endpoint_url.iter().all(is_url) {
             return Err(reader.fault("endpoint_url: give an http:// or https:// URL"));
         }
+        // For the arbiters, who ask them what clients see.
+        let _ = reader.optional("name_servers");
         Ok(Self {
             hosted_zone_id: id.to_owned(),
             endpoint_url,

@@ -149,19 +149,27 @@ pub(super) async fn run(args: Args) -> Result<Exit, Fail> {
             async move { node.admin().apply_policy(request).await }
         }
     };
-    let answer = arbiters.change(apply(args.dry_run, args.why.asked()?)).await?;
-    if args.json {
-        say(&json(&answer)?);
+    let seen = arbiters.change(apply(true, args.why.asked()?)).await?;
+    let nothing = seen.diff.trim().is_empty();
+    if nothing || args.dry_run {
+        if args.json {
+            say(&json(&seen)?);
+        } else if nothing {
+            say("nothing changes\nNEXT: arbiter status");
+        } else {
+            let next = format!("NEXT: arbiter config apply {}", args.file.display());
+            say(&format!("{}\n{next}", seen.diff.trim_end()));
+        }
         return Ok(Exit::Yes);
     }
-    let nothing = answer.diff.trim().is_empty();
-    say(if nothing { "nothing changes" } else { answer.diff.trim_end() });
-    match answer.outcome {
-        Some(outcome) if !args.dry_run => done(outcome, false),
-        _ if nothing => Ok(Exit::Yes),
-        _ => {
-            say(&format!("NEXT: arbiter config apply {}", args.file.display()));
-            Ok(Exit::Yes)
-        }
+    if !args.json {
+        say(seen.diff.trim_end());
     }
+    let answer = arbiters.change(apply(false, args.why.asked()?)).await?;
+    match answer.outcome {
+        _ if args.json => say(&json(&answer)?),
+        Some(outcome) => return done(outcome, false),
+        None => {}
+    }
+    Ok(Exit::Yes)
 }

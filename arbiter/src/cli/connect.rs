@@ -24,6 +24,9 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(12);
 const CHANGE_ROUNDS_MAX: u32 = 4;
 const ROUND_PAUSE: Duration = Duration::from_millis(700);
 
+/// Reasons of an arbiter that answers, and misses the others.
+const NO_QUORUM: [&str; 2] = ["no-leader", "no-quorum"];
+
 /// Where arbiters are found.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Where {
@@ -249,7 +252,8 @@ fn failure(status: &Status) -> String {
     if reason.is_empty() { words } else { format!("{reason}: {words}") }
 }
 
-fn failures(heard: &[Heard]) -> Fail {
+/// Why nobody answered, endpoint by endpoint.
+pub(super) fn failures(heard: &[Heard]) -> Fail {
     let failed = heard.iter().filter_map(|(endpoint, answer)| {
         answer.as_ref().err().map(|failure| (endpoint.clone(), failure.clone()))
     });
@@ -258,6 +262,13 @@ fn failures(heard: &[Heard]) -> Fail {
 
 fn unreachable(failed: &[(String, String)]) -> Fail {
     let lines = failed.iter().map(|(endpoint, why)| format!("\n  {endpoint}: {why}"));
-    let what = format!("no arbiter answered:{}", lines.collect::<String>());
+    let lines: String = lines.collect();
+    // Somebody answered, and could not do it: then it is not the address that is wrong.
+    let alone = |(_, why): &(String, String)| NO_QUORUM.iter().any(|word| why.starts_with(word));
+    if failed.iter().any(alone) {
+        let what = format!("no quorum: nothing is decided or changed now:{lines}");
+        return Fail::error(what, "arbiter status");
+    }
+    let what = format!("no arbiter answered:{lines}");
     Fail::error(what, "start the arbiters, or name others with --endpoints")
 }

@@ -1,6 +1,6 @@
 //! `arbiter status`. Works without quorum: then each arbiter's own view is shown, marked STALE.
 
-use super::connect::{Arbiters, Heard, Where};
+use super::connect::{Arbiters, Heard, Where, failures};
 use super::exit::{Exit, Fail, on_terminal, say};
 use super::render::{Look, status};
 use arbiter_proto::v1 as pb;
@@ -58,8 +58,17 @@ async fn once(arbiters: &Arbiters, args: &Args, colour: bool) -> Result<(String,
         let text = if args.json { json(confirmed)? } else { status::status(confirmed, look) };
         return Ok((text, Exit::Yes));
     }
-    if heard.iter().all(|(_, answer)| answer.is_err()) {
-        arbiters.status(&args.group).await?;
+    let mut answers = heard.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+    match answers.next() {
+        None => return Err(failures(&heard)),
+        // Nobody has begun: there is nothing that a quorum could confirm.
+        Some(first)
+            if first.cluster_id.is_empty() && answers.all(|view| view.cluster_id.is_empty()) =>
+        {
+            let text = if args.json { json(first)? } else { status::status(first, look) };
+            return Ok((text, Exit::No));
+        }
+        Some(_) => {}
     }
     let text = if args.json { json(&views(&heard))? } else { status::views(&heard, look) };
     Ok((text, Exit::No))

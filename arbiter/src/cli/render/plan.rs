@@ -15,7 +15,8 @@ pub(in crate::cli) fn title(plan: &pb::Plan) -> String {
 
 /// What a plan would do; nothing is changed.
 pub(in crate::cli) fn dry_run(plan: &pb::Plan, refused: &[pb::Reason], look: Look) -> String {
-    let pb::Plan { group, kind, source, target, .. } = plan;
+    let pb::Plan { group, kind, target, .. } = plan;
+    let source = or_dash(&plan.source);
     let mut out =
         format!("would be a {kind} of {group} from {source} to {target}; nothing is changed\n\n");
     let mut rows = vec![row(&["STEP", "ON", "MAKES TRUE", "IF IT FAILS"])];

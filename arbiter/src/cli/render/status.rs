@@ -39,7 +39,8 @@ pub(in crate::cli) fn views(heard: &[(String, Result<pb::Status, String>)], look
         answered.count(),
         heard.len(),
     );
-    for (endpoint, answer) in heard {
+    let (views, silent): (Vec<_>, Vec<_>) = heard.iter().partition(|(_, answer)| answer.is_ok());
+    for (endpoint, answer) in views.into_iter().chain(silent) {
         match answer {
             Ok(view) => {
                 let _ = writeln!(out, "view of {} at {endpoint}", view.node);
@@ -51,11 +52,12 @@ pub(in crate::cli) fn views(heard: &[(String, Result<pb::Status, String>)], look
                 }
             }
             Err(why) => {
-                let _ = writeln!(out, "{} {endpoint}: {why}", look.paint("unreachable"));
+                let _ = write!(out, "{} {endpoint}: {why}", look.paint("unreachable"));
             }
         }
         out.push('\n');
     }
+    out.push('\n');
     out + &next_line("start or reconnect arbiters until a quorum answers, then: arbiter status")
 }
 
@@ -151,14 +153,13 @@ fn lag(region: &pb::RegionStatus) -> String {
 
 /// What is always shown, a line each.
 fn facts(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
-    let mut lines = vec![
-        row(&["writer", &writer(group)]),
-        row(&["mode", &mode(group)]),
-        row(&["automatic", &automatic(status, group)]),
+    let mut lines = vec![row(&["writer", &writer(group)]), row(&["mode", &mode(group)])];
+    lines.extend(automatic(status, group));
+    lines.extend([
         row(&["evidence", &evidence(group)]),
         row(&["lag", &lag_mark(group)]),
         row(&["dns", &dns(group)]),
-    ];
+    ]);
     lines.extend(group.regions.iter().flat_map(|region| &region.agents).map(agent));
     let lost = status.voters.iter().filter(|voter| voter.role == "unreachable");
     lines.extend(lost.map(|voter| row(&["voter", &format!("{} is unreachable", voter.name)])));
@@ -193,15 +194,17 @@ fn writer(group: &pb::GroupStatus) -> String {
     }
 }
 
-fn automatic(status: &pb::Status, group: &pb::GroupStatus) -> String {
+/// Whether a failover opens by itself; each reason why not on a line of its own.
+fn automatic(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
     if status.stale {
-        return "blocked: without a quorum nothing is decided".to_owned();
+        return vec![row(&["automatic", "blocked: without a quorum nothing is decided"])];
     }
     if group.automatic_blocked_by.is_empty() {
-        return "ready: a failover opens by itself".to_owned();
+        return vec![row(&["automatic", "ready: a failover opens by itself"])];
     }
-    let why: Vec<&str> = group.automatic_blocked_by.iter().map(|r| r.text.as_str()).collect();
-    format!("blocked: {}", why.join("; "))
+    let why = group.automatic_blocked_by.iter().enumerate();
+    let label = |at: usize| if at == 0 { "automatic" } else { "" };
+    why.map(|(at, reason)| row(&[label(at), &format!("blocked: {}", reason.text)])).collect()
 }
 
 fn evidence(group: &pb::GroupStatus) -> String {
@@ -240,7 +243,9 @@ fn agent(agent: &pb::AgentStatus) -> Vec<String> {
     if agent.lapsed {
         text.push_str(", lapsed");
     }
-    if !agent.connected {
+    if agent.incarnation == 0 {
+        text.push_str(", never heard");
+    } else if !agent.connected {
         let _ = write!(text, ", silent for {}", span(agent.reported_ms));
     }
     if agent.would_have_killed > 0 {

@@ -5,6 +5,7 @@ mod channel;
 mod codec;
 mod frame;
 mod handle;
+#[cfg_attr(not(feature = "rocksdb"), allow(dead_code, reason = "the file is the RocksDB store's"))]
 mod identity;
 mod leadership;
 mod machine;

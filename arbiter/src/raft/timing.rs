@@ -124,6 +124,8 @@ pub fn config(cluster: &str, timing: &Timing, window: ElectionWindow) -> Config 
         // The channels are allocated in blocks as they fill; the limits only bound them.
         api_channel_size: Some(4_096),
         notification_channel_size: Some(4_096),
+        // Followers write while the leader does, not after it.
+        broadcast_submitted_on_append: Some(true),
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         allow_log_reversion: Some(false),

@@ -150,7 +150,7 @@ impl Store {
 
     /// In words that say what to do.
     fn error(&self, doing: &str, error: &rocksdb::Error) -> io::Error {
-        say(&self.dir, doing, &error.to_string())
+        say(&self.dir, doing, error.as_ref())
     }
 
     fn bad(&self, key: &[u8], error: &FrameError) -> io::Error {

@@ -6,6 +6,7 @@ use arbiter_core::{By, Command as Core, Proposal, RequestId, WallMillis};
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{EntryPayload, RaftLogReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command as Process;
 
@@ -67,6 +68,10 @@ pub fn child(test: &str, dir: &Path) -> Process {
     let mut process = Process::new(std::env::current_exe().expect("this binary"));
     process.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
     process.env("RAFT_TEST_DIR", dir);
+    // SAFETY: only an async-signal-safe system call between fork and exec.
+    unsafe {
+        process.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
+    }
     process
 }
 

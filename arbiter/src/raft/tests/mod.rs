@@ -4,5 +4,6 @@ mod cluster;
 mod crash;
 mod damage;
 mod full;
+mod idle;
 mod kit;
 mod suite;

@@ -88,6 +88,11 @@ impl Rig {
         self.agent = start_agent(self.home.path());
     }
 
+    /// What lets its server start.
+    fn start_file(&self) -> PathBuf {
+        deadman::gate_dir(&self.home.path().join("run"), &GROUP.into()).join("start")
+    }
+
     fn cgroup(&self) -> PathBuf {
         let mount = cgroup::find_or_mount(&self.home.path().join("run/cgroup2")).unwrap();
         let name = deadman::group_component(&self.name, &GROUP.into());
@@ -159,10 +164,12 @@ fn an_agent_left_dead_or_stopped_is_fenced_by_the_deadman() {
         let mut rig = Rig::new(&format!("left-{}", signal as i32));
         let pids = rig.serving();
         kill(Pid::from_raw(rig.agent.id() as i32), signal).unwrap();
+        assert!(rig.start_file().exists());
         let began = clock::now();
         until("all are dead", || living(&pids).is_empty().then_some(()));
         let took = clock::now().since(began);
         assert!(took < timing().lease, "{signal}: it took {took:?}");
+        until("nobody can start it by hand", || (!rig.start_file().exists()).then_some(()));
         if signal == Signal::SIGSTOP {
             kill(Pid::from_raw(rig.agent.id() as i32), Signal::SIGCONT).unwrap();
         } else {
@@ -255,7 +262,8 @@ fn after_a_reboot_the_life_is_new_and_all_is_fenced_first() {
         report.groups[&GROUP.into()].arming.is_some()
     });
     assert_ne!(after.incarnation, before.incarnation);
-    assert!(rig.home.path().join("run/gate/busy").exists());
+    assert!(rig.home.path().join("gated").exists());
+    assert!(!rig.start_file().exists());
     assert!(!after.groups[&GROUP.into()].deadline_running);
     // I10: what it obeyed is not forgotten.
     let token = |report: &Report| report.groups[&GROUP.into()].instances[&INSTANCE.into()].token;
@@ -322,7 +330,7 @@ fn unarmed_nothing_is_killed() {
     rig.serving();
     rig.arbiter.change(|script| script.arm = false);
     rig.report("it is disarmed", |report| report.groups[&GROUP.into()].arming.is_none());
-    until("the gate is out", || (!rig.home.path().join("run/gate/busy").exists()).then_some(()));
+    until("the gate is out", || (!rig.home.path().join("gated").exists()).then_some(()));
     let pids = processes(&rig.cgroup());
     rig.arbiter.change(|script| script.answer = false);
     std::thread::sleep(timing().lease + ms(500));

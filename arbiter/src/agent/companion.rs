@@ -3,7 +3,7 @@
 //! Knows one deadman and whether it answers. Never knows leases: it carries what the core's machine
 //! asks, and says when nobody holds any more.
 
-use super::deadman::socket_path;
+use super::deadman::{OWN_CGROUP, socket_path};
 use super::guards;
 use super::held::Holds;
 use super::link::{self, Ask, Reply, Request};
@@ -149,6 +149,8 @@ impl Watch {
         let path = socket_path(&self.options.runtime_dir);
         let stream = match UnixStream::connect(&path).await {
             Ok(stream) => stream,
+            // systemd runs it: there must not be two that want the lock.
+            Err(error) if self.options.cgroup_parent == OWN_CGROUP => return Err(error),
             Err(_) => {
                 start(&self.options)?;
                 let end = clock::now() + START_MAX;

@@ -3,6 +3,7 @@
 //! Nothing here judges, and nothing here waits: what takes time is a task that ends with an event.
 
 use super::companion::{Companion, News};
+use super::deadman::gate_dir;
 use super::guards;
 use super::held::Holds;
 use super::holder::GroupHolder;
@@ -111,7 +112,8 @@ fn open_drivers(
 ) -> Result<BTreeMap<Key, Arc<dyn Driver>>, AgentError> {
     let mut opened = BTreeMap::new();
     for ((group, id), instance) in &options.instances {
-        let gate = gate_dir(&options.runtime_dir);
+        let gate = gate_dir(&options.runtime_dir, group);
+        make_dir(&gate).map_err(|error| AgentError::Runtime(gate.display().to_string(), error))?;
         let holder = GroupHolder::new(group.clone(), holds.clone(), companion.clone(), gate);
         let driver = open(group, id, instance, Arc::new(holder))
             .map_err(|error| AgentError::Driver(id.clone(), error))?;
@@ -120,24 +122,24 @@ fn open_drivers(
     Ok(opened)
 }
 
-fn gate_dir(runtime: &Path) -> std::path::PathBuf {
-    runtime.join("gate")
+/// A directory that a server's user reads its start file through.
+fn make_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
 /// Make the runtime directory, and empty it of gates that another boot left: it should be on a file
 /// system that a reboot empties, and is then empty already.
 fn prepare_runtime(dir: &Path, boot_id: &str) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-    let (gates, noted) = (gate_dir(dir), dir.join("boot_id"));
+    make_dir(dir)?;
+    let (gates, noted) = (dir.join("gate"), dir.join("boot_id"));
     if fs::read_to_string(&noted).ok().as_deref() != Some(boot_id) {
         match fs::remove_dir_all(&gates) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => fs::write(&noted, boot_id)?,
         }
     }
-    // A server's user reads its gate through here.
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(&gates)?;
+    make_dir(&gates)?;
     let kind = nix::sys::statfs::statfs(dir).map_err(io::Error::from)?.filesystem_type();
     if kind != nix::sys::statfs::TMPFS_MAGIC {
         let dir = dir.display();

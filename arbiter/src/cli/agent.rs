@@ -26,7 +26,8 @@ pub(super) struct AgentArgs {
     /// Arbiters to report to, host:port, separated by commas [default: those of the cluster file].
     #[arg(long, value_delimiter = ',')]
     arbiters: Vec<String>,
-    /// Where resources get their cgroups: a path below the mount of cgroup v2, or `self`.
+    /// Where resources get their cgroups: a path below the mount of cgroup v2, or `self` where
+    /// systemd runs the deadman, in its own unit.
     #[arg(long, default_value = "region-arbiter")]
     cgroup_parent: String,
 }

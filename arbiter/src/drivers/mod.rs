@@ -4,6 +4,7 @@
 //! other resources, timeouts, retries, the order of steps, or the stored token: those belong to
 //! the executor.
 
+pub mod command;
 pub mod dns;
 pub mod postgres;
 

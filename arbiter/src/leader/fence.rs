@@ -1,24 +1,16 @@
 //! External fences that the leader runs itself: `fence_command`, then `fence_check` until true.
-//! Knows two commands of an operator; never what they cut. What they print is never shown: it may
-//! hold secrets.
+//! Knows when one is wanted; never what it cuts.
 
 use super::Leader;
+use crate::drivers::command::{CHECK_EVERY, CHECKS_MAX, ExternalFence};
 use arbiter_core::{GroupId, RegionId, State, Token, external_fence_wanted};
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// How often State is looked at for a fence to run.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Time limit of one run of either where the policy names none.
-const RUN_LIMIT: Duration = Duration::from_secs(10);
-/// Wait between two checks.
-const CHECK_EVERY: Duration = Duration::from_millis(500);
-/// Checks after one run of the command; then the command runs again.
-const CHECKS_MAX: u32 = 60;
 
 type Wanted = (GroupId, RegionId, Token);
 
@@ -64,17 +56,21 @@ impl Leader {
     }
 
     async fn cut_once(&self, settings: &BTreeMap<String, String>, wanted: &Wanted) -> bool {
-        let limit = settings.get("limit_ms").and_then(|ms| ms.parse().ok());
-        let limit = limit.map_or(RUN_LIMIT, Duration::from_millis);
-        if let Some(command) = settings.get("fence_command")
-            && !run(command, wanted, limit).await
-        {
-            tracing::error!(group = %wanted.0, region = %wanted.1, "fence_command failed");
+        let (group, region, token) = wanted;
+        let fence = match ExternalFence::open(group, region, settings) {
+            Ok(fence) => fence,
+            Err(error) => {
+                tracing::error!(%group, %region, %error, "no external fence");
+                sleep(CHECK_EVERY).await;
+                return false;
+            }
+        };
+        if let Err(error) = fence.cut(*token).await {
+            tracing::error!(%group, %region, %error, "the external fence failed");
         }
         // Whatever the command said, only the check counts.
-        let Some(check) = settings.get("fence_check") else { return false };
         for _ in 0..CHECKS_MAX {
-            if run(check, wanted, limit).await {
+            if fence.is_cut(Some(*token)).await {
                 return true;
             }
             sleep(CHECK_EVERY).await;
@@ -88,21 +84,4 @@ impl Leader {
 
 fn settings(state: &State, group: &GroupId, region: &RegionId) -> Option<BTreeMap<String, String>> {
     state.spec.groups.get(group)?.policy.external_fence.get(region).cloned()
-}
-
-/// Whether the command exits 0. No shell: the words of the line are program and arguments.
-async fn run(command: &str, (group, region, token): &Wanted, limit: Duration) -> bool {
-    let mut words = command.split_whitespace();
-    let Some(program) = words.next() else { return false };
-    let child = Command::new(program)
-        .args(words)
-        .env("ARBITER_GROUP", group.as_str())
-        .env("ARBITER_REGION", region.as_str())
-        .env("ARBITER_TOKEN", token.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .status();
-    matches!(timeout(limit, child).await, Ok(Ok(status)) if status.success())
 }

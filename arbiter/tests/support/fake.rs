@@ -175,6 +175,7 @@ impl Driver for Busy {
         if goal != Goal::Active {
             self.holder.kill().await?;
         } else if self.holder.processes()?.is_empty() {
+            std::fs::write(self.holder.gate_dir().join("start"), "").unwrap();
             self.holder.start(&perl("fork; 1 while 1"), true).await?;
         }
         Ok(Done { evidence: Some(EvidenceKind::Confirmed), facts: self.fact()?, ..Done::default() })
@@ -185,10 +186,9 @@ impl Driver for Busy {
     }
 
     async fn gate(&self, armed: bool) -> Result<(), DriverError> {
-        let gate = self.holder.gate_dir().join("busy");
+        let gate = self.adopted.with_file_name("gated");
         let done = if armed { std::fs::write(gate, "") } else { std::fs::remove_file(gate) };
-        let _ = done;
-        Ok(())
+        done.map_err(|error| DriverError::Retry(error.to_string()))
     }
 
     async fn running(&self) -> Result<Vec<i32>, DriverError> {

@@ -2,6 +2,7 @@
 //!
 //! Knows the cgroups and the PID namespace of each group. Never knows a deadline.
 
+use super::DeadmanArgs;
 use crate::agent::cgroup::{self, Cgroup};
 use crate::agent::namespace::Init;
 use crate::agent::spawn::Place;
@@ -13,6 +14,8 @@ use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
+/// Start files of one group.
+const START_FILES_MAX: usize = 256;
 /// Existing cgroups that one group may hold.
 const INCLUDED_MAX: usize = 32;
 
@@ -23,6 +26,7 @@ pub struct Hands {
     base: Option<PathBuf>,
     /// The agent's name: agents on one machine share the base.
     agent: String,
+    runtime_dir: PathBuf,
     groups: BTreeMap<GroupId, Grip>,
 }
 
@@ -44,8 +48,9 @@ pub struct KeptGrip {
 
 impl Hands {
     /// Hands that hold nothing.
-    pub fn new(base: Option<PathBuf>, agent: &str) -> Self {
-        Self { base, agent: agent.to_owned(), groups: BTreeMap::new() }
+    pub fn new(base: Option<PathBuf>, args: &DeadmanArgs) -> Self {
+        let (agent, runtime_dir) = (args.agent.clone(), args.runtime_dir.clone());
+        Self { base, agent, runtime_dir, groups: BTreeMap::new() }
     }
 
     /// Go on after an exec in place.
@@ -57,7 +62,7 @@ impl Hands {
     /// When a descriptor is not open.
     pub unsafe fn resume(
         base: Option<PathBuf>,
-        agent: &str,
+        args: &DeadmanArgs,
         kept: BTreeMap<GroupId, KeptGrip>,
     ) -> io::Result<Self> {
         let mut groups = BTreeMap::new();
@@ -70,7 +75,7 @@ impl Hands {
             let included = grip.included.into_iter().map(Cgroup::at).collect();
             groups.insert(group, Grip { own: grip.own.map(Cgroup::at), included, init });
         }
-        Ok(Self { base, agent: agent.to_owned(), groups })
+        Ok(Self { groups, ..Self::new(base, args) })
     }
 
     /// Let what is held outlive an exec in place.
@@ -156,7 +161,11 @@ impl Hands {
     /// What the kernel refused.
     pub fn perform(&mut self, action: &DeadmanAction) -> io::Result<()> {
         match action {
-            DeadmanAction::Kill(group) => self.kill(group),
+            DeadmanAction::Kill(group) => {
+                let killed = self.kill(group);
+                self.lock_out(group);
+                killed
+            }
             DeadmanAction::Freeze(group) => {
                 let frozen = self.each(group, |cgroup| cgroup.freeze(true));
                 // I4: what came in between the kill and the freeze is killed where it stands.
@@ -176,6 +185,15 @@ impl Hands {
             init.kill();
         }
         self.each(group, Cgroup::kill)
+    }
+
+    /// Take the start files away: while the agent is dead too, nobody starts by hand what was
+    /// killed. They are in memory, so this does not wait for a disk.
+    fn lock_out(&self, group: &GroupId) {
+        let files = std::fs::read_dir(gate_dir(&self.runtime_dir, group)).into_iter().flatten();
+        for file in files.flatten().take(START_FILES_MAX) {
+            let _ = std::fs::remove_file(file.path());
+        }
     }
 
     fn each(&self, group: &GroupId, act: impl Fn(&Cgroup) -> io::Result<()>) -> io::Result<()> {
@@ -209,6 +227,11 @@ fn fresh(cgroup: Cgroup) -> io::Result<Cgroup> {
         cgroup.freeze(false)?;
     }
     Ok(cgroup)
+}
+
+/// Where the start files of a group are.
+pub fn gate_dir(runtime_dir: &Path, group: &GroupId) -> PathBuf {
+    runtime_dir.join("gate").join(cgroup::component(group.as_str()))
 }
 
 /// Directory name of a group's cgroup.

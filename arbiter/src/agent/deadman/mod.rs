@@ -10,7 +10,7 @@ mod server;
 mod upgrade;
 
 pub use guard::{GuardArgs, guard_main, pidfd};
-pub use hands::group_component;
+pub use hands::{gate_dir, group_component};
 
 use crate::agent::cgroup::{self, Cgroup};
 use arbiter_core::agent::Deadman;
@@ -28,6 +28,9 @@ use std::process::ExitCode;
 
 /// Real-time priority of the deadman: the least, which already goes before every ordinary process.
 const PRIORITY: i32 = 1;
+/// As the parent of cgroups: the cgroup that systemd started the deadman in. An agent that is told
+/// so leaves it to systemd to start the deadman.
+pub const OWN_CGROUP: &str = "self";
 /// Bytes after which the notes are not continued.
 const NOTES_BYTES_MAX: u64 = 1 << 20;
 
@@ -70,7 +73,7 @@ fn run(args: &DeadmanArgs) -> io::Result<std::convert::Infallible> {
             let path = socket_path(&args.runtime_dir);
             let _ = fs::remove_file(&path);
             let listener = UnixListener::bind(&path)?;
-            let hands = Hands::new(base, &args.agent);
+            let hands = Hands::new(base, args);
             Server::new(Deadman::new(), hands, listener, lock, &args.runtime_dir)?
         }
     };
@@ -91,7 +94,7 @@ fn lock(runtime_dir: &Path) -> io::Result<Flock<File>> {
 /// Directory under which groups get their cgroups; none where there is no cgroup v2.
 fn base(args: &DeadmanArgs) -> Option<PathBuf> {
     let mount = cgroup::find_or_mount(&args.runtime_dir.join("cgroup2")).ok()?;
-    let below = if args.cgroup_parent == "self" {
+    let below = if args.cgroup_parent == OWN_CGROUP {
         let own = cgroup::of_process(std::process::id() as i32).ok()?;
         // After an exec in place it stands in the cgroup that it made inside that one.
         let inner = format!("/{}", own_component(&args.agent));

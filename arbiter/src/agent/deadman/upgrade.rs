@@ -68,7 +68,7 @@ impl Kept {
         let (listener, lock, hands) = unsafe {
             let listener = UnixListener::from_raw_fd(self.listener);
             let lock = File::from_raw_fd(self.lock);
-            (listener, lock, Hands::resume(base, &args.agent, self.grips)?)
+            (listener, lock, Hands::resume(base, args, self.grips)?)
         };
         close_on_exec(&listener, true)?;
         close_on_exec(&lock, true)?;

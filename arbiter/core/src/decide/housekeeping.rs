@@ -159,7 +159,10 @@ fn leases(context: &Context) -> Option<Command> {
     if timing.lease > context.group.lease_max {
         return Some(Command::RaiseLease { group, lease: timing.lease });
     }
-    let since = *context.view.short_since.get(context.id)?;
+    let (set_by, since) = *context.view.short_since.get(context.id)?;
+    if set_by != context.group.lease_changed {
+        return None;
+    }
     let elapsed = context.now.since(since);
     let required = timing.dead_after(context.group.lease_max);
     let passed = elapsed >= required || crate::planted!(LoweredTooEarly);

@@ -5,6 +5,9 @@ use super::context::{Context, VANTAGE_FRESH_MAX, session_limit};
 use crate::{AgentId, Condition, InstanceId, Instant, OnPrimaryFailure};
 use std::collections::BTreeSet;
 
+const AGENT_SILENCE: &str = "agent-silence";
+const HEALTH_ENDPOINT: &str = "health-endpoint";
+
 /// One kind of signal, and since when it says that the active region is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Signal {
@@ -34,6 +37,11 @@ impl Judgement {
         self.since.is_some_and(|since| context.now.since(since) >= limit)
     }
 
+    /// No agent beside the data is heard, among whatever else speaks against the region.
+    pub fn is_silent(&self) -> bool {
+        self.signals.iter().any(|s| s.kind == AGENT_SILENCE && s.since.is_some())
+    }
+
     /// Some sign of loss.
     pub fn is_suspect(&self) -> bool {
         self.signals.iter().any(|signal| signal.since.is_some())
@@ -42,14 +50,20 @@ impl Judgement {
 
 /// Judge the active region of a group.
 pub(crate) fn judge(context: &Context) -> Judgement {
-    let signals = vec![agent_silence(context), health_endpoint(context)];
+    let mut signals = vec![agent_silence(context), health_endpoint(context)];
+    // What spoke against a region before it was told to serve says nothing about it now.
+    if let Some((_, serving)) = context.view.serving_since.get(context.id) {
+        for signal in &mut signals {
+            signal.since = signal.since.map(|since| since.max(*serving));
+        }
+    }
     let policy = &context.spec.policy;
     let vetoed_by = if policy.clients_decide { None } else { healthy_data(context) };
     let mut agreeing: Vec<Instant> = signals.iter().filter_map(|signal| signal.since).collect();
     agreeing.sort();
     let kinds_min = usize::from(policy.signal_kinds_min.max(1));
     let enough = agreeing.get(kinds_min - 1).copied();
-    let clients = signals.iter().find(|s| s.kind == "health-endpoint").and_then(|s| s.since);
+    let clients = signals.iter().find(|s| s.kind == HEALTH_ENDPOINT).and_then(|s| s.since);
     let since = match (&vetoed_by, policy.clients_decide) {
         (Some(_), _) => None,
         (None, true) => enough.or(clients),
@@ -67,7 +81,7 @@ fn watched<'a>(context: &Context<'a>) -> BTreeSet<&'a AgentId> {
 
 /// Every agent beside the data is silent, or has fenced itself by lapse and stays so.
 fn agent_silence(context: &Context) -> Signal {
-    let kind = "agent-silence";
+    let kind = AGENT_SILENCE;
     let agents = watched(context);
     let Some(since) = agents.iter().map(|agent| lost_since(context, agent)).max() else {
         return Signal { kind, since: None, text: "no agent is watched".to_owned() };
@@ -91,7 +105,7 @@ fn lost_since(context: &Context, agent: &AgentId) -> Instant {
 
 /// A majority of arbiters finds every probe of the region down.
 fn health_endpoint(context: &Context) -> Signal {
-    let kind = "health-endpoint";
+    let kind = HEALTH_ENDPOINT;
     let voters = context.state.spec.voters.len();
     let majority = voters / 2 + 1;
     let mut down: Vec<Instant> =

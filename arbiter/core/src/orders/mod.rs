@@ -23,19 +23,18 @@ pub fn orders(state: &State, agent: &AgentId) -> Vec<Order> {
 /// The part of one group.
 pub(crate) fn group_orders(state: &State, agent: &AgentId, id: &GroupId) -> Vec<Order> {
     let Some((spec, group)) = state.group(id) else { return Vec::new() };
-    let armed = state.arming(agent, id).is_some();
     spec.beside(agent)
-        .filter(|(name, instance)| flows(group, name, instance, armed))
+        .filter(|(name, instance)| flows(group, name, instance))
         .filter_map(|(name, instance)| order(id, spec, group, name, instance))
         .collect()
 }
 
-/// `observe` orders nothing new: an armed resource starts fenced after a reboot, and only the
-/// standing order for its data brings it back; and what lost the active role stays told so, until it
+/// `observe` orders nothing new: where arming is wanted, a resource that was fenced comes back only
+/// by the standing order for its data (a primary cannot even be armed before); and what lost the active role stays told so, until it
 /// is a standby again, whatever the mode.
-fn flows(group: &Group, name: &InstanceId, instance: &Instance, armed: bool) -> bool {
-    let data = instance.layer == Layer::Data;
-    group.mode != Mode::Observe || (armed && data) || group.returning.contains(name)
+fn flows(group: &Group, name: &InstanceId, instance: &Instance) -> bool {
+    let data = group.arming_wanted && instance.layer == Layer::Data;
+    group.mode != Mode::Observe || data || group.returning.contains(name)
 }
 
 fn order(

@@ -40,8 +40,12 @@ pub struct View {
     pub lapsed_since: BTreeMap<(GroupId, AgentId), Instant>,
     /// How far the standby side follows each resource.
     pub lag: BTreeMap<(GroupId, ResourceId), LagTrack>,
-    /// Since when this leader has granted no lease longer than the policy's L.
-    pub short_since: BTreeMap<GroupId, Instant>,
+    /// Since when this leader has granted no lease longer than the policy's L, and the entry that
+    /// set this L.
+    pub short_since: BTreeMap<GroupId, (u64, Instant)>,
+    /// Since when the active region has been told to serve, and by which token. What spoke against
+    /// it earlier says nothing.
+    pub serving_since: BTreeMap<GroupId, (Token, Instant)>,
 }
 
 /// A Report and when it arrived.

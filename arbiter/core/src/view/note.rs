@@ -1,7 +1,9 @@
 //! The clocks of a view: since when something holds, by this leader's own clock. Judges nothing
 //! itself.
 
-use crate::{GroupId, Instant, State, View, decide::Context, decide::judge, decide::lag};
+use crate::{
+    Goal, GroupId, Instant, Layer, State, View, decide::Context, decide::judge, decide::lag,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,15 +11,23 @@ use std::time::Duration;
 pub(super) fn note(view: &mut View, state: &State, now: Instant) {
     for id in state.groups.keys() {
         progress(view, state, id, now);
+        told(view, state, id, now);
         signs(view, state, id, now);
         follow(view, state, id, now);
-        let Some((spec, group)) = state.group(id) else { continue };
-        let short = spec.policy.timing.lease < group.lease_max;
-        keep(&mut view.hold_down_since, id, group.holding_down, now);
-        keep(&mut view.short_since, id, short, now);
     }
     view.progress.retain(|id, _| state.groups.contains_key(id));
     view.lag.retain(|(id, _), _| state.groups.contains_key(id));
+}
+
+/// What State tells the active region, and since when by this leader's clock.
+fn told(view: &mut View, state: &State, id: &GroupId, now: Instant) {
+    let Some((spec, group)) = state.group(id) else { return };
+    let short = spec.policy.timing.lease < group.lease_max;
+    hold(&mut view.short_since, id, short.then_some(group.lease_changed), now);
+    let active = group.active().and_then(|active| group.goal(active, Layer::Data));
+    let serving = active.filter(|set| set.goal == Goal::Active).map(|set| set.token);
+    hold(&mut view.serving_since, id, serving, now);
+    keep(&mut view.hold_down_since, id, group.holding_down, now);
 }
 
 /// A lease as long as State allows was granted: the wait to lower it begins anew.
@@ -33,6 +43,21 @@ fn keep(clocks: &mut BTreeMap<GroupId, Instant>, id: &GroupId, holds: bool, now:
         clocks.entry(id.clone()).or_insert(now);
     } else {
         clocks.remove(id);
+    }
+}
+
+/// A clock that begins anew when what it times is another.
+fn hold<K: PartialEq>(
+    clocks: &mut BTreeMap<GroupId, (K, Instant)>,
+    id: &GroupId,
+    what: Option<K>,
+    now: Instant,
+) {
+    let known = clocks.get(id).map(|(known, _)| known);
+    match what {
+        None => drop(clocks.remove(id)),
+        Some(what) if known == Some(&what) => {}
+        Some(what) => drop(clocks.insert(id.clone(), (what, now))),
     }
 }
 
@@ -57,7 +82,7 @@ fn progress(view: &mut View, state: &State, id: &GroupId, now: Instant) {
 fn signs(view: &mut View, state: &State, id: &GroupId, now: Instant) {
     let Some(context) = Context::new(state, view, now, id) else { return };
     let suspect = context.group.active().is_some() && judge::judge(&context).is_suspect();
-    let failed = judge::failed_primary(&context).is_some();
+    let failed = context.group.plan.is_none() && judge::failed_primary(&context).is_some();
     let healthy = context
         .group
         .primaries

@@ -42,7 +42,9 @@ fn source_is_back(row: &Row) -> Option<Command> {
 fn target_is_lost(row: &Row) -> Option<Command> {
     let context = row.context;
     let wanted = context.spec.policy.supersede_by_itself && context.group.mode == Mode::Automatic;
-    if !wanted || !judge(context).is_lost(context) {
+    let judgement = judge(context);
+    // A target that is still being promoted answers no probe: only a silent one is lost.
+    if !wanted || !judgement.is_lost(context) || !judgement.is_silent() {
         return None;
     }
     let mut request = OpenRequest::plain(context.id, PlanKind::Failover, false);

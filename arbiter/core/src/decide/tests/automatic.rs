@@ -173,3 +173,38 @@ fn leadership_leaves_the_active_region_for_the_witness() {
     world.open(&world.request(PlanKind::Switchover)).unwrap();
     assert_eq!(prefer(&world, "arbiter-eu"), None, "not while a plan can be undone");
 }
+
+#[test]
+fn what_spoke_against_a_region_before_it_served_says_nothing_after() {
+    let mut spec = spec();
+    let policy = &mut spec.groups.get_mut(&group()).unwrap().policy;
+    policy.signal_kinds_min = 1;
+    policy.clients_decide = true;
+    policy.supersede_by_itself = true;
+    let mut world = World::with(spec);
+    world.enter(Mode::Automatic);
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    world.run(ms(2000));
+    // Its probes fail while it stands by, and for long.
+    world.down.insert(EU.into());
+    world.run(ms(60_000));
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    world.run(ms(3000));
+    assert_eq!((world.group().active(), world.group().epoch()), (Some(&EU.into()), Epoch(3)));
+    world.run(ms(2000));
+    assert_ne!(world.group().epoch(), Epoch(3), "clients decide, after detect_after");
+}
+
+#[test]
+fn a_lease_lowered_twice_waits_for_the_longer_of_the_two() {
+    let mut world = World::in_mode(Mode::Manual);
+    for lease in [6000, 5000] {
+        let mut spec = world.state.spec.clone();
+        spec.groups.get_mut(&group()).unwrap().policy.timing.lease = ms(lease);
+        world.operator(Command::ApplyPolicy { spec }).unwrap();
+        world.run(ms(8000));
+        assert_eq!(world.group().lease_max, ms(8000), "leases of more than {lease} may be out");
+    }
+    world.run(ms(1000));
+    assert_eq!(world.group().lease_max, ms(5000));
+}

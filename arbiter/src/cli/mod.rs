@@ -8,6 +8,8 @@
 //! It knows messages and words for people. It never knows State, Raft, or how anything is decided.
 
 mod agent;
+#[cfg(test)]
+mod agreement;
 mod config;
 mod connect;
 mod control;

@@ -1,0 +1,102 @@
+//! The cluster file against what reads it: settings against drivers, timers against the core's.
+//! What only one side knows would pass `config check`, and stop a process later.
+
+use crate::drivers::{self, Command, DriverError, Holder, Output};
+use crate::policy_file;
+use arbiter_core::{Control, Fencing, Instance, Layer};
+use cluster_config::{KINDS, Kind, Profile};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Hands that hold nothing: no driver is asked to do anything here.
+struct NoHands;
+
+fn never<T>() -> Result<T, DriverError> {
+    Err(DriverError::Refused("nothing is held in this test".to_owned()))
+}
+
+#[async_trait::async_trait]
+impl Holder for NoHands {
+    async fn run(&self, _: &Command) -> Result<Output, DriverError> {
+        never()
+    }
+    async fn start(&self, _: &Command, _: bool) -> Result<(), DriverError> {
+        never()
+    }
+    fn processes(&self) -> Result<Vec<i32>, DriverError> {
+        Ok(Vec::new())
+    }
+    async fn kill(&self) -> Result<(), DriverError> {
+        never()
+    }
+    fn armed(&self) -> bool {
+        false
+    }
+    fn gate_dir(&self) -> PathBuf {
+        PathBuf::from("/nowhere")
+    }
+}
+
+/// What a driver says to an instance with every setting of its kind, and `more`.
+fn opened(kind: &Kind, more: Option<&str>) -> String {
+    let checked_here = ["server_region"];
+    let settings = kind.settings.iter().filter(|setting| !checked_here.contains(&setting.key));
+    let settings = settings
+        .map(|setting| (setting.key.replace('*', "eu-west"), setting.example.to_owned()))
+        .chain(more.map(|key| (key.to_owned(), "x".to_owned())));
+    let instance = Instance {
+        resource: "thing".into(),
+        region: "eu-west".into(),
+        agent: "agent-eu".into(),
+        kind: kind.name.to_owned(),
+        layer: Layer::Data,
+        fencing: Fencing::Required,
+        control: Control::Owned,
+        address: "127.0.0.1:5432".to_owned(),
+        settings: settings.collect(),
+    };
+    match drivers::open(&"default".into(), &"thing-eu".into(), &instance, Arc::new(NoHands)) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn every_kind_of_the_file_has_a_driver_that_knows_its_settings() {
+    for kind in KINDS {
+        let said = opened(kind, None);
+        for unknown in ["no driver", "is unknown", "no setting"] {
+            assert!(!said.contains(unknown), "{}: {said}", kind.name);
+        }
+    }
+}
+
+#[test]
+fn every_setting_of_a_driver_can_be_written_in_the_file() {
+    for kind in KINDS {
+        let said = opened(kind, Some("zzz"));
+        assert!(said.contains("zzz"), "{} takes anything: {said}", kind.name);
+        let listed = said.rsplit_once("known are ").or(said.rsplit_once("use one of "));
+        let listed = listed.map(|(_, list)| list.replace(" and ", ", ")).unwrap_or_default();
+        let listed: BTreeSet<&str> = listed.split(", ").map(str::trim).collect();
+        assert!(listed.len() > 4, "{said}");
+        for setting in listed.iter().filter(|name| !name.starts_with("value.")) {
+            assert!(kind.setting(setting).is_some(), "{}: {setting} is not in KINDS", kind.name);
+        }
+    }
+}
+
+#[test]
+fn profiles_are_those_of_the_core() {
+    for (file, core) in [
+        (Profile::Wan, arbiter_core::Profile::Wan),
+        (Profile::Regional, arbiter_core::Profile::Regional),
+        (Profile::Metro, arbiter_core::Profile::Metro),
+    ] {
+        let timing = policy_file::timing(&file.timing());
+        assert_eq!(timing, core.timing(), "{file}");
+        assert_eq!(timing.dead_after(timing.lease), file.timing().dead_after(), "{file}");
+        assert_eq!(timing.faults(true), [], "{file}");
+    }
+}

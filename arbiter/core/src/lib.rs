@@ -50,6 +50,7 @@ pub use plan::*;
 pub use policy::*;
 pub use reason::*;
 pub use resource::*;
+pub use spec::zone_name;
 pub use state::*;
 pub use steps::{Actor, OnFailure, STEPS, Step, StepId};
 pub use time::*;

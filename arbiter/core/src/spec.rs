@@ -74,8 +74,13 @@ impl GroupSpec {
 
     /// The zone of a traffic instance: its `zone` setting, else its resource.
     pub fn zone(instance: &Instance) -> String {
-        instance.settings.get("zone").cloned().unwrap_or_else(|| instance.resource.0.clone())
+        zone_name(instance.settings.get("zone").unwrap_or(&instance.resource.0))
     }
+}
+
+/// One text for one zone, however it is written: lower case, without the dot at the end.
+pub fn zone_name(text: &str) -> String {
+    text.trim_end_matches('.').to_ascii_lowercase()
 }
 
 impl ClusterSpec {

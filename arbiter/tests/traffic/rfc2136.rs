@@ -18,7 +18,7 @@ async fn creates_switches_and_refuses_what_is_older() {
     let fact = traffic(driver.observe().await.expect("reads"));
     assert_eq!((fact.token, fact.names, fact.drift.as_str()), (None, None, ""));
     let text = refused(activate(&*driver, 1, 3, &naming("eu")).await, "arbiter traffic adopt");
-    assert!(text.contains("--zone example.test."), "{text}");
+    assert!(text.contains("adopt example.test --group default"), "{text}");
     assert_eq!(bind.dig(TXT, "TXT"), "");
 
     let fact = traffic(activate(&*driver, 1, 3, &creating("eu")).await.expect("creates"));
@@ -71,7 +71,8 @@ async fn drift_is_seen_and_said_and_repaired_only_where_policy_says_so() {
     assert!(fact.detail["overwrote"].contains("198.51.100.9"), "never in silence");
     assert_eq!(bind.dig("app.example.test", "A"), "192.0.2.1");
 
-    // The other region's value is drift too, and so is another TTL.
+    // The other region's value is drift too, also to a driver that wrote nothing yet, and so is
+    // another TTL.
     bind.by_hand(&[
         "update delete app.example.test. A",
         "update add app.example.test. 5 A 192.0.2.2",
@@ -79,6 +80,9 @@ async fn drift_is_seen_and_said_and_repaired_only_where_policy_says_so() {
     let fact = traffic(driver.observe().await.expect("reads"));
     assert_eq!(fact.names, Some(RegionId::from("us")));
     assert!(fact.drift.contains("192.0.2.2"), "{}", fact.drift);
+    let other = open("rfc2136", &settings(&server, &key)).expect("opens");
+    refused(activate(&*other, 1, 3, &naming("eu")).await, "drift");
+    assert!(traffic(other.observe().await.expect("reads")).drift.contains("192.0.2.2"));
     bind.by_hand(&[
         "update delete app.example.test. A",
         "update add app.example.test. 99 A 192.0.2.1",

@@ -24,16 +24,17 @@ pub(super) fn record_drift(
 ) -> Outcome {
     let (spec, found) = entry.group(group)?;
     let known = found.drift.get(instance).map_or("", String::as_str);
-    if known == drift || !spec.instances.contains_key(instance) {
+    let Some(zone) = spec.instances.get(instance).filter(|_| known != drift) else {
         return stale(format!("what {instance} shows is known"));
-    }
+    };
+    let zone = GroupSpec::zone(zone);
     let found = entry.group_mut(group)?;
     let (message, next) = if drift.is_empty() {
         found.drift.remove(instance);
         (format!("{instance}: the records are as the arbiter wrote them"), String::new())
     } else {
         found.drift.insert(instance.clone(), drift.to_owned());
-        (format!("{instance}: {drift}"), format!("arbiter traffic adopt --group {group}"))
+        (format!("{instance}: {drift}"), format!("arbiter traffic adopt {zone} --group {group}"))
     };
     entry.tell(EventKind::Drift, Some(group), message, next);
     Ok(())

@@ -2,8 +2,8 @@
 
 use super::reason;
 use crate::{
-    LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepState, Topic, apply::unarmed_in,
-    decide::Context,
+    GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepState, Topic,
+    apply::unarmed_in, decide::Context,
 };
 
 pub(super) fn degraded(context: &Context) -> Vec<Reason> {
@@ -90,11 +90,12 @@ fn records(context: &Context) -> Vec<Reason> {
 fn traffic(context: &Context, active: &RegionId) -> Vec<Reason> {
     let instances = context.spec.instances_of(active, Layer::Traffic);
     let mut found = Vec::new();
-    for (id, _) in instances {
+    for (id, instance) in instances {
         let Some(shown) = context.instance(id) else { continue };
         let drift = shown.fact.traffic.as_ref().map_or("", |traffic| &traffic.drift);
         if !drift.is_empty() {
-            let next = format!("arbiter traffic adopt --group {}", context.id);
+            let zone = GroupSpec::zone(instance);
+            let next = format!("arbiter traffic adopt {zone} --group {}", context.id);
             found.push(fault("drift", format!("{id}: {drift}"), next));
         }
         if let Some(error) = &shown.error {

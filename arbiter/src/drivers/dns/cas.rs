@@ -3,7 +3,7 @@
 //! Knows RRsets as text and the token among them. Never knows a server, a signature or a clock.
 
 use super::settings::{RecordKind, Settings, Slot};
-use arbiter_core::{RegionId, Terms, Token, TrafficFact};
+use arbiter_core::{RegionId, Terms, Token, TrafficFact, zone_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -157,15 +157,16 @@ impl Seen {
         differing.join("; ")
     }
 
-    /// What is reported. `written`: the region that this process last wrote, and at which token.
-    pub fn fact(&self, settings: &Settings, written: Option<&(Token, RegionId)>) -> TrafficFact {
+    /// What is reported. `ordered`: the region that this process last had to name, and at which
+    /// token.
+    pub fn fact(&self, settings: &Settings, ordered: Option<&(Token, RegionId)>) -> TrafficFact {
         let names = self.names(settings);
         let held = self.held();
         let token = match &held {
             Held::Token(token) => Some(*token),
             Held::Absent | Held::Foreign(_) => None,
         };
-        let by_us = written.filter(|(at, _)| token == Some(*at)).map(|(_, region)| region);
+        let by_us = ordered.filter(|(at, _)| token == Some(*at)).map(|(_, region)| region);
         let mut drift = self.drift(settings, by_us.or(names.as_ref()));
         if let Held::Foreign(found) = held {
             let name = &settings.token_name;
@@ -243,18 +244,20 @@ pub fn judge(
 fn drifted(settings: &Settings, seen: &Seen, region: &RegionId, token: Token) -> String {
     format!(
         "drift: somebody else changed the records of token {token}: {}; put them back, or set \
-         on_drift = \"repair\", or take over with `arbiter traffic adopt --group {} --zone {}`",
+         on_drift = \"repair\", or take over with `arbiter traffic adopt {} --group {}`",
         seen.drift(settings, Some(region)),
-        settings.group,
-        settings.zone
+        zone_name(&settings.zone),
+        settings.group
     )
 }
 
 fn lost(settings: &Settings, how: String) -> String {
     format!(
         "the TXT record {} {how}, though this zone was written before; see who changed it, then \
-         run `arbiter traffic adopt --group {} --zone {}`",
-        settings.token_name, settings.group, settings.zone
+         run `arbiter traffic adopt {} --group {}`",
+        settings.token_name,
+        zone_name(&settings.zone),
+        settings.group
     )
 }
 

@@ -95,7 +95,7 @@ struct Traffic<A> {
 /// What this process did, for reporting only.
 #[derive(Clone, Default)]
 struct Memory {
-    written: Option<(Token, RegionId)>,
+    ordered: Option<(Token, RegionId)>,
     overwrote: String,
     looked: Option<(Instant, Seen)>,
 }
@@ -111,7 +111,7 @@ impl<A: Authority> Traffic<A> {
 
     fn fact(&self, seen: &Seen) -> Fact {
         let memory = self.memory().clone();
-        let traffic = seen.fact(&self.settings, memory.written.as_ref());
+        let traffic = seen.fact(&self.settings, memory.ordered.as_ref());
         let mut fact = Fact {
             condition: Condition::Healthy,
             obstacles: seen.in_the_way.clone(),
@@ -125,6 +125,12 @@ impl<A: Authority> Traffic<A> {
         fact
     }
 
+    /// What was seen last; nothing when nothing was.
+    fn last_fact(&self) -> Fact {
+        let looked = self.memory().looked.clone();
+        looked.map(|(_, seen)| self.fact(&seen)).unwrap_or_default()
+    }
+
     /// Read, judge and swap until what is read back is as wanted. // I7
     async fn name(
         &self,
@@ -132,13 +138,14 @@ impl<A: Authority> Traffic<A> {
         token: Token,
         terms: &Terms,
     ) -> Result<Fact, DriverError> {
+        // Drift is judged against what was ordered last, also where this process wrote nothing.
+        self.memory().ordered = Some((token, region.clone()));
         let mut failed: Option<DriverError> = None;
         for left in (0..READS_MAX).rev() {
             let seen = self.read().await?;
             let change = match judge(&self.settings, &seen, region, token, terms) {
                 Verdict::Done => {
                     self.authority.settled().await?;
-                    self.memory().written = Some((token, region.clone()));
                     return Ok(self.fact(&seen));
                 }
                 Verdict::Stale(seen) => return Err(DriverError::StaleEpoch { seen }),
@@ -205,7 +212,7 @@ impl<A: Authority> Driver for Traffic<A> {
                 let region = terms.names.as_ref().unwrap_or(&self.region);
                 self.name(region, token, terms).await?
             }
-            Goal::Standby | Goal::Drained | Goal::Fenced => Fact::default(),
+            Goal::Standby | Goal::Drained | Goal::Fenced => self.last_fact(),
         };
         Ok(Done { facts, ..Done::default() })
     }

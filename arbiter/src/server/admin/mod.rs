@@ -9,7 +9,7 @@ use super::peers::forwarded;
 use super::query::unforwarded;
 use super::{Answerer, CHANGE_LIMIT, Face, group_name, refusal};
 use crate::wire;
-use arbiter_core::{Command, Epoch, GroupId, InstanceId, PlanId, attest};
+use arbiter_core::{Command, Epoch, GroupId, InstanceId, PlanId, attest, zone_name};
 use arbiter_proto::v1 as pb;
 use change::{check_epoch, epoch_or_now, known, outcome};
 use pb::admin_client::AdminClient;
@@ -128,7 +128,7 @@ impl pb::admin_server::Admin for Admin {
     ) -> Answer<pb::Outcome> {
         forward!(self, request, adopt_traffic);
         let group = GroupId::from(group_name(&request.group));
-        let zone = request.zone.clone();
+        let zone = zone_name(&request.zone);
         let done = self
             .face
             .change(request.asked.as_ref(), |state, _, _| {

@@ -84,13 +84,16 @@ impl Postgres {
     /// The source is stopped: show that it was clean, and where it ends.
     async fn drained_source(&self) -> Result<Done, DriverError> {
         self.lock_out()?;
-        let done = self.prove().await?;
-        let state = self.control().await?.state;
-        if state != DbState::ShutDown {
-            return Err(self.refuse(format!(
-                "the server did not stop cleanly (control file: {}): abort, or fail over",
-                state.as_str()
-            )));
+        let (done, state) = self.prove().await?;
+        match state {
+            Some(DbState::ShutDown) => {}
+            Some(state) => {
+                return Err(self.refuse(format!(
+                    "the server did not stop cleanly (control file: {}): abort, or fail over",
+                    state.as_str()
+                )));
+            }
+            None => return Err(self.retry("pg_controldata does not show how it stopped")),
         }
         if done.end.is_none() {
             return Err(self.retry("pg_waldump does not show where the WAL ends"));

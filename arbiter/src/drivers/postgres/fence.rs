@@ -3,7 +3,7 @@
 //! Knows processes, sockets and the start file. Never waits for a standby or a disk before it has
 //! killed: a hung disk must not keep a writer alive.
 
-use super::control::Control;
+use super::control::{Control, DbState};
 use super::{Postgres, processes};
 use crate::clock;
 use crate::drivers::{Done, DriverError};
@@ -47,11 +47,12 @@ impl Postgres {
             }
         }
         self.kill_all().await?;
-        self.prove().await
+        Ok(self.prove().await?.0)
     }
 
-    /// Show that it is fenced: no process, nobody listening, no start file. Repeats nothing.
-    pub(super) async fn prove(&self) -> Result<Done, DriverError> {
+    /// Show that it is fenced: no process, nobody listening, no start file. Stops nothing that has
+    /// not been stopped. Returns the control file's state too, where it can be read.
+    pub(super) async fn prove(&self) -> Result<(Done, Option<DbState>), DriverError> {
         self.empty_cgroup().await?;
         self.nobody_listens().await?;
         if self.gated() && self.start_file().exists() {
@@ -65,7 +66,7 @@ impl Postgres {
     }
 
     /// What is reported with the proof. A disk that cannot be read takes nothing from the proof.
-    async fn fenced_done(&self) -> Done {
+    async fn fenced_done(&self) -> (Done, Option<DbState>) {
         let control = self.control().await.ok();
         let end = match &control {
             Some(control) => self.known_end(control, END_LIMIT).await,
@@ -80,11 +81,13 @@ impl Postgres {
             fork: end.and_then(|end| self.lineage(end).fork()),
             ..Fact::default()
         };
+        let mut found = None;
         if let Some(Control { system_id, state, .. }) = control {
             facts.data_id = system_id;
             facts.detail.insert("control".into(), state.as_str().to_owned());
+            found = Some(state);
         }
-        Done { evidence: Some(EvidenceKind::Confirmed), end, clean, facts }
+        (Done { evidence: Some(EvidenceKind::Confirmed), end, clean, facts }, found)
     }
 
     /// Nothing of this server is left in the held cgroup. What belongs to another server of the

@@ -17,8 +17,17 @@ pub const AUTO_CONF: &str = "postgresql.auto.conf";
 /// was there, else those of `like` without execute bits.
 pub fn replace(path: &Path, text: &str, like: &Path) -> io::Result<()> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let model = std::fs::metadata(&path).or_else(|_| std::fs::metadata(like))?;
+    write(&path, text, &model, model.mode() & 0o666)
+}
+
+/// The same for a file that nobody but the owner of `like` reads.
+pub fn write_private(path: &Path, text: &str, like: &Path) -> io::Result<()> {
+    write(path, text, &std::fs::metadata(like)?, 0o600)
+}
+
+fn write(path: &Path, text: &str, owner: &std::fs::Metadata, mode: u32) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".arbiter-new");
     let temporary = parent.join(name);
@@ -26,12 +35,12 @@ pub fn replace(path: &Path, text: &str, like: &Path) -> io::Result<()> {
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(model.mode() & 0o666)
+        .mode(mode)
         .open(&temporary)?;
     file.write_all(text.as_bytes())?;
-    chown(&temporary, Some(model.uid()), Some(model.gid()))?;
+    chown(&temporary, Some(owner.uid()), Some(owner.gid()))?;
     file.sync_all()?;
-    std::fs::rename(&temporary, &path)?;
+    std::fs::rename(&temporary, path)?;
     sync_dir(parent)
 }
 
@@ -107,17 +116,25 @@ pub fn pid_file(data_dir: &Path) -> Option<PidFile> {
     })
 }
 
-/// The newest timeline of which `data_dir` has WAL, and the first of its segments' names.
-pub fn newest_wal(data_dir: &Path) -> Option<(u32, String)> {
+/// The newest timeline of which `data_dir` has WAL, and its first and last segments' names.
+pub fn newest_wal(data_dir: &Path) -> Option<(u32, String, String)> {
     let entries = std::fs::read_dir(data_dir.join("pg_wal")).ok()?;
-    let segments = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name().into_string().ok()?;
-        let is = name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let timeline = is.then(|| u32::from_str_radix(&name[..8], 16).ok())??;
-        Some((timeline, name))
-    });
-    // Newest timeline first, then the lowest name.
-    segments.min_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)))
+    let mut newest: Option<(u32, String, String)> = None;
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name.len() != 24 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            continue;
+        }
+        let Ok(timeline) = u32::from_str_radix(&name[..8], 16) else { continue };
+        newest = Some(match newest.take() {
+            Some(known) if known.0 > timeline => known,
+            Some((known, first, last)) if known == timeline => {
+                (known, first.min(name.clone()), last.max(name))
+            }
+            _ => (timeline, name.clone(), name),
+        });
+    }
+    newest
 }
 
 /// Text of the history file of `timeline`; empty where there is none.

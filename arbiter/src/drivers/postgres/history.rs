@@ -24,24 +24,36 @@ impl Lineage {
         self.0.iter().rev().nth(1).copied()
     }
 
-    /// Where this line left `other`'s, if something of it is not on `other`'s.
-    pub fn leaves(&self, other: &Lineage) -> Option<Position> {
-        let last = self.0.len().saturating_sub(1);
+    /// How this line stands to `other`'s.
+    pub fn against(&self, other: &Lineage) -> Relation {
         let mut shared = Position::default();
         for (index, mine) in self.0.iter().enumerate() {
-            let Some(theirs) = other.0.get(index) else { return Some(shared) };
-            if theirs.timeline != mine.timeline {
-                return Some(shared);
+            let Some(theirs) = other.0.get(index).filter(|it| it.timeline == mine.timeline) else {
+                return Relation::Left(shared);
+            };
+            let (last, their_last) = (index + 1 == self.0.len(), index + 1 == other.0.len());
+            let at = Position { timeline: mine.timeline, offset: mine.offset.min(theirs.offset) };
+            match (last, their_last) {
+                (true, _) if mine.offset <= theirs.offset => return Relation::On,
+                (true, true) => return Relation::Ahead,
+                (true, false) => return Relation::Left(at),
+                (false, _) if mine.offset != theirs.offset => return Relation::Left(at),
+                (false, _) => shared = *mine,
             }
-            let same = theirs.offset == mine.offset;
-            if index < last && !same || index == last && mine.offset > theirs.offset {
-                let offset = mine.offset.min(theirs.offset);
-                return Some(Position { timeline: mine.timeline, offset });
-            }
-            shared = *mine;
         }
-        None
+        Relation::On
     }
+}
+
+/// How one line of changes stands to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// All of it is on the other.
+    On,
+    /// It is further on the same, present timeline.
+    Ahead,
+    /// It left the other there, and went on.
+    Left(Position),
 }
 
 /// The entries of a history file: each parent timeline and where it ended.
@@ -58,4 +70,41 @@ pub fn parse(text: &str) -> Vec<Position> {
 /// `LSN on timeline N`, for people.
 pub fn show(at: Position) -> String {
     format!("{} on timeline {}", show_lsn(at.offset), at.timeline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(ends: &[(u32, u64)]) -> Lineage {
+        let at = |&(timeline, offset): &(u32, u64)| Position { timeline, offset };
+        Lineage(ends.iter().map(at).collect())
+    }
+
+    #[test]
+    fn lines_of_changes_are_compared_to_the_byte() {
+        let left = |timeline, offset| Relation::Left(Position { timeline, offset });
+        let promoted = line(&[(1, 100), (2, 150)]);
+        for (mine, expected) in [
+            (&[(1, 100)][..], Relation::On),
+            (&[(1, 90)], Relation::On),
+            (&[(1, 101)], left(1, 100)),
+            (&[(1, 100), (2, 150)], Relation::On),
+            (&[(1, 100), (2, 151)], Relation::Ahead),
+            (&[(1, 90), (2, 95)], left(1, 90)),
+            (&[(1, 100), (3, 101)], left(1, 100)),
+            (&[(1, 100), (2, 150), (3, 160)], left(2, 150)),
+        ] {
+            assert_eq!(line(mine).against(&promoted), expected, "{mine:?}");
+        }
+    }
+
+    #[test]
+    fn a_history_file_is_read() {
+        let text = "1\t0/30736B8\tno recovery target specified\n\n2\t1/A0\tany text\n";
+        let now = Position { timeline: 3, offset: 0x1_0000_0100 };
+        let lineage = Lineage::new(text, now);
+        assert_eq!(lineage, line(&[(1, 0x30736B8), (2, 0x1_0000_00A0), (3, 0x1_0000_0100)]));
+        assert_eq!(lineage.fork(), Some(Position { timeline: 2, offset: 0x1_0000_00A0 }));
+    }
 }

@@ -52,6 +52,8 @@ pub struct Postgres {
     dir: Mutex<Option<DirId>>,
     /// What the replica last heard of its primary, and when: it outlives the connection.
     heard: Mutex<Option<(Position, Instant)>>,
+    /// Capacities below the primary's, and when they were compared.
+    capacities: Mutex<Option<(Instant, Vec<String>)>>,
     /// End of the WAL of the stopped server, for the control file that it was computed from.
     end: Mutex<Option<(Control, Option<Position>)>>,
     /// Told to stop, by this process; where there is a start gate, that tells it too.
@@ -75,6 +77,7 @@ impl Postgres {
             holder,
             dir: Mutex::default(),
             heard: Mutex::default(),
+            capacities: Mutex::default(),
             end: Mutex::default(),
             asked_to_stop: AtomicBool::new(false),
             checkpointing: Arc::default(),

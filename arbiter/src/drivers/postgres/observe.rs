@@ -16,6 +16,8 @@ use tokio_postgres::Row;
 
 /// Limit of finding the end of the WAL of a stopped server; found once per stop.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// How often a standby's capacities are compared with its primary's.
+const CAPACITIES_EVERY: Duration = Duration::from_secs(30);
 /// Transactions older than this are named.
 const LONG_TRANSACTION_SECONDS: i64 = 60;
 
@@ -170,7 +172,7 @@ impl Postgres {
         };
         let received_timeline = number("received_timeline")?;
         // Without a receiver nobody tells the timeline but the WAL that it wrote.
-        let on_disk = files::newest_wal(&self.set.data_dir).map_or(0, |(timeline, _)| timeline);
+        let on_disk = files::newest_wal(&self.set.data_dir).map_or(0, |(timeline, ..)| timeline);
         let timeline = (received_timeline as u32)
             .max(number("recovery_timeline")? as u32)
             .max(common.try_get::<_, i64>("checkpoint_timeline")? as u32)
@@ -203,19 +205,34 @@ impl Postgres {
         Ok(())
     }
 
-    /// A standby whose capacities are below its primary's pauses or does not start.
+    /// A standby whose capacities are below its primary's pauses or does not start. Looked at now
+    /// and then: they change with a restart, here or there.
     async fn capacities(&self, session: &Session, fact: &mut Fact) -> Result<(), Unreachable> {
-        let Ok(control) = self.control().await else { return Ok(()) };
+        let lock = || self.capacities.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let known = lock().clone().filter(|(at, _)| clock::now().since(*at) < CAPACITIES_EVERY);
+        let below = match known {
+            Some((_, below)) => below,
+            None => self.below_primary(session).await?,
+        };
+        fact.obstacles.extend(below.iter().cloned());
+        lock().get_or_insert((clock::now(), below));
+        Ok(())
+    }
+
+    async fn below_primary(&self, session: &Session) -> Result<Vec<String>, Unreachable> {
+        *self.capacities.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        let Ok(control) = self.control().await else { return Ok(Vec::new()) };
+        let mut below = Vec::new();
         for (setting, wanted) in &control.capacities {
             let sql = format!("SELECT current_setting('{setting}')::int8 AS value");
             let value: i64 = session.row(&sql).await?.try_get("value")?;
             if (value as u64) < *wanted {
-                fact.obstacles.push(format!(
+                below.push(format!(
                     "{setting} is {value} and the primary's is {wanted}: raise it and restart"
                 ));
             }
         }
-        Ok(())
+        Ok(below)
     }
 
     fn hear(&self, end: Position, age: Duration) {

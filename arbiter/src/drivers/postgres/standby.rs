@@ -4,7 +4,7 @@
 //! away: a server that has what its upstream has not is refused, and left as it is.
 
 use super::control::{Control, DbState};
-use super::history;
+use super::history::{self, Relation};
 use super::observe::show;
 use super::sql::Session;
 use super::start::Up;
@@ -112,7 +112,7 @@ impl Postgres {
             None if was_standby => return Err(self.retry("where its WAL ends cannot be shown")),
             None => return Err(self.unknown_end(&control)),
         };
-        self.compare(upstream, &control.system_id, end).await
+        self.compare(upstream, &control.system_id, end, !was_standby).await
     }
 
     fn unknown_end(&self, control: &Control) -> DriverError {
@@ -129,6 +129,7 @@ impl Postgres {
         upstream: &str,
         system_id: &str,
         end: Position,
+        was_primary: bool,
     ) -> Result<(), DriverError> {
         let theirs = self.identify(upstream).await?;
         if theirs.system_id != system_id {
@@ -138,9 +139,21 @@ impl Postgres {
                 theirs.system_id
             )));
         }
-        match self.lineage(end).leaves(&theirs.line) {
-            None => Ok(()),
-            Some(at) => Err(self.refuse(format!(
+        let their_timeline = theirs.line.0.last().map_or(0, |now| now.timeline);
+        // Two that were primary on timelines of the same number can differ at the same position.
+        if was_primary && their_timeline <= end.timeline {
+            return Err(self.retry(format!(
+                "it was primary on timeline {}, and {upstream} was not promoted since",
+                end.timeline
+            )));
+        }
+        match self.lineage(end).against(&theirs.line) {
+            Relation::On => Ok(()),
+            Relation::Ahead => Err(self.retry(format!(
+                "it has changes up to {}, and {upstream} has not come that far",
+                show(Some(end))
+            ))),
+            Relation::Left(at) => Err(self.refuse(format!(
                 "its changes and {upstream}'s diverged at {}, and it has changes up to {}; its data \
                  is left as it is: rebuild it with pg_basebackup (or pg_rewind) once these changes \
                  are not needed",
@@ -169,11 +182,12 @@ impl Postgres {
             if waited > DOUBT_AFTER && !compared {
                 compared = true;
                 if let Some(end) = fact.position {
-                    self.compare(upstream, &fact.data_id, end).await?;
+                    self.compare(upstream, &fact.data_id, end, false).await?;
                 }
             }
             if waited > STREAM_WAIT_MAX {
-                return Err(self.retry(format!("it does not stream from {upstream} yet")));
+                let why = self.fatal(|line| line.contains("WAL") || line.contains("primary"));
+                return Err(self.retry(format!("it does not stream from {upstream} yet{why}")));
             }
             tokio::time::sleep(STREAM_POLL).await;
         }

@@ -102,7 +102,9 @@ impl Postgres {
             match self.up()? {
                 Up::Yes(_) if self.answers().await? => break,
                 Up::No | Up::Orphans(_) if appeared || waited > APPEAR_MAX => {
-                    return Err(self.retry(format!("the server did not start{}", self.fatal())));
+                    return Err(
+                        self.retry(format!("the server did not start{}", self.fatal(|_| true)))
+                    );
                 }
                 Up::No | Up::Orphans(_) => {}
                 _ => appeared = true,
@@ -127,8 +129,8 @@ impl Postgres {
         }
     }
 
-    /// `: ` and the last fatal line of the log, if there is one.
-    fn fatal(&self) -> String {
+    /// `: ` and the last fatal line of the log that is `wanted`, if there is one.
+    pub(super) fn fatal(&self, wanted: fn(&str) -> bool) -> String {
         use std::io::{Read, Seek, SeekFrom};
         let read = || -> std::io::Result<String> {
             let mut file = std::fs::File::open(&self.set.log_file)?;
@@ -139,7 +141,11 @@ impl Postgres {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         let text = read().unwrap_or_default();
-        let line = text.lines().rev().find_map(|line| Some(line.split_once("FATAL:")?.1.trim()));
+        let line = text
+            .lines()
+            .rev()
+            .filter(|line| wanted(line))
+            .find_map(|line| Some(line.split_once("FATAL:")?.1.trim()));
         let see = format!("; see {}", self.set.log_file.display());
         let shown = line.map(|line| line.chars().take(FATAL_LINE_MAX).collect::<String>());
         shown.map_or(see.clone(), |line| format!(": {line}{see}"))

@@ -3,12 +3,13 @@
 //! Knows one upstream, through its replication protocol only, so that `pg_hba.conf` needs no more
 //! than the one line that replication needs. Never changes anything there but its own slot.
 
-use super::Postgres;
 use super::control::parse_lsn;
 use super::history::Lineage;
 use super::sql::{Session, Unreachable, quote, secret};
+use super::{Postgres, files};
 use crate::drivers::DriverError;
 use arbiter_core::Position;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Limit of one question to the upstream.
@@ -24,20 +25,12 @@ pub(super) struct Identity {
 }
 
 impl Postgres {
-    /// The connection string for `upstream`, `host:port`; empty for nobody. It can hold a secret.
+    /// The connection string for `upstream`, `host:port`; empty for nobody. It holds no secret:
+    /// others can read it, in the configuration and in the log.
     pub(super) fn conninfo(&self, upstream: &str) -> Result<String, DriverError> {
         if upstream.is_empty() {
             return Ok(String::new());
         }
-        let mut info = self.conninfo_base(upstream)?;
-        if let Some(file) = &self.set.password_file {
-            let password = secret(file).map_err(|why| self.refuse(why))?;
-            info.push_str(&format!(" password={}", value(&password)));
-        }
-        Ok(info)
-    }
-
-    fn conninfo_base(&self, upstream: &str) -> Result<String, DriverError> {
         let Some((host, port)) = split(upstream) else {
             return Err(self.refuse(format!("upstream {upstream:?} is not host:port")));
         };
@@ -49,13 +42,34 @@ impl Postgres {
             value(&set.replication_user),
             value(&set.application_name)
         );
-        if let Some(file) = &set.passfile {
+        if let Some(file) = self.passfile()? {
             info.push_str(&format!(" passfile={}", value(&file.display().to_string())));
         }
         if !set.replication_options.is_empty() {
             info.push_str(&format!(" {}", set.replication_options));
         }
         Ok(info)
+    }
+
+    /// The passfile as set, else one beside the data directory, written from the password file.
+    fn passfile(&self) -> Result<Option<PathBuf>, DriverError> {
+        if self.set.passfile.is_some() {
+            return Ok(self.set.passfile.clone());
+        }
+        let Some(file) = &self.set.password_file else { return Ok(None) };
+        let password = secret(file).map_err(|why| self.refuse(why))?;
+        let field = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+        let line = format!("*:*:*:{}:{}\n", field(&self.set.replication_user), field(&password));
+        let mut path = self.set.data_dir.clone().into_os_string();
+        path.push(".pgpass");
+        let path = PathBuf::from(path);
+        if std::fs::read_to_string(&path).is_ok_and(|before| before == line) {
+            return Ok(Some(path));
+        }
+        // libpq asks for a file that nobody but its owner reads; PG_VERSION's owner is the server's.
+        let write = files::write_private(&path, &line, &self.set.data_dir.join("PG_VERSION"));
+        write.map_err(|error| self.retry(format!("cannot write {}: {error}", path.display())))?;
+        Ok(Some(path))
     }
 
     /// Make the running server follow `upstream`, or nobody; it takes effect without a restart.
@@ -107,7 +121,7 @@ impl Postgres {
     }
 
     async fn ask_upstream(&self, upstream: &str, command: &str) -> Result<String, DriverError> {
-        let info = format!("{} dbname=postgres replication=true", self.conninfo_base(upstream)?);
+        let info = format!("{} dbname=postgres replication=true", self.conninfo(upstream)?);
         let args = ["-X", "-A", "-t", "-w", "-d", &info, "-c", command];
         self.upstream_tool(upstream, "psql", &args).await
     }
@@ -115,7 +129,7 @@ impl Postgres {
     /// Make this standby's slot at `upstream`, if it has one and it is not there.
     pub(super) async fn make_slot(&self, upstream: &str) -> Result<(), DriverError> {
         let Some(slot) = &self.set.slot else { return Ok(()) };
-        let info = self.conninfo_base(upstream)?;
+        let info = self.conninfo(upstream)?;
         let slot = format!("--slot={slot}");
         let args = ["--create-slot", "--if-not-exists", "-w", &slot, "-d", &info];
         self.upstream_tool(upstream, "pg_receivewal", &args).await.map(drop)
@@ -127,13 +141,7 @@ impl Postgres {
         name: &str,
         args: &[&str],
     ) -> Result<String, DriverError> {
-        let password = match &self.set.password_file {
-            Some(file) => Some(secret(file).map_err(|why| self.refuse(why))?),
-            None => None,
-        };
-        // In the environment, where other users do not see it.
-        let env: Vec<(&str, &str)> = password.iter().map(|word| ("PGPASSWORD", &**word)).collect();
-        let output = self.tool(name, args, &env, ASK_LIMIT).await?;
+        let output = self.tool(name, args, &[], ASK_LIMIT).await?;
         if output.code == Some(0) {
             return Ok(output.stdout);
         }

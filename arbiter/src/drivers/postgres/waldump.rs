@@ -75,8 +75,9 @@ impl Postgres {
         control: &Control,
         limit: Duration,
     ) -> Result<Option<Position>, DriverError> {
+        let Some(wal) = self.wal_on_disk(control) else { return Ok(None) };
         let args = ["-s", &show_lsn(control.checkpoint), "-n", "2"];
-        let (out, _) = self.waldump(control.timeline, &args, limit).await?;
+        let (out, _) = self.waldump(control.timeline, wal.end, &args, limit).await?;
         let records: Vec<Record> = out.lines().filter_map(Record::parse).collect();
         Ok(match records.as_slice() {
             [last] if last.is_shutdown && last.start == control.checkpoint => {
@@ -92,60 +93,58 @@ impl Postgres {
         control: &Control,
         limit: Duration,
     ) -> Result<Option<Position>, DriverError> {
-        let Some((timeline, first)) = files::newest_wal(&self.set.data_dir) else {
+        let Some(Wal { timeline, start, end }) = self.wal_on_disk(control) else {
             return Ok(None);
         };
         // Right after a promotion the checkpoint is still on the old timeline.
-        let from = if timeline == control.timeline {
-            control.redo
-        } else {
-            control.redo.max(segment_start(&first, control.segment_bytes).unwrap_or(control.redo))
-        };
-        let (_, errors) = self.waldump(timeline, &["-q", "-s", &show_lsn(from)], limit).await?;
+        let from = if timeline == control.timeline { control.redo } else { start };
+        let (_, errors) =
+            self.waldump(timeline, end, &["-q", "-s", &show_lsn(from)], limit).await?;
         let last = errors
             .split_once("error in WAL record at ")
             .and_then(|(_, rest)| parse_lsn(rest.split(':').next()?));
-        let Some(last) = last else {
-            return self.end_of_last_segment(control, &errors, timeline, from, limit).await;
+        // Without an error, or with one about the first record, only a look at the records tells.
+        let (from, count) = match last {
+            Some(last) => (last, "1"),
+            None => (from.max(end.saturating_sub(control.segment_bytes)), "0"),
         };
-        let (out, _) = self.waldump(timeline, &["-s", &show_lsn(last), "-n", "1"], limit).await?;
-        let record = out.lines().find_map(Record::parse).filter(|record| record.start == last);
+        let all = ["-s", &show_lsn(from), "-n", count];
+        let args = if count == "0" { &all[..2] } else { &all[..] };
+        let (out, _) = self.waldump(timeline, end, args, limit).await?;
+        // A record that goes on in a segment that is not there is none, and is not printed.
+        let record = out.lines().rev().find_map(Record::parse);
         Ok(record.map(|record| Position { timeline, offset: record.end(control) }))
     }
 
-    /// The WAL ends with a segment, and the next one is not there.
-    async fn end_of_last_segment(
-        &self,
-        control: &Control,
-        errors: &str,
-        timeline: u32,
-        from: u64,
-        limit: Duration,
-    ) -> Result<Option<Position>, DriverError> {
-        let next = errors
-            .split_once("could not find file \"")
-            .and_then(|(_, rest)| segment_start(rest.split('"').next()?, control.segment_bytes));
-        let Some(next) = next else { return Ok(None) };
-        let from = from.max(next.saturating_sub(control.segment_bytes));
-        let (out, _) = self.waldump(timeline, &["-s", &show_lsn(from)], limit).await?;
-        let end = out.lines().rev().find_map(Record::parse).map(|record| record.end(control));
-        // A record that goes on in the missing segment is none, and is not printed.
-        Ok(end.map(|offset| Position { timeline, offset }))
+    fn wal_on_disk(&self, control: &Control) -> Option<Wal> {
+        let (timeline, first, last) = files::newest_wal(&self.set.data_dir)?;
+        let bytes = control.segment_bytes;
+        let start = segment_start(&first, bytes)?;
+        Some(Wal { timeline, start, end: segment_start(&last, bytes)? + bytes })
     }
 
-    /// Standard output and error: it always ends in an error where the WAL ends.
+    /// Standard output and error. It is told where the last segment ends: a missing one it would
+    /// wait for, five seconds.
     async fn waldump(
         &self,
         timeline: u32,
+        end: u64,
         args: &[&str],
         limit: Duration,
     ) -> Result<(String, String), DriverError> {
         let wal = self.set.data_dir.join("pg_wal").display().to_string();
-        let timeline = timeline.to_string();
-        let all = [&["-p", &wal, "-t", &timeline], args].concat();
+        let (timeline, end) = (timeline.to_string(), show_lsn(end));
+        let all = [&["-p", &wal, "-t", &timeline, "-e", &end], args].concat();
         let output = self.tool("pg_waldump", &all, &[], limit).await?;
         Ok((output.stdout, output.stderr))
     }
+}
+
+/// The WAL that is on disk of the newest timeline.
+struct Wal {
+    timeline: u32,
+    start: u64,
+    end: u64,
 }
 
 /// First byte of the segment of this name.

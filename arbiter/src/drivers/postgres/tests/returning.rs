@@ -1,6 +1,7 @@
 use super::rig::{Node, eventually, held};
 use crate::drivers::DriverError;
 use crate::drivers::postgres::files;
+use crate::drivers::postgres::sql::quote;
 use arbiter_core::Role;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,6 +60,58 @@ async fn a_killed_old_primary_returns_only_when_it_is_not_beyond_the_fork() {
     } else {
         assert!(matches!(returned, Err(DriverError::Refused(_))), "{returned:?}");
     }
+}
+
+#[tokio::test]
+async fn a_standby_ahead_of_the_fork_is_refused() {
+    let a = Node::primary("a", &[]).await;
+    let b = a.standby("b", &[]).await;
+    let c = a.standby("c", &[]).await;
+    b.drain(None).await.unwrap();
+    a.sql("INSERT INTO t SELECT generate_series(1, 100)").await;
+    let written = a.look().await.position;
+    eventually("received", async || c.look().await.position >= written).await;
+    a.fence(Duration::ZERO).await.unwrap();
+    b.active().await;
+    let refused = c.follow(&b.address).await;
+    assert!(matches!(&refused, Err(DriverError::Refused(text)) if text.contains("diverged at")));
+}
+
+#[tokio::test]
+async fn an_old_primary_waits_until_its_upstream_is_promoted() {
+    let a = Node::primary("a", &[]).await;
+    let b = a.standby("b", &[]).await;
+    let end = a.drain(None).await.unwrap().end;
+    b.drain(end).await.unwrap();
+    let early = a.follow(&b.address).await;
+    assert!(matches!(&early, Err(DriverError::Retry(text)) if text.contains("not promoted")));
+    b.active().await;
+    a.follow(&b.address).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_is_used_and_shown_nowhere() {
+    let secret = r"it's \ a:secret";
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("password");
+    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    let file = file.display().to_string();
+    let settings = [("replication_user", "repl"), ("password_file", &*file), ("slot", "b")];
+    let a = Node::primary("a", &[]).await;
+    let role = format!("CREATE ROLE repl REPLICATION LOGIN PASSWORD {}", quote(secret));
+    a.sql(&role).await;
+    let hba = a.data_dir.join("pg_hba.conf");
+    let rules = std::fs::read_to_string(&hba).unwrap();
+    let first = "host replication repl 127.0.0.1/32 scram-sha-256\n";
+    files::replace(&hba, &format!("{first}{rules}"), &hba).unwrap();
+    a.sql("SELECT pg_reload_conf()").await;
+    let b = a.standby("b", &settings).await;
+    let conf = std::fs::read_to_string(b.data_dir.join(files::AUTO_CONF)).unwrap();
+    assert!(conf.contains("passfile") && !conf.contains("secret"), "{conf}");
+    std::fs::write(&file, "wrong\n").unwrap();
+    let refused = b.driver.identify(&a.address).await;
+    assert!(matches!(&refused, Err(DriverError::Retry(text))
+        if text.contains("password authentication failed") && !text.contains("wrong")));
 }
 
 #[tokio::test]

@@ -146,12 +146,16 @@ impl Node {
     pub async fn primary(name: &str, more: &[(&str, &str)]) -> Self {
         let node = Self::new(name, more);
         let dir = node.data_dir.display().to_string();
-        node.tool("initdb", &["-D", &dir, "-A", "trust", "-U", "postgres", "--no-sync"]).await;
+        // Peer, as distributions have it: the agent, as root, must be seen as the server's user.
+        let local = if Uid::effective().is_root() { "peer" } else { "trust" };
+        let auth = ["--auth-local", local, "--auth-host", "trust"];
+        let args = [&["-D", &dir, "-U", "postgres", "--no-sync"], &auth[..]].concat();
+        node.tool("initdb", &args).await;
         let conf = node.data_dir.join("postgresql.conf");
         let mut text = std::fs::read_to_string(&conf).unwrap();
         text.push_str(
             "shared_buffers = 16MB\nmax_connections = 30\nwal_keep_size = 64MB\n\
-             wal_receiver_status_interval = 1s\nlisten_addresses = '127.0.0.1'\n",
+             listen_addresses = '127.0.0.1'\n",
         );
         files::replace(&conf, &text, &conf).unwrap();
         node.active().await;

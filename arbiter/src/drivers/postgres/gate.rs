@@ -1,11 +1,11 @@
 //! The start gate: a server that nobody but the agent can start.
 //!
 //! The last line of `postgresql.conf` includes a file that only the agent writes, where a reboot
-//! empties it. The file has three states. *Absent*: the server cannot start, and was asked to stop.
-//! *Permit*: it can, and only while the agent starts it. *Held*: it runs; the file can be read again
-//! on reload, but a server started by it would stop at a data directory that does not exist. So an
-//! operator's `pg_ctl start` beside a crashed or a running one cannot make a second writer that the
-//! deadman does not hold.
+//! empties it. The file has three states. *Absent*: the server cannot start, and was asked to
+//! stop. *Permit*: it can, and only while the agent starts it. *Held*: it runs; the file can be
+//! read again on reload, but a server started by it would stop at a data directory that does not
+//! exist. So an operator's `pg_ctl start` beside a crashed or a running one cannot make a second
+//! writer that the deadman does not hold.
 //!
 //! Knows files and a line. Never knows leases.
 

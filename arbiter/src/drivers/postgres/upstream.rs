@@ -66,7 +66,7 @@ impl Postgres {
         if std::fs::read_to_string(&path).is_ok_and(|before| before == line) {
             return Ok(Some(path));
         }
-        // libpq asks for a file that nobody but its owner reads; PG_VERSION's owner is the server's.
+        // libpq asks for a file that nobody but its owner reads: the server, as for PG_VERSION.
         let write = files::write_private(&path, &line, &self.set.data_dir.join("PG_VERSION"));
         write.map_err(|error| self.retry(format!("cannot write {}: {error}", path.display())))?;
         Ok(Some(path))

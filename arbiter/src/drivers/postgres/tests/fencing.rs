@@ -1,3 +1,5 @@
+//! Fences, and the gate that keeps one fenced.
+
 use super::rig::{Node, PATIENCE, eventually, held};
 use crate::drivers::postgres::processes;
 use crate::drivers::{Driver, Holder};

@@ -1,3 +1,5 @@
+//! What an observation shows of real servers.
+
 use super::rig::{Node, eventually};
 use crate::drivers::postgres::processes;
 use crate::drivers::{Driver, DriverError};

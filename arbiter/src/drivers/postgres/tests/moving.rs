@@ -1,3 +1,5 @@
+//! Switchovers, promotions and restarts, with the time each took.
+
 use super::rig::{Node, eventually};
 use crate::clock;
 use crate::drivers::{Driver, DriverError};

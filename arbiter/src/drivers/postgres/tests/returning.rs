@@ -1,3 +1,5 @@
+//! How an old primary, or a standby, comes to follow a new primary, and when it must not.
+
 use super::rig::{Node, eventually, held};
 use crate::drivers::DriverError;
 use crate::drivers::postgres::files;

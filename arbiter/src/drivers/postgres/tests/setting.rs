@@ -1,3 +1,5 @@
+//! Settings: what is refused, and with which remedy.
+
 use super::rig::instance;
 use crate::drivers::DriverError;
 use crate::drivers::postgres::settings::Settings;

@@ -26,6 +26,11 @@ const IMMEDIATE_LIMIT: Duration = Duration::from_secs(1);
 /// How long the checkpoint after a promotion may take.
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
 
+/// The timeline of the latest checkpoint, and the present one.
+const TIMELINES: &str = "SELECT timeline_id::int8 AS checkpoint,
+    ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int8 AS now
+    FROM pg_control_checkpoint()";
+
 impl Postgres {
     /// Make it a running primary. Asked twice it is done once.
     pub(super) async fn active(&self) -> Result<Done, DriverError> {
@@ -114,12 +119,7 @@ impl Postgres {
                 );
                 session.run(&sql).await?;
             }
-            let row = session
-                .row(
-                    "SELECT timeline_id::int8 AS checkpoint, ('x' || substr(pg_walfile_name(
-                     pg_current_wal_lsn()), 1, 8))::bit(32)::int8 AS now FROM pg_control_checkpoint()",
-                )
-                .await?;
+            let row = session.row(TIMELINES).await?;
             Ok::<bool, Unreachable>(row.get::<_, i64>("checkpoint") != row.get::<_, i64>("now"))
         };
         match result.await {

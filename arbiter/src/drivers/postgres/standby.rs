@@ -154,9 +154,9 @@ impl Postgres {
                 show(Some(end))
             ))),
             Relation::Left(at) => Err(self.refuse(format!(
-                "its changes and {upstream}'s diverged at {}, and it has changes up to {}; its data \
-                 is left as it is: rebuild it with pg_basebackup (or pg_rewind) once these changes \
-                 are not needed",
+                "its changes and {upstream}'s diverged at {}, and it has changes up to {}; its \
+                 data is left as it is: rebuild it with pg_basebackup (or pg_rewind) once these \
+                 changes are not needed",
                 history::show(at),
                 show(Some(end))
             ))),

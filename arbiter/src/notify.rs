@@ -7,6 +7,7 @@
 use arbiter_core::{Event, EventKind};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -40,6 +41,15 @@ struct Shared {
     cluster: String,
     waiting: Mutex<VecDeque<Event>>,
     wake: Notify,
+    /// Log index up to which everything worth telling was taken. Arbiters tell each other, so that
+    /// a new leader repeats little; it may be old, never too new.
+    posted: Arc<AtomicU64>,
+}
+
+/// The log index of the entry that made an event, whose id is `index.n`; none for what the leader
+/// saw itself.
+fn entry_of(event: &Event) -> Option<u64> {
+    event.id.split_once('.').and_then(|(index, _)| index.parse().ok())
 }
 
 /// Whether people are told: the rest is history.
@@ -52,12 +62,14 @@ fn worth_telling(event: &Event) -> bool {
 
 impl Notifier {
     /// Post to `url`, or nowhere. The worker ends when every handle is dropped.
-    pub fn start(url: Option<String>, cluster: &str) -> Self {
+    /// Events of entries up to `posted` were taken already; it rises as more are.
+    pub fn start(url: Option<String>, cluster: &str, posted: Arc<AtomicU64>) -> Self {
         let shared = Arc::new(Shared {
             url,
             cluster: cluster.to_owned(),
             waiting: Mutex::default(),
             wake: Notify::new(),
+            posted,
         });
         if shared.url.is_some() {
             let weak = Arc::downgrade(&shared);
@@ -76,8 +88,10 @@ impl Notifier {
         if self.shared.url.is_none() {
             return;
         }
+        let posted = self.shared.posted.load(Ordering::Relaxed);
+        let news = |event: &Event| entry_of(event).is_none_or(|entry| entry > posted);
         let mut waiting = self.shared.waiting();
-        waiting.extend(events.into_iter().filter(worth_telling));
+        waiting.extend(events.into_iter().filter(worth_telling).filter(news));
         let surplus = waiting.len().saturating_sub(WAITING_MAX);
         if surplus > 0 {
             tracing::error!(surplus, "the webhook is behind: the oldest events are dropped");
@@ -114,6 +128,7 @@ impl Shared {
                 let mut waiting = self.waiting();
                 if waiting.front().is_some_and(|first| first.id == event.id) {
                     waiting.pop_front();
+                    self.taken(&event, waiting.front());
                 }
                 BACK_OFF_MIN
             }
@@ -122,6 +137,14 @@ impl Shared {
                 tokio::time::sleep(back_off).await;
                 (back_off * 2).min(BACK_OFF_MAX)
             }
+        }
+    }
+
+    /// An entry counts when its last event was taken.
+    fn taken(&self, event: &Event, next: Option<&Event>) {
+        let Some(entry) = entry_of(event) else { return };
+        if next.and_then(entry_of) != Some(entry) {
+            self.posted.fetch_max(entry, Ordering::Relaxed);
         }
     }
 
@@ -189,8 +212,10 @@ mod tests {
         let router = axum::Router::new().route("/events", axum::routing::post(take));
         let router = router.with_state(receiver);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let notifier = Notifier::start(Some(url), "demo");
+        let posted = Arc::new(AtomicU64::new(6));
+        let notifier = Notifier::start(Some(url), "demo", posted.clone());
         notifier.post([
+            event("6.0", EventKind::PlanHalted),
             event("7.0", EventKind::PlanHalted),
             event("8.0", EventKind::StepEnded),
             event("9.0", EventKind::PlanEnded),
@@ -202,5 +227,10 @@ mod tests {
             assert_eq!(body["cluster"], "demo");
             assert_eq!(body["next"], "arbiter plan resume");
         }
+        let limit = crate::clock::now() + Duration::from_secs(20);
+        while posted.load(Ordering::SeqCst) < 9 && crate::clock::now() < limit {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(posted.load(Ordering::SeqCst), 9);
     }
 }

@@ -37,6 +37,10 @@ pub enum EventKind {
     Drift,
     /// `observe`: what would have been done.
     WouldHave,
+    /// One more arbiter lost and nothing can be decided. Seen by the leader, not in the log.
+    MarginLost,
+    /// A mode that counts on arming is not in effect. Seen by the leader, not in the log.
+    ModeNotInEffect,
 }
 
 /// An event: id, group, reason and the next command.

@@ -113,8 +113,11 @@ impl Face {
         }
     }
 
-    pub(super) fn own_status(&self, group: &str, stale: bool) -> pb::Status {
+    /// What this arbiter would answer by itself.
+    pub fn own_status(&self, group: &str, stale: bool) -> pb::Status {
         let raft = self.raft.status();
+        // Before a cluster has begun there is nothing that a quorum could confirm.
+        let stale = stale && (raft.initialized || raft.refused.is_some());
         let leadership = self.raft.leader().borrow().clone();
         let shown = Shown {
             node: self.raft.name(),

@@ -48,9 +48,14 @@ impl Face {
         let asker = asker?;
         let log_index = match asked_before(&state, &asker.request) {
             Some(before) => before.map_err(|refused| refusal::rejected(&refused))?,
+            None if lines.is_empty() => self.raft.state().applied_index(),
             None => self.propose(asker, Command::ApplyPolicy { spec }).await?,
         };
-        let message = format!("{} changes are in force", lines.len());
+        let message = match lines.len() {
+            0 => "this policy is in force".to_owned(),
+            1 => "1 change is in force".to_owned(),
+            many => format!("{many} changes are in force"),
+        };
         let outcome = pb::Outcome { log_index, message, next: "arbiter status".to_owned() };
         Ok(pb::ApplyPolicyResponse { diff, outcome: Some(outcome) })
     }

@@ -1,7 +1,9 @@
 //! A node: an arbiter put together from its file. Consensus, the leader's loop, the faces, what it
 //! looks at, and the webhook. Knows how the parts are joined; none of what they do.
 
-use crate::leader::{Leader, Route};
+mod people;
+
+use crate::leader::Leader;
 use crate::notify::Notifier;
 use crate::policy_file;
 use crate::raft::{self, RaftHandle, RaftOptions};
@@ -12,6 +14,7 @@ use cluster_config::Cluster;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -128,7 +131,11 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
     let mut tasks = JoinSet::new();
     tasks.spawn(leader.clone().run());
     tasks.spawn(look_around(face.clone()));
-    tasks.spawn(tell_people(face.clone(), Notifier::start(cluster.webhook, &cluster.id)));
+    face.posted.fetch_max(people::kept(&data_dir), Ordering::Relaxed);
+    let notifier = Notifier::start(cluster.webhook, &cluster.id, face.posted.clone());
+    tasks.spawn(people::tell(face.clone(), notifier.clone()));
+    tasks.spawn(people::warn(face.clone(), notifier));
+    tasks.spawn(people::keep(face.posted.clone(), data_dir));
     let bound = |address: SocketAddr| {
         move |error: std::io::Error| NodeError::Listen {
             address: address.to_string(),
@@ -227,33 +234,4 @@ async fn look_around(face: Arc<Face>) {
 fn probe_every(spec: &ClusterSpec) -> Duration {
     let renewals = spec.groups.values().map(|group| group.policy.timing.renewal);
     renewals.min().unwrap_or(PROBE_EVERY).max(PROBE_EVERY_MIN)
-}
-
-/// Post events while this arbiter leads. State keeps the newest, so that a new leader repeats what
-/// its predecessor may not have posted.
-async fn tell_people(face: Arc<Face>, notifier: Notifier) {
-    let (mut route, mut index) = (face.leader.route(), face.raft.state().watch_index());
-    let mut told = None;
-    loop {
-        if matches!(*route.borrow_and_update(), Route::Here(_)) {
-            let state = face.raft.state().get();
-            let from = match &told {
-                Some(last) => {
-                    state.events.iter().rposition(|e| e.id == *last).map_or(0, |at| at + 1)
-                }
-                None => 0,
-            };
-            told = state.events.last().map(|event| event.id.clone()).or(told);
-            notifier.post(state.events[from..].iter().cloned());
-        } else if told.take().is_some() {
-            notifier.clear();
-        }
-        let changed = tokio::select! {
-            changed = route.changed() => changed,
-            changed = index.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
-        }
-    }
 }

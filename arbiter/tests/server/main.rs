@@ -1,0 +1,8 @@
+//! Three arbiters in one process, asked over their real ports: who answers, who refuses and how,
+//! what an agent's stream survives, and what no client can break.
+
+mod answers;
+mod hostile;
+mod refusals;
+mod sessions;
+mod trio;

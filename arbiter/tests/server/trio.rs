@@ -1,0 +1,282 @@
+//! Three arbiters on loopback, and agents that say what a test wants.
+
+use arbiter::clock;
+use arbiter::node::{self, Node, NodeOptions};
+use arbiter::wire;
+use arbiter_core::{
+    Condition, Fact, GroupReport, Incarnation, InstanceReport, Position, Report, Role, Upstream,
+};
+use arbiter_proto::v1 as pb;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+/// Longest wait for what must happen.
+pub const SOON: Duration = Duration::from_secs(20);
+pub const NAMES: [&str; 3] = ["a1", "a2", "a3"];
+
+pub struct Trio {
+    pub nodes: BTreeMap<&'static str, Node>,
+    pub config: String,
+    ports: Vec<u16>,
+    dir: tempfile::TempDir,
+}
+
+/// Ports that are free now, all different.
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+}
+
+fn config(ports: &[u16]) -> String {
+    let mut text = String::from(
+        "[cluster]\nid = \"trio\"\nprofile = \"metro\"\n\
+         [regions.eu-west]\nkind = \"data\"\n[regions.us-east]\nkind = \"data\"\n\
+         [regions.witness]\nkind = \"witness\"\n",
+    );
+    for (at, region) in ["eu-west", "us-east", "witness"].iter().enumerate() {
+        let _ = write!(
+            text,
+            "[arbiters.{}]\nnode_id = {}\nregion = \"{region}\"\naddress = \"127.0.0.1:{}\"\n\
+             http = \"127.0.0.1:{}\"\n",
+            NAMES[at],
+            at + 1,
+            ports[at],
+            ports[at + 3]
+        );
+    }
+    for (side, region) in [("eu", "eu-west"), ("us", "us-east")] {
+        let _ = write!(
+            text,
+            "[agents.agent-{side}]\nregion = \"{region}\"\n\
+             [groups.default.resources.db.instances.db-{side}]\nagent = \"agent-{side}\"\n\
+             address = \"127.0.0.1:1\"\ndata_dir = \"/nowhere/{side}\"\n"
+        );
+    }
+    text + "[groups.default]\ninitial_active = \"eu-west\"\nrpo = \"30s\"\n\
+            [groups.default.resources.db]\nkind = \"postgres\"\n"
+}
+
+impl Trio {
+    /// Started, not initialized.
+    pub async fn start() -> Self {
+        let ports = free_ports(6);
+        let config = config(&ports);
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut trio = Self { nodes: BTreeMap::new(), config, ports, dir };
+        for name in NAMES {
+            trio.start_node(name).await;
+        }
+        trio
+    }
+
+    pub async fn start_node(&mut self, name: &'static str) {
+        let cluster = cluster_config::parse(&self.config, "trio.toml").expect("a good file");
+        let data_dir = self.dir.path().join(name);
+        let options = NodeOptions { cluster, name: name.to_owned(), data_dir };
+        self.nodes.insert(name, node::start(options).await.expect("starts"));
+    }
+
+    pub async fn stop_node(&mut self, name: &str) {
+        self.nodes.remove(name).expect("runs").stop().await;
+    }
+
+    /// Started and begun, with a leader that everybody knows.
+    pub async fn begun() -> Self {
+        let trio = Self::start().await;
+        let request = pb::InitializeRequest {
+            asked: asked("begin"),
+            cluster_id: "trio".to_owned(),
+            config_toml: trio.config.clone(),
+        };
+        trio.admin("a1").await.initialize(request).await.expect("begins");
+        trio.led().await;
+        trio
+    }
+
+    /// Begun, and eu-west active by the word of two agents.
+    pub async fn active() -> (Self, FakeAgent, FakeAgent) {
+        let trio = Self::begun().await;
+        let eu = FakeAgent::dial(&trio, "a1", "eu").await;
+        let us = FakeAgent::dial(&trio, "a2", "us").await;
+        until("eu-west is active", async || {
+            let answer = trio.active_region("a3", false).await;
+            answer.is_ok_and(|answer| answer.region == "eu-west")
+        })
+        .await;
+        (trio, eu, us)
+    }
+
+    /// Every running arbiter answers a linearizable question.
+    pub async fn led(&self) {
+        for name in self.nodes.keys() {
+            until("an arbiter answers", async || match self.active_region(name, false).await {
+                Ok(_) => true,
+                Err(status) => status.code() == tonic::Code::FailedPrecondition,
+            })
+            .await;
+        }
+    }
+
+    pub fn leader(&self) -> String {
+        let nodes = self.nodes.values();
+        let known = nodes.filter_map(|node| {
+            let leadership = node.raft.leader().borrow().clone();
+            leadership.acting.then(|| leadership.leader.map(|leader| leader.0)).flatten()
+        });
+        known.last().unwrap_or_default()
+    }
+
+    /// Running arbiters that do not lead.
+    pub fn followers(&self) -> Vec<&'static str> {
+        let leader = self.leader();
+        self.nodes.keys().copied().filter(|name| *name != leader).collect()
+    }
+
+    pub fn port(&self, name: &str) -> u16 {
+        self.ports[NAMES.iter().position(|known| *known == name).expect("known")]
+    }
+
+    pub fn http(&self, name: &str, path: &str) -> String {
+        let at = NAMES.iter().position(|known| *known == name).expect("known");
+        format!("http://127.0.0.1:{}{path}", self.ports[at + 3])
+    }
+
+    pub async fn channel(&self, name: &str) -> Channel {
+        let address = format!("http://127.0.0.1:{}", self.port(name));
+        Channel::from_shared(address).expect("an address").connect().await.expect("connects")
+    }
+
+    pub async fn query(&self, name: &str) -> pb::query_client::QueryClient<Channel> {
+        pb::query_client::QueryClient::new(self.channel(name).await)
+    }
+
+    pub async fn admin(&self, name: &str) -> pb::admin_client::AdminClient<Channel> {
+        pb::admin_client::AdminClient::new(self.channel(name).await)
+    }
+
+    pub async fn active_region(&self, name: &str, stale: bool) -> Result<pb::ActiveRegion, Status> {
+        let request = pb::GetActiveRegionRequest { group: String::new(), stale };
+        self.query(name).await.get_active_region(request).await.map(tonic::Response::into_inner)
+    }
+}
+
+pub fn asked(request_id: &str) -> Option<pb::Asked> {
+    let (reason, by) = ("test".to_owned(), "tester".to_owned());
+    Some(pb::Asked { request_id: request_id.to_owned(), reason, by })
+}
+
+pub fn reason_of(status: &Status) -> String {
+    let value = status.metadata().get("arbiter-reason");
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// Wait for what must come to be.
+pub async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let limit = clock::now() + SOON;
+    while !check().await {
+        assert!(clock::now() < limit, "not within {SOON:?}: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// An agent that says that all is well, and does nothing.
+pub struct FakeAgent {
+    pub reports: mpsc::Sender<pb::Report>,
+    pub directives: Streaming<pb::Directive>,
+    side: String,
+    sequence: u64,
+    life: u64,
+}
+
+impl FakeAgent {
+    pub async fn dial(trio: &Trio, arbiter: &str, side: &str) -> Self {
+        Self::dial_as(trio, arbiter, side, 7).await
+    }
+
+    /// Dial, and report until the arbiter has it.
+    pub async fn dial_as(trio: &Trio, arbiter: &str, side: &str, life: u64) -> Self {
+        let (reports, receiver) = mpsc::channel(16);
+        let channel = trio.channel(arbiter).await;
+        let mut client = pb::agent_client::AgentClient::new(channel);
+        let session = client.session(ReceiverStream::new(receiver)).await.expect("a stream");
+        let directives = session.into_inner();
+        let mut agent = Self { reports, directives, side: side.to_owned(), sequence: 0, life };
+        agent.report().await;
+        agent
+    }
+
+    /// Send the next Report; its sequence.
+    pub async fn report(&mut self) -> u64 {
+        self.sequence += 1;
+        let report = self.body();
+        let _ = self.reports.send(wire::report_to_proto(&report)).await;
+        self.sequence
+    }
+
+    pub fn body(&self) -> Report {
+        let at = Position { timeline: 1, offset: 1000 };
+        let primary = self.side == "eu";
+        let fact = Fact {
+            condition: Condition::Healthy,
+            role: if primary { Role::Primary } else { Role::Replica },
+            writable: primary,
+            position: Some(at),
+            replayed: Some(at),
+            upstream: (!primary).then_some(Upstream {
+                position: at,
+                age: Duration::ZERO,
+                streaming: true,
+            }),
+            data_id: "data".to_owned(),
+            ..Fact::default()
+        };
+        let instance = InstanceReport { fact, ..InstanceReport::default() };
+        let group = GroupReport {
+            instances: BTreeMap::from([(format!("db-{}", self.side).into(), instance)]),
+            ..GroupReport::default()
+        };
+        Report {
+            cluster_id: None,
+            agent: format!("agent-{}", self.side).into(),
+            incarnation: Incarnation(self.life),
+            boot_id: "boot".to_owned(),
+            sequence: self.sequence,
+            groups: BTreeMap::from([("default".into(), group)]),
+        }
+    }
+
+    /// Report until one is answered: the Directive that answers it or a later one.
+    pub async fn answered(&mut self) -> pb::Directive {
+        let limit = clock::now() + SOON;
+        loop {
+            assert!(clock::now() < limit, "{} is not answered", self.side);
+            let asked = self.report().await;
+            let wait = Duration::from_millis(500);
+            while let Ok(message) = timeout(wait, self.directives.message()).await {
+                let directive = message.expect("the stream stays").expect("the stream stays");
+                if directive.answers >= Some(asked) {
+                    return directive;
+                }
+            }
+        }
+    }
+
+    /// How the stream ends.
+    pub async fn ends(&mut self) -> Status {
+        loop {
+            match timeout(SOON, self.directives.message()).await.expect("ends in time") {
+                Ok(Some(_)) => {}
+                Ok(None) => return Status::ok("ended"),
+                Err(status) => return status,
+            }
+        }
+    }
+}

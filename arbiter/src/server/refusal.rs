@@ -123,11 +123,25 @@ pub fn rejected(rejected: &Rejected) -> Status {
     }
 }
 
-/// The first closed gate names the refusal; the sentence tells all of them.
+/// What is wrong with the question itself names the refusal before what is so just now; the
+/// sentence tells every closed gate.
 pub fn closed(reasons: &[Reason]) -> Status {
-    let Some(first) = reasons.first() else {
+    const QUESTION: [&str; 7] = [
+        "unknown-group",
+        "unknown-region",
+        "witness",
+        "already-active",
+        "not-activated",
+        "wrong-epoch",
+        "plan-open",
+    ];
+    let rank = |reason: &&Reason| QUESTION.iter().position(|code| *code == reason.code);
+    let first = reasons.iter().min_by_key(|reason| rank(reason).unwrap_or(QUESTION.len()));
+    let Some(first) = first else {
         return precondition("refused", "it cannot be opened now", "arbiter explain");
     };
-    let sentences: Vec<&str> = reasons.iter().map(|reason| reason.text.as_str()).collect();
+    let others = reasons.iter().filter(|reason| *reason != first);
+    let sentences: Vec<&str> =
+        std::iter::once(first).chain(others).map(|reason| reason.text.as_str()).collect();
     precondition(&first.code, sentences.join("; "), &first.next)
 }

@@ -52,12 +52,12 @@ fn config(ports: &[u16]) -> String {
             ports[at + 3]
         );
     }
-    for (side, region) in [("eu", "eu-west"), ("us", "us-east")] {
+    for (side, region, port) in [("eu", "eu-west", 1), ("us", "us-east", 2)] {
         let _ = write!(
             text,
             "[agents.agent-{side}]\nregion = \"{region}\"\n\
              [groups.default.resources.db.instances.db-{side}]\nagent = \"agent-{side}\"\n\
-             address = \"127.0.0.1:1\"\ndata_dir = \"/nowhere/{side}\"\n"
+             address = \"127.0.0.1:{port}\"\ndata_dir = \"/nowhere/{side}\"\n"
         );
     }
     text + "[groups.default]\ninitial_active = \"eu-west\"\nrpo = \"30s\"\n\

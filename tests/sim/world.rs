@@ -185,10 +185,19 @@ impl World {
         let mut steps = 0;
         let mut broken = None;
         let mut end = None;
+        let mut patience = 0;
         while let Some(((at, _), due)) = self.due.pop_first() {
             if end.is_some_and(|end| at > end) {
-                broken = crate::invariants::liveness(&self);
-                break;
+                // A planted bug counts as found only by what it makes unsafe.
+                if self.options.plant.is_none() {
+                    broken = crate::invariants::liveness(&self);
+                }
+                // A plan may just have opened: it is given its time.
+                patience += 1;
+                if broken.is_none() || patience > 2 * HEAL_SECONDS {
+                    break;
+                }
+                end = end.map(|end| end + SECOND / 2);
             }
             self.now = at;
             if matches!(due, Due::Heal) {

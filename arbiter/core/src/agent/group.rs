@@ -34,6 +34,8 @@ pub(super) struct GroupMachine {
     arm_wanted: Option<bool>,
     /// The highest revision of a Directive obeyed in this process.
     obeyed: u64,
+    /// The leader's last answer renewed the lease, or none came yet.
+    granted: bool,
     armed_on_disk: Option<Arming>,
     /// The deadman was told to disarm and has not shown it: until then it counts as neither.
     disarming: bool,
@@ -55,6 +57,7 @@ impl GroupMachine {
             counts_as: EvidenceKind::Attested,
             arm_wanted: None,
             obeyed: 0,
+            granted: true,
             armed_on_disk,
             disarming: false,
             // The gate was in before the disk said so.
@@ -112,6 +115,9 @@ impl GroupMachine {
         if answers || told.arm {
             self.arm_wanted = Some(told.arm);
         }
+        if answers {
+            self.granted = told.lease.is_some();
+        }
         for (id, executor) in &mut self.instances {
             let order = told.orders.iter().find(|order| order.instance == *id);
             executor.ordered(order.cloned(), now);
@@ -119,10 +125,6 @@ impl GroupMachine {
     }
 
     pub(super) fn renew(&mut self, sent: Instant, length: Duration, now: Instant) {
-        // Nothing here is writable or shall be: a deadline would only kill a replica later.
-        if !self.needs_lease() {
-            return;
-        }
         self.news |= self.lease.is_lapsed() || self.lease.deadline().is_none();
         self.lease.renew(sent, length, now);
     }
@@ -250,7 +252,7 @@ impl GroupMachine {
         };
         if !self.enforces() {
             let told = self.arm_wanted == Some(false);
-            return Leave { active: told, rest: true, as_is: told };
+            return Leave { active: told, rest: true, as_is: told && self.gate == Some(false) };
         }
         // I4: nothing starts as primary before the deadman acknowledged a deadline that is running.
         // An earlier one than the lease's does: it is the stricter, and a renewal on its way to the
@@ -316,7 +318,8 @@ impl GroupMachine {
     /// Tell the deadman the deadline, or that nothing hangs on it any more.
     fn converge_deadline(&mut self, now: Instant, out: &mut Vec<AgentAction>) {
         let Some(hold) = &self.hold else { return };
-        if self.lease.deadline().is_some() && !self.needs_lease() {
+        // Nothing is writable or shall be, and nobody renews: a deadline would only kill a replica.
+        if self.lease.deadline().is_some() && !self.granted && !self.needs_lease() {
             self.lease.end();
         }
         let wanted = self.lease.deadline();

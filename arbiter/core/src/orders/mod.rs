@@ -10,7 +10,7 @@ pub(crate) use grants::{enforces, is_bound};
 
 use crate::{
     AgentId, Goal, Group, GroupId, GroupSpec, Instance, InstanceId, Layer, Mode, OnDrift, Order,
-    Plan, RegionGoal, State, StepId, Terms,
+    Plan, PlanKind, RegionGoal, State, StepId, Terms,
 };
 use std::time::Duration;
 
@@ -87,7 +87,9 @@ fn data_order(
             _ => {
                 let until = plan.source_end.get(&instance.resource).copied();
                 // What a killed source had written may never arrive: it is not waited for.
-                let until = until.filter(|_| stopped_cleanly(spec, plan, instance));
+                // Nor for what an operator gave up.
+                let given_up = plan.kind == PlanKind::Failover && plan.accept_loss;
+                let until = until.filter(|_| !given_up && stopped_cleanly(spec, plan, instance));
                 (Goal::Drained, Terms { until, ..Terms::default() })
             }
         },

@@ -77,7 +77,7 @@ fn ms(duration: Duration) -> f64 {
 /// Note the outage of the move from eu-west, and what was lost.
 async fn note_move(stage: &mut Stage, from: Instant) -> io::Result<()> {
     let (old, new) = (stage.server("eu-west"), stage.server("us-east"));
-    let found = verdict(&stage.acks(), old, new, from);
+    let found = verdict(&stage.follower.acks(), &stage.acks(), old, new, from);
     let lost = stage.lost("us-east").await?.len();
     stage.figure("outage_ms", ms(found.outage));
     stage.figure("acknowledged_and_lost", lost as f64);

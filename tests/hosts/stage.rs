@@ -170,7 +170,7 @@ impl Stage {
             return self.no_overlap_of_many();
         }
         let (old, new) = (self.server("eu-west"), self.server("us-east"));
-        let found = verdict(&self.acks(), old, new, Instant::default());
+        let found = verdict(&self.follower.acks(), &self.acks(), old, new, Instant::default());
         check(found.overlapping == 0, || {
             format!("{} acknowledged by eu-west after us-east began", found.overlapping)
         })

@@ -224,10 +224,17 @@ impl Lab {
             &state,
             "--runtime-dir",
             &runtime,
+            "--cgroup-parent",
+            &self.cgroup_parent(),
         ];
         let process = self.start(host, name, &args, boot_id)?;
         self.agents.insert(name.into(), process);
         Ok(())
+    }
+
+    /// Folder of the cgroup v2 tree that the lab's agents use.
+    fn cgroup_parent(&self) -> String {
+        format!("region-arbiter-{}", self.options.prefix)
     }
 
     fn path(&self, below: &str) -> String {

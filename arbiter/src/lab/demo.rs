@@ -192,7 +192,8 @@ pub async fn measure(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let acks: Vec<_> = writers.iter().flat_map(|w| w.acks()).collect();
-    let Verdict { outage, overlapping, .. } = verdict(&acks, old, new, cut);
+    let follower = writers.first().map(|w| w.acks()).unwrap_or_default();
+    let Verdict { outage, overlapping, .. } = verdict(&follower, &acks, old, new, cut);
     let present = ids(new).await?;
     let lost = acks.iter().filter(|a| a.server == old && !present.contains(&a.id)).count();
     let group = lab.operator.group(GROUP).await.unwrap_or_default();

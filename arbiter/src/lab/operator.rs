@@ -16,7 +16,7 @@ const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 /// Pause between two looks while waiting.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
-/// The client. Tries every endpoint.
+/// The client. Tries every endpoint, the last first: that is the witness, which cases lose least.
 #[derive(Clone, Debug)]
 pub struct Operator {
     endpoints: Vec<Arbiter>,
@@ -60,7 +60,7 @@ impl Operator {
     /// The status as the first endpoint that answers freshly sees it; else any that answers.
     pub async fn status(&self) -> Option<v1::Status> {
         let mut stale = None;
-        for arbiter in &self.endpoints {
+        for arbiter in self.endpoints.iter().rev() {
             let request = v1::GetStatusRequest { group: String::new() };
             let mut client = QueryClient::new(arbiter.channel());
             let call = tokio::time::timeout(CONNECT_LIMIT * 4, client.get_status(request));
@@ -81,7 +81,7 @@ impl Operator {
 
     /// Plans, newest first; empty when nobody answers.
     pub async fn plans(&self, request: v1::ListPlansRequest) -> Vec<v1::Plan> {
-        for arbiter in &self.endpoints {
+        for arbiter in self.endpoints.iter().rev() {
             let mut client = QueryClient::new(arbiter.channel());
             let call = tokio::time::timeout(CONNECT_LIMIT * 2, client.list_plans(request.clone()));
             if let Ok(Ok(answer)) = call.await {
@@ -158,7 +158,7 @@ impl Operator {
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         let mut last = tonic::Status::unavailable("no endpoint");
-        for arbiter in &self.endpoints {
+        for arbiter in self.endpoints.iter().rev() {
             match call(AdminClient::new(arbiter.channel())).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => last = status,

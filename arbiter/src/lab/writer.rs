@@ -220,7 +220,7 @@ async fn moved(aim: &Aim, server: SocketAddr) {
 /// What the logs of all writers show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Longest time without an acknowledgement by anyone, from the last before to the first after.
+    /// From the last acknowledgement that the follower had from the old to its first from the new.
     pub outage: Duration,
     /// Acknowledgements by `old` after the first by `new`.
     pub overlapping: usize,
@@ -230,17 +230,26 @@ pub struct Verdict {
     pub first_new: Option<Instant>,
 }
 
-/// Compare the acknowledgements of two servers, counting from `from` on.
-pub fn verdict(acks: &[Ack], old: IpAddr, new: IpAddr, from: Instant) -> Verdict {
-    let first_new = acks.iter().filter(|a| a.server == new && a.at >= from).map(|a| a.at).min();
-    // What was sent to the old server before the new one first answered may still be counted by a
-    // slow client; what counts is when the acknowledgement arrived, by the one clock.
-    let overlapping = first_new
-        .map_or(0, |first| acks.iter().filter(|a| a.server == old && a.at > first).count());
-    let last_old = acks.iter().filter(|a| a.server == old).map(|a| a.at).max();
-    let outage = match (last_old, first_new) {
-        (Some(last), Some(first)) => first.since(last),
-        _ => Duration::ZERO,
+/// Compare the acknowledgements of two servers, counting from `from` on: those of the writer that
+/// follows DNS, and those of all writers.
+pub fn verdict(
+    follower: &[Ack],
+    all: &[Ack],
+    old: IpAddr,
+    new: IpAddr,
+    from: Instant,
+) -> Verdict {
+    let first_by_new = |acks: &[Ack]| {
+        acks.iter().filter(|a| a.server == new && a.at >= from).map(|a| a.at).min()
     };
+    // What counts is when the acknowledgement arrived, by the one clock.
+    let first_new = first_by_new(all);
+    let overlapping = first_new
+        .map_or(0, |first| all.iter().filter(|a| a.server == old && a.at > first).count());
+    let last_old = all.iter().filter(|a| a.server == old).map(|a| a.at).max();
+    let outage = first_by_new(follower).map_or(Duration::ZERO, |first| {
+        let served = follower.iter().filter(|a| a.server == old && a.at < first);
+        served.map(|a| a.at).max().map_or(Duration::ZERO, |last| first.since(last))
+    });
     Verdict { outage, overlapping, last_old, first_new }
 }

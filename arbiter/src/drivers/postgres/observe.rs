@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 /// Limit of finding the end of the WAL of a stopped server; found once per stop.
-const END_LIMIT: Duration = Duration::from_secs(5);
+const END_LIMIT: Duration = Duration::from_secs(1);
 /// How often a standby's capacities are compared with its primary's.
 const CAPACITIES_EVERY: Duration = Duration::from_secs(30);
 /// Transactions older than this are named.

@@ -5,8 +5,8 @@ use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::{covers, expect_epoch};
 use super::{evidence, plan_end, rows};
 use crate::{
-    By, EventKind, Goal, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId, PlanKind, RegionId,
-    RegionKind, Rejected, STEPS, StepId, StepRecord, StepState, Token,
+    By, Durability, EventKind, Goal, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId,
+    PlanKind, RegionId, RegionKind, Rejected, STEPS, StepId, StepRecord, StepState, Token,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,7 +109,7 @@ fn target_fits(entry: &Entry, open: &OpenPlan, source: &RegionId) -> Outcome {
 
 /// I11: the loss is bounded before the decision.
 fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
-    let (_, group) = entry.group(&open.group)?;
+    let (spec, group) = entry.group(&open.group)?;
     if open.kind == PlanKind::Switchover {
         return Ok(());
     }
@@ -118,6 +118,13 @@ fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
         return stale("the hold-down after the last failover has not passed");
     }
     let accepted = open.accept_loss && !by_policy;
+    if spec.policy.durability == Durability::Strict && !accepted {
+        return refuse(
+            "strict",
+            "nothing shows that the target was the synchronous standby of every written byte",
+            format!("arbiter switchover, or arbiter failover --group {} --accept-loss", open.group),
+        );
+    }
     if group.lag != LagMark::Within && !accepted {
         return Err(over_rpo(open));
     }

@@ -5,7 +5,8 @@ use super::context::Context;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
-    Condition, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId, RegionKind, ResourceId, Role,
+    Condition, Durability, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId, RegionKind,
+    ResourceId, Role,
     apply::{kind_word, mode_word, unarmed_in},
 };
 
@@ -238,6 +239,10 @@ impl Gates<'_> {
         if self.request.accept_loss {
             self.gate("rpo", true, "any loss is accepted".to_owned(), next);
             return;
+        }
+        if self.context.spec.policy.durability == Durability::Strict {
+            let text = "strict: nothing shows that the target has every acknowledged write";
+            self.gate("strict", false, text.to_owned(), next.clone());
         }
         let mark = self.context.group.lag;
         let text = format!("the loss would be {mark:?} the RPO of {rpo:?}").to_lowercase();

@@ -154,6 +154,34 @@ fn a_restart_within_the_lease_touches_nothing() {
     assert_eq!(living(&pids), pids);
 }
 
+/// Inside another `ip netns exec`, for example, cgroup v2 is not where the deadman sees it.
+#[test]
+fn an_agent_with_other_mounts_finds_what_its_deadman_holds() {
+    if !root("an_agent_with_other_mounts_finds_what_its_deadman_holds") {
+        return;
+    }
+    let mut rig = Rig::new("mounts");
+    let pids = rig.serving();
+    rig.agent.kill().unwrap();
+    rig.agent.wait().unwrap();
+    rig.arbiter.change(|script| script.heard = None);
+    let mount = cgroup::find_or_mount(&rig.home.path().join("run/cgroup2")).unwrap();
+    rig.agent = Command::new("unshare")
+        .args(["-m", "sh", "-c", "umount -l \"$0\" && exec \"$@\""])
+        .arg(mount)
+        .arg(std::env::current_exe().unwrap())
+        .args(["be_agent", "--exact", "--nocapture"])
+        .env(BE_AGENT, rig.home.path())
+        .spawn()
+        .unwrap();
+    assert_eq!(rig.serving(), pids);
+    rig.arbiter.change(|script| script.answer = false);
+    let began = clock::now();
+    until("all are dead", || living(&pids).is_empty().then_some(()));
+    let took = clock::now().since(began);
+    assert!(took < timing().lease - timing().deadman_head_start(), "the deadman had to: {took:?}");
+}
+
 /// I4: the deadman needs no agent.
 #[test]
 fn an_agent_left_dead_or_stopped_is_fenced_by_the_deadman() {

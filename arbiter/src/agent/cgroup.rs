@@ -172,9 +172,15 @@ impl Cgroup {
     /// this one cannot see is listed as 0.
     ///
     /// # Errors
-    /// When it cannot be read; a cgroup that is gone has no processes.
+    /// When it cannot be read. A cgroup that is gone has no processes; one whose parent is not there
+    /// either was not found: nobody may say that it is empty.
     pub fn processes(&self) -> io::Result<Vec<i32>> {
         let mut pids = Vec::new();
+        let parent = self.path.parent().map(|parent| parent.join("cgroup.procs"));
+        if !parent.is_some_and(|procs| procs.exists()) {
+            let what = format!("no cgroups at {}", self.path.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
         collect(&self.path, 0, &mut pids)?;
         pids.retain(|pid| *pid == 0 || alive(*pid));
         Ok(pids)
@@ -267,6 +273,14 @@ mod tests {
         assert_eq!(mount_in(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
         let part = "32 31 0:28 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         assert_eq!(mount_in(part), None);
+    }
+
+    #[test]
+    fn a_cgroup_that_cannot_be_found_is_not_said_to_be_empty() {
+        let nowhere = tempfile::tempdir().unwrap();
+        assert!(Cgroup::at(nowhere.path().join("group")).processes().is_err());
+        std::fs::write(nowhere.path().join("cgroup.procs"), "").unwrap();
+        assert_eq!(Cgroup::at(nowhere.path().join("group")).processes().unwrap(), []);
     }
 
     #[test]

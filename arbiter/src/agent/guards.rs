@@ -94,7 +94,8 @@ async fn hold_unit(
     holds: &Holds,
     companion: &Companion,
 ) -> io::Result<()> {
-    companion.ask(vec![Ask::Include { group: group.clone(), cgroup: path.clone() }]).await?;
+    let cgroup = holds.as_deadman_sees(&path);
+    companion.ask(vec![Ask::Include { group: group.clone(), cgroup }]).await?;
     let show = Command {
         program: PathBuf::from("systemctl"),
         args: ["show", "--property=BindsTo", "--value", unit].map(str::to_owned).to_vec(),

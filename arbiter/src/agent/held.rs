@@ -18,11 +18,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Holds {
+    /// Where cgroup v2 is mounted for this process.
+    mount: Option<PathBuf>,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// Where cgroup v2 is mounted for this process, and for the deadman.
+    mounts: Option<(PathBuf, PathBuf)>,
     deadman: Option<i32>,
     groups: BTreeMap<GroupId, Held>,
     /// Kept when the deadman goes, so that what is in them can still be killed and counted.
@@ -39,15 +43,39 @@ impl Holds {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The deadman answered.
+    /// Holds of which nothing is known yet, for a process that sees cgroup v2 at `mount`.
+    pub fn new(mount: Option<PathBuf>) -> Self {
+        Self { mount, inner: Mutex::default() }
+    }
+
+    /// The path by which the deadman knows a cgroup.
+    pub fn as_deadman_sees(&self, path: &Path) -> PathBuf {
+        match &self.lock().mounts {
+            Some((ours, its)) => translate(path, ours, its),
+            None => path.to_owned(),
+        }
+    }
+
+    /// The deadman answered. Its paths are turned into ours: an agent that was started anew, inside
+    /// another `ip netns exec` for example, may see cgroup v2 elsewhere.
     pub fn learn(&self, reply: &Reply) {
+        let mounts = self.mount.clone().zip(reply.mount.clone());
+        let ours = |path: &mut PathBuf| {
+            if let Some((ours, its)) = &mounts {
+                *path = translate(path, its, ours);
+            }
+        };
         let mut inner = self.lock();
         for (group, held) in &reply.groups {
+            let mut held = held.clone();
+            held.place.iter_mut().filter_map(|place| place.cgroup.as_mut()).for_each(ours);
+            held.included.iter_mut().for_each(ours);
             inner.groups.insert(group.clone(), held.clone());
             let paths = inner.cgroups.entry(group.clone()).or_default();
             paths.extend(held.place.iter().filter_map(|place| place.cgroup.clone()));
             paths.extend(held.included.iter().cloned());
         }
+        inner.mounts = mounts;
     }
 
     /// The deadman is gone.
@@ -180,6 +208,11 @@ impl Holds {
     pub fn counts_as(&self) -> BTreeMap<GroupId, EvidenceKind> {
         self.lock().counts_as.clone()
     }
+}
+
+/// `path` below `from`, below `to` instead.
+fn translate(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    path.strip_prefix(from).map_or_else(|_| path.to_owned(), |below| to.join(below))
 }
 
 /// Inode of the PID namespace of process `pid`; none when it is gone.

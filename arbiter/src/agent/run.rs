@@ -73,7 +73,11 @@ pub async fn run_with(options: AgentOptions, open: &Opener) -> Result<(), AgentE
     prepare_runtime(&options.runtime_dir, &stored.boot_id)
         .map_err(|error| AgentError::Runtime(runtime, error))?;
     let options = Arc::new(options);
-    let holds = Arc::new(Holds::default());
+    let mount = super::cgroup::find_or_mount(&options.runtime_dir.join("cgroup2"));
+    if let Err(error) = &mount {
+        tracing::warn!(%error, "no cgroup v2: evidence counts a class lower");
+    }
+    let holds = Arc::new(Holds::new(mount.ok()));
     for group in stored.armed.keys() {
         holds.set_armed(group, true);
     }

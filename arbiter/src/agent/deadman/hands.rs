@@ -19,11 +19,20 @@ const START_FILES_MAX: usize = 256;
 /// Existing cgroups that one group may hold.
 const INCLUDED_MAX: usize = 32;
 
+/// Where groups get their cgroups.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Where cgroup v2 is mounted.
+    pub mount: PathBuf,
+    /// The directory in it.
+    pub path: PathBuf,
+}
+
 /// The hands of one deadman.
 #[derive(Debug)]
 pub struct Hands {
-    /// Directory of cgroup v2 under which groups get theirs; none without cgroup v2.
-    base: Option<PathBuf>,
+    /// None without cgroup v2.
+    base: Option<Base>,
     /// The agent's name: agents on one machine share the base.
     agent: String,
     runtime_dir: PathBuf,
@@ -48,7 +57,7 @@ pub struct KeptGrip {
 
 impl Hands {
     /// Hands that hold nothing.
-    pub fn new(base: Option<PathBuf>, args: &DeadmanArgs) -> Self {
+    pub fn new(base: Option<Base>, args: &DeadmanArgs) -> Self {
         let (agent, runtime_dir) = (args.agent.clone(), args.runtime_dir.clone());
         Self { base, agent, runtime_dir, groups: BTreeMap::new() }
     }
@@ -61,7 +70,7 @@ impl Hands {
     /// # Errors
     /// When a descriptor is not open.
     pub unsafe fn resume(
-        base: Option<PathBuf>,
+        base: Option<Base>,
         args: &DeadmanArgs,
         kept: BTreeMap<GroupId, KeptGrip>,
     ) -> io::Result<Self> {
@@ -101,7 +110,8 @@ impl Hands {
     /// # Errors
     /// When neither a cgroup nor a PID namespace can be had.
     pub fn hold(&mut self, group: &GroupId) -> io::Result<()> {
-        let path = self.base.as_ref().map(|base| base.join(group_component(&self.agent, group)));
+        let name = group_component(&self.agent, group);
+        let path = self.base.as_ref().map(|base| base.path.join(name));
         let grip = self.groups.entry(group.clone()).or_default();
         if let (None, Some(path)) = (&grip.own, path) {
             grip.own = Some(fresh(Cgroup::create(path)?)?);
@@ -147,6 +157,11 @@ impl Hands {
         let cgroup = grip.own.as_ref().map(|own| own.path().to_owned());
         let init = grip.init.as_ref().map(|init| (init.pid(), init.namespace()));
         (cgroup.is_some() || init.is_some()).then_some(Place { cgroup, init })
+    }
+
+    /// Where cgroup v2 is mounted, as seen here.
+    pub fn mount(&self) -> Option<PathBuf> {
+        self.base.as_ref().map(|base| base.mount.clone())
     }
 
     /// Existing cgroups that `group` holds as well.

@@ -14,7 +14,7 @@ pub use hands::{gate_dir, group_component};
 
 use crate::agent::cgroup::{self, Cgroup};
 use arbiter_core::agent::Deadman;
-use hands::Hands;
+use hands::{Base, Hands};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
@@ -64,7 +64,7 @@ pub fn main(args: &DeadmanArgs) -> ExitCode {
 fn run(args: &DeadmanArgs) -> io::Result<std::convert::Infallible> {
     let resumed = upgrade::take()?;
     let base = base(args);
-    harden(base.as_deref(), &args.agent);
+    harden(base.as_ref().map(|base| base.path.as_path()), &args.agent);
     let mut server = match resumed {
         // SAFETY: the image before this one wrote it for this one, with its descriptors.
         Some(kept) => unsafe { kept.resume(base, args) }?,
@@ -91,8 +91,9 @@ fn lock(runtime_dir: &Path) -> io::Result<Flock<File>> {
     })
 }
 
-/// Directory under which groups get their cgroups; none where there is no cgroup v2.
-fn base(args: &DeadmanArgs) -> Option<PathBuf> {
+/// Where cgroup v2 is mounted, and the directory under which groups get their cgroups; none where
+/// there is no cgroup v2.
+fn base(args: &DeadmanArgs) -> Option<Base> {
     let mount = cgroup::find_or_mount(&args.runtime_dir.join("cgroup2")).ok()?;
     let below = if args.cgroup_parent == OWN_CGROUP {
         let own = cgroup::of_process(std::process::id() as i32).ok()?;
@@ -102,9 +103,9 @@ fn base(args: &DeadmanArgs) -> Option<PathBuf> {
     } else {
         args.cgroup_parent.clone()
     };
-    let base = mount.join(below.trim_start_matches('/'));
-    Cgroup::create(&base).ok()?;
-    Some(base)
+    let path = mount.join(below.trim_start_matches('/'));
+    Cgroup::create(&path).ok()?;
+    Some(Base { mount, path })
 }
 
 fn own_component(agent: &str) -> String {

@@ -176,7 +176,8 @@ impl Server {
             (group, Held { hold, place, included })
         });
         let groups: BTreeMap<_, _> = groups.collect();
-        Reply { id, version: LINK_VERSION, pid: std::process::id() as i32, groups, error }
+        let (pid, mount) = (std::process::id() as i32, self.hands.mount());
+        Reply { id, version: LINK_VERSION, pid, mount, groups, error }
     }
 
     fn accept(&mut self) {

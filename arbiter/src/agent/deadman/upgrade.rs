@@ -1,7 +1,7 @@
 //! Exec in place: a new image of the deadman takes over deadlines and children, under the same
 //! process id, so that nothing which dies with the deadman notices.
 
-use super::hands::{Hands, KeptGrip};
+use super::hands::{Base, Hands, KeptGrip};
 use super::server::Server;
 use super::{DeadmanArgs, note};
 use crate::agent::link::LINK_VERSION;
@@ -19,7 +19,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Number of the descriptor that holds the state, in the environment of the next image.
 const STATE_VARIABLE: &str = "ARBITER_DEADMAN_STATE";
@@ -63,7 +63,7 @@ impl Kept {
     ///
     /// # Errors
     /// When one of them is not open.
-    pub unsafe fn resume(self, base: Option<PathBuf>, args: &DeadmanArgs) -> io::Result<Server> {
+    pub unsafe fn resume(self, base: Option<Base>, args: &DeadmanArgs) -> io::Result<Server> {
         // SAFETY: as the caller vouches.
         let (listener, lock, hands) = unsafe {
             let listener = UnixListener::from_raw_fd(self.listener);

@@ -57,7 +57,7 @@ fn kills_before_the_deadline_and_a_late_fork_never_runs() {
     let _ = start.join();
     until("the late one was killed", || processes(&path_of(&mut rig)).is_empty().then_some(()));
     assert!(!marker.exists(), "it ran after the thaw");
-    assert!(rig.start_busy("g").len() >= 5);
+    rig.start_busy("g");
 }
 
 fn path_of(rig: &mut Rig) -> PathBuf {

@@ -1,4 +1,5 @@
-//! The invariants of design §4, checked on the simulated world itself after each step: one file each.
+//! The invariants of design §4, checked on the simulated world itself after each step: one file
+//! each.
 //! They read true time, which nothing under test can.
 
 mod i1;

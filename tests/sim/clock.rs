@@ -1,4 +1,5 @@
-//! True time and the clocks of hosts, which run a little fast or slow. Only the simulator knows true
+//! True time and the clocks of hosts, which run a little fast or slow. Only the simulator knows
+//! true
 //! time; everything under test sees its host's clock.
 
 use arbiter_core::Instant;

@@ -1,4 +1,5 @@
-//! The deadman's part of a host: its process, its requests, and what kill, freeze and thaw do to the
+//! The deadman's part of a host: its process, its requests, and what kill, freeze and thaw do to
+//! the
 //! servers in a cgroup.
 
 use super::clock::{MS, Nanos, SECOND};

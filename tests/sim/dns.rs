@@ -1,4 +1,5 @@
-//! A fake authority for DNS: one record and one token per group, changed only by compare-and-swap on
+//! A fake authority for DNS: one record and one token per group, changed only by compare-and-swap
+//! on
 //! exact old values. Knows nothing of who asks.
 
 use arbiter_core::{GroupId, RegionId, Token};

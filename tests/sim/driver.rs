@@ -1,4 +1,5 @@
-//! Fake drivers: what `arbiter/src/drivers` does to a server or a zone, with the time it takes. They
+//! Fake drivers: what `arbiter/src/drivers` does to a server or a zone, with the time it takes.
+//! They
 //! know one instance; order, retries and tokens are the executor's.
 
 use super::clock::{MS, Nanos, SECOND};

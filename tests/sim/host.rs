@@ -1,4 +1,5 @@
-//! An agent's host: its clock, disk, agent, deadman and servers. It does for the machines of the core
+//! An agent's host: its clock, disk, agent, deadman and servers. It does for the machines of the
+//! core
 //! what `arbiter/src/agent` does with system calls.
 
 use super::clock::{Clock, MS, Nanos, SECOND};

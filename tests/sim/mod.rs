@@ -1,6 +1,7 @@
 //! The first simulator: the real core, agent and deadman in a world of faults, from one seed.
 //!
-//! Everything under test is `arbiter-core`'s own: `apply`, `decide`, orders, leases, the agent's and
+//! Everything under test is `arbiter-core`'s own: `apply`, `decide`, orders, leases, the agent's
+//! and
 //! the deadman's machines. Faked are clocks, network, Raft, disks, processes, servers and DNS. A
 //! seed draws the cluster and all that happens to it; the same seed is the same run.
 

@@ -1,4 +1,5 @@
-//! A fake PostgreSQL: role on disk, processes, start gate, position in its stream. Knows one server;
+//! A fake PostgreSQL: role on disk, processes, start gate, position in its stream. Knows one
+//! server;
 //! not who runs it, nor why.
 
 use super::clock::Nanos;

@@ -1,5 +1,6 @@
 //! A small world for this crate's tests: two data regions and a witness, agents that obey at once,
-//! and a leader that proposes what `decide` says. It knows no latency and no loss; the simulator does.
+//! and a leader that proposes what `decide` says. It knows no latency and no loss; the simulator
+//! does.
 
 use crate::*;
 use std::collections::{BTreeMap, BTreeSet};

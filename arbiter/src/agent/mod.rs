@@ -26,4 +26,4 @@ mod tasks;
 
 pub use holder::run_tool;
 pub use options::{AgentOptions, default_runtime_dir, own_program};
-pub use run::{AgentError, Opener, run, run_with};
+pub use run::{AgentError, Opened, Opener, run, run_with};

@@ -58,9 +58,11 @@ pub async fn run(options: AgentOptions) -> Result<(), AgentError> {
     run_with(options, &drivers::open).await
 }
 
+/// A driver, or why its instance cannot have one.
+pub type Opened = Result<Box<dyn Driver>, DriverError>;
+
 /// How a driver is opened: as [`drivers::open`] does.
-pub type Opener = dyn Fn(&GroupId, &InstanceId, &Instance, Arc<dyn Holder>) -> Result<Box<dyn Driver>, DriverError>
-    + Sync;
+pub type Opener = dyn Fn(&GroupId, &InstanceId, &Instance, Arc<dyn Holder>) -> Opened + Sync;
 
 /// The same with drivers of another kind, such as those of a test.
 ///

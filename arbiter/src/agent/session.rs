@@ -81,7 +81,8 @@ async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> b
         Err(_) => return false,
     };
     let mut heard = false;
-    // Only an answer shows that Reports arrive: orders that are pushed may come the other way alone.
+    // Only an answer shows that Reports arrive: orders that are pushed may come the other way
+    // alone.
     let mut answered = clock::now();
     loop {
         let left = patience.saturating_sub(clock::now().since(answered));

@@ -199,7 +199,6 @@ impl Driver for Busy {
 /// Open it, whatever the instance says.
 pub fn open(
     adopted: PathBuf,
-) -> impl Fn(&GroupId, &InstanceId, &Instance, Arc<dyn Holder>) -> Result<Box<dyn Driver>, DriverError>
-{
+) -> impl Fn(&GroupId, &InstanceId, &Instance, Arc<dyn Holder>) -> arbiter::agent::Opened {
     move |_, _, _, holder| Ok(Box::new(Busy { holder, adopted: adopted.clone() }))
 }

@@ -30,7 +30,8 @@ pub(crate) fn group_orders(state: &State, agent: &AgentId, id: &GroupId) -> Vec<
 }
 
 /// `observe` orders nothing new: where arming is wanted, a resource that was fenced comes back only
-/// by the standing order for its data (a primary cannot even be armed before); and what lost the active role stays told so, until it
+/// by the standing order for its data (a primary cannot even be armed before); and what lost the
+/// active role stays told so, until it
 /// is a standby again, whatever the mode.
 fn flows(group: &Group, name: &InstanceId, instance: &Instance) -> bool {
     let data = group.arming_wanted && instance.layer == Layer::Data;

@@ -69,7 +69,7 @@ fn parts_know_only_what_stands_below_them() {
 
 /// Only these may name what stands left of them.
 const ONLY: &[(&str, &[&str])] = &[
-    ("openraft", &["arbiter/src/raft", "arbiter/histogram", "tests/"]),
+    ("openraft::", &["arbiter/src/raft", "tests/"]),
     ("rocksdb::", &["arbiter/src/raft", "tests/"]),
     ("tokio_postgres", &["arbiter/src/drivers/postgres", "arbiter/src/lab", "tests/"]),
     ("aws_sdk_route53", &["arbiter/src/drivers/dns", "arbiter/tests/traffic"]),

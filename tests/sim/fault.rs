@@ -266,6 +266,10 @@ impl World {
         for due in std::mem::take(&mut self.hosts[host].deadman.parked) {
             self.after(0, due);
         }
+        // It answers its agent again.
+        if self.hosts[host].deadman.up {
+            self.show_deadman(host, 2 * MS);
+        }
     }
 
     fn boot(&mut self, host: usize) {

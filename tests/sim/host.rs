@@ -11,7 +11,9 @@ use super::topology::Topology;
 use super::world::World;
 use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, Deadman, DeadmanEvent, Stored};
 use arbiter_core::plant::Plant;
-use arbiter_core::{Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, Timing};
+use arbiter_core::{
+    Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, Report, Timing,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A group's instance.
@@ -67,6 +69,7 @@ pub struct Host {
     pub(super) deadman_last: Nanos,
     boots: u64,
     /// What forked late is dead for good once its cgroup was thawed.
+    shown: String,
     pub(super) thawed: BTreeMap<GroupId, Nanos>,
 }
 
@@ -118,6 +121,7 @@ impl Host {
             working: BTreeMap::new(),
             deadman_last: 0,
             boots: 0,
+            shown: String::new(),
             thawed: BTreeMap::new(),
         };
         host.booted();
@@ -358,6 +362,7 @@ impl World {
         let host = &mut self.hosts[index];
         let report = machine.report(host.clock.at(now));
         self.watch_report(index, &report);
+        self.say_report(index, &report);
         let host = &mut self.hosts[index];
         if now > host.quiet_since + DIAL_AFTER {
             host.via = (host.via + 1) % VOTERS;
@@ -366,6 +371,25 @@ impl World {
         let via = host.via;
         for delay in self.net.send(Topology::node(index), via, &mut self.rng) {
             self.after(delay, Due::ReportIn { via, at: via, report: report.clone() });
+        }
+    }
+
+    /// A line when what the agent shows of its enforcement changes.
+    fn say_report(&mut self, index: usize, report: &Report) {
+        let mut shown = String::new();
+        for (group, part) in &report.groups {
+            let words = [
+                (part.arming.is_some(), "armed"),
+                (part.deadline_running, "deadline"),
+                (part.lapsed, "lapsed"),
+            ];
+            let words = words.iter().filter(|(so, _)| *so).map(|(_, word)| *word);
+            let words: Vec<&str> = words.collect();
+            shown.push_str(&format!(" {group}: {}", words.join(" ")));
+        }
+        if self.hosts[index].shown != shown {
+            self.hosts[index].shown.clone_from(&shown);
+            self.say(|| format!("host {index} shows{shown}"));
         }
     }
 

@@ -24,8 +24,8 @@ impl Leader {
             let Some(seat) = seat.as_mut() else { return };
             let now = clock::now();
             seat.view.vantage(&self.me, now);
-            let wanted = self.raft.state().with(|state| {
-                seat.push_news(state);
+            let wanted = self.raft.state().with_applied(|state, at| {
+                seat.push_news(state, at.map_or(0, |at| at.index));
                 seat.decide(state, now)
             });
             (seat.view.term, wanted)

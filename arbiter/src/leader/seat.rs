@@ -31,6 +31,8 @@ pub(super) struct Seat {
     /// Lives whose leases are proposed to be dead: no longer answered, so that what was waited for
     /// stays true until the entry is applied or refused.
     barred: BTreeMap<AgentId, Incarnation>,
+    /// Index of the State that was last looked through for news.
+    pushed: u64,
 }
 
 impl Seat {
@@ -41,6 +43,7 @@ impl Seat {
             pending: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             barred: BTreeMap::new(),
+            pushed: 0,
         }
     }
 
@@ -164,8 +167,11 @@ impl Seat {
         }
     }
 
-    /// Tell every agent whose orders changed, without leases.
-    pub fn push_news(&mut self, state: &State) {
+    /// Tell every agent whose orders changed by `index`, without leases.
+    pub fn push_news(&mut self, state: &State, index: u64) {
+        if std::mem::replace(&mut self.pushed, index) == index {
+            return;
+        }
         let mut gone = Vec::new();
         for (agent, session) in &mut self.sessions {
             let Some(directive): Option<Directive> = push(state, &self.view, agent) else {

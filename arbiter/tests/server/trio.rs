@@ -10,6 +10,7 @@ use arbiter_proto::v1 as pb;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -28,11 +29,20 @@ pub struct Trio {
     dir: tempfile::TempDir,
 }
 
-/// Ports that are free now, all different.
+/// Ports that are free now, all different, and outside the range that connections are given.
 fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 18_000;
+    const SPAN: u32 = 14_000;
+    let mut ports = Vec::new();
+    while ports.len() < count {
+        let at = std::process::id().wrapping_mul(61) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + at % SPAN).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            ports.push(port);
+        }
+    }
+    ports
 }
 
 fn config(ports: &[u16]) -> String {

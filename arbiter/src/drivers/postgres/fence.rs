@@ -99,7 +99,8 @@ impl Postgres {
             if left.is_empty() {
                 return Ok(());
             }
-            for pid in &left {
+            // 0 stands for one that this process cannot name; a signal to 0 would be to ourselves.
+            for pid in left.iter().filter(|pid| **pid > 1) {
                 let _ = nix::sys::signal::kill(
                     nix::unistd::Pid::from_raw(*pid),
                     nix::sys::signal::Signal::SIGKILL,

@@ -37,8 +37,8 @@ impl Postgres {
 
 /// The token that stands in the table afterwards.
 async fn beat(session: &Session, token: Token) -> Result<Token, Unreachable> {
-    // As durable as a client's write is by default.
-    session.run("RESET synchronous_commit; SET statement_timeout = '4s'").await?;
+    // As durable as a client's is: where commits wait for a standby that is lost, this must show.
+    session.run("SET synchronous_commit = on; SET statement_timeout = '4s'").await?;
     let (epoch, revision) = (token.epoch.0, token.revision.0);
     let sql = format!(
         "WITH written AS (

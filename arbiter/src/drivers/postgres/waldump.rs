@@ -6,6 +6,7 @@
 use super::Postgres;
 use super::control::{Control, DbState, parse_lsn, show_lsn};
 use super::files;
+use crate::clock;
 use crate::drivers::DriverError;
 use arbiter_core::Position;
 use std::time::Duration;
@@ -14,6 +15,10 @@ use std::time::Duration;
 const PAGE_HEADER_BYTES: u64 = 24;
 /// Header of the first page of a segment.
 const SEGMENT_HEADER_BYTES: u64 = 40;
+/// Records asked for in one look at a segment.
+const PIECE_RECORDS: &str = "2000";
+/// Looks at one segment.
+const PIECES_MAX: u32 = 1024;
 /// Records begin and end on multiples of this.
 const ALIGN_BYTES: u64 = 8;
 
@@ -103,17 +108,47 @@ impl Postgres {
         let last = errors
             .split_once("error in WAL record at ")
             .and_then(|(_, rest)| parse_lsn(rest.split(':').next()?));
-        // Without an error, or with one about the first record, only a look at the records tells.
-        let (from, count) = match last {
-            Some(last) => (last, "1"),
-            None => (from.max(end.saturating_sub(control.segment_bytes)), "0"),
+        let record = match last {
+            Some(last) => {
+                let args = ["-s", &show_lsn(last), "-n", "1"];
+                let (out, _) = self.waldump(timeline, end, &args, limit).await?;
+                out.lines().find_map(Record::parse)
+            }
+            // No error: the WAL ends with the last segment.
+            None => {
+                let from = from.max(end.saturating_sub(control.segment_bytes));
+                self.last_record(timeline, from, end, limit).await?
+            }
         };
-        let all = ["-s", &show_lsn(from), "-n", count];
-        let args = if count == "0" { &all[..2] } else { &all[..] };
-        let (out, _) = self.waldump(timeline, end, args, limit).await?;
-        // A record that goes on in a segment that is not there is none, and is not printed.
-        let record = out.lines().rev().find_map(Record::parse);
         Ok(record.map(|record| Position { timeline, offset: record.end(control) }))
+    }
+
+    /// The last record that can be read between two places, looked for piece by piece: a whole
+    /// segment's text is more than a tool's output may be. A record that goes on in a segment that
+    /// is not there is none, and is not printed.
+    async fn last_record(
+        &self,
+        timeline: u32,
+        mut from: u64,
+        end: u64,
+        limit: Duration,
+    ) -> Result<Option<Record>, DriverError> {
+        let until = clock::now() + limit;
+        for _ in 0..PIECES_MAX {
+            let left = until.since(clock::now());
+            let args = ["-s", &show_lsn(from), "-n", PIECE_RECORDS];
+            let (out, _) = self.waldump(timeline, end, &args, left).await?;
+            // The output may have been cut within a line.
+            let whole = out.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let last = whole.lines().rev().find_map(Record::parse);
+            match last {
+                // Nothing but the record that the look began with.
+                Some(record) if record.start == from => return Ok(Some(record)),
+                Some(record) => from = record.start,
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     fn wal_on_disk(&self, control: &Control) -> Option<Wal> {

@@ -161,3 +161,29 @@ async fn a_standby_changes_whom_it_follows_without_a_restart() {
     let written = b.look().await.position;
     eventually("followed", async || c.look().await.replayed >= written).await;
 }
+
+#[tokio::test]
+async fn the_end_is_found_where_a_segment_ends() {
+    let a = Node::primary("a", &[]).await;
+    // More records than one look shows; then the segment ends with a switch, and the server dies
+    // before it begins the next.
+    a.sql("INSERT INTO t SELECT generate_series(1, 9000)").await;
+    a.sql("CHECKPOINT").await;
+    a.sql("INSERT INTO t SELECT generate_series(1, 9000)").await;
+    let session = a.driver.session().await.unwrap();
+    let sql = "SELECT (pg_switch_wal() - '0/0')::int8 AS at";
+    let at = session.row(sql).await.unwrap().get::<_, i64>("at") as u64;
+    drop(session);
+    a.fence(Duration::ZERO).await.unwrap();
+    let control = a.driver.control().await.unwrap();
+    let segment_end = at.div_ceil(control.segment_bytes) * control.segment_bytes;
+    // Whatever of the next segment there was.
+    let next = format!("00000001{:016X}", segment_end / control.segment_bytes);
+    for entry in std::fs::read_dir(a.data_dir.join("pg_wal")).unwrap().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.len() == 24 && *name >= *next) {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let end = a.driver.end_of_wal(&control, Duration::from_secs(20)).await;
+    assert_eq!(end.unwrap().offset, segment_end);
+}

@@ -6,7 +6,7 @@ use super::identity::Identity;
 use super::leadership::{self, Leadership};
 use super::machine::{SnapshotStore, StateMachine};
 use super::network::Network;
-use super::reads::{Confirmed, ReadError, Reads};
+use super::reads::{Confirmed, ReadError, Reads, who_does};
 use super::service::{Heard, RaftService};
 use super::state::{Applied, StateCell};
 use super::timing::{self, VoterAt, WindowsDoNotFit, election_windows};
@@ -71,7 +71,7 @@ pub enum OpenError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProposeError {
     /// Ask the leader, where it is known by name and address.
-    #[error("this arbiter does not lead{}", match .leader { Some((name, _)) => format!("; {name} does"), None => String::new() })]
+    #[error("this arbiter does not lead{}", who_does(.leader.as_ref().map(|(name, _)| name)))]
     NotLeader {
         /// Name and address.
         leader: Option<(String, String)>,

@@ -4,6 +4,7 @@
 use super::channel::{Lane, Link};
 use super::handle::{ProposeError, RaftHandle};
 use super::leadership::Leadership;
+use super::reads::who_does;
 use super::timing::VoterAt;
 use super::types::{Member, RaftLogId};
 use crate::clock;
@@ -48,7 +49,7 @@ pub enum InitializeError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TransferError {
     /// Ask the leader.
-    #[error("this arbiter does not lead{}", match .0 { Some(name) => format!("; {name} does"), None => String::new() })]
+    #[error("this arbiter does not lead{}", who_does(.0.as_ref()))]
     NotLeader(Option<String>),
     /// No such voter.
     #[error("no voter is called `{0}`; see `arbiter members`")]

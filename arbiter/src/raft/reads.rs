@@ -28,7 +28,7 @@ pub struct Confirmed {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
     /// Ask the leader, where it is known by name and address.
-    #[error("this arbiter does not lead{}", match .0 { Some((name, _)) => format!("; {name} does"), None => String::new() })]
+    #[error("this arbiter does not lead{}", who_does(.0.as_ref().map(|(name, _)| name)))]
     NotLeader(Option<(String, String)>),
     /// No quorum answered in time: nothing may be assumed.
     #[error("no quorum of arbiters answered")]
@@ -36,6 +36,11 @@ pub enum ReadError {
     /// This node is stopping.
     #[error("this arbiter is stopping: {0}")]
     Stopped(String),
+}
+
+/// The end of a sentence that says who leads instead, where that is known.
+pub(super) fn who_does(leader: Option<&String>) -> String {
+    leader.map(|name| format!("; {name} does")).unwrap_or_default()
 }
 
 type Waiter = oneshot::Sender<Result<Confirmed, ReadError>>;

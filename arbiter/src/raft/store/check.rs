@@ -3,6 +3,7 @@
 
 use super::log::hole;
 use super::options::{LOG, META};
+use super::tail::Tail;
 use super::{COMMITTED, IDENTITY, PURGED, Store, StoreError, VOTE};
 use crate::raft::codec;
 use crate::raft::frame;
@@ -24,8 +25,8 @@ pub fn identity(store: &Store) -> Result<Option<Identity>, StoreError> {
 }
 
 /// Reads everything once: each checksum, each key, no hole, nothing missing that another part
-/// says was there.
-pub fn all(store: &Store) -> Result<(), StoreError> {
+/// says was there. What the log holds.
+pub fn all(store: &Store) -> Result<Tail, StoreError> {
     everything(store).map_err(damaged(store))
 }
 
@@ -34,10 +35,10 @@ fn damaged(store: &Store) -> impl Fn(io::Error) -> StoreError {
     move |error| StoreError::Damaged { dir: dir.clone(), what: error.to_string() }
 }
 
-fn everything(store: &Store) -> io::Result<()> {
-    if let Some(vote) = store.get::<pb::RaftVote>(META, VOTE)? {
-        codec::vote_from(Some(&vote)).map_err(io::Error::other)?;
-    }
+fn everything(store: &Store) -> io::Result<Tail> {
+    let vote = store.get::<pb::RaftVote>(META, VOTE)?;
+    let vote = vote.map(|vote| codec::vote_from(Some(&vote))).transpose();
+    let vote = vote.map_err(io::Error::other)?;
     let purged = store.position(PURGED)?;
     let committed = store.position(COMMITTED)?;
     let snapshot = store.snapshot()?;
@@ -52,7 +53,7 @@ fn everything(store: &Store) -> io::Result<()> {
     if committed > last.max(in_snapshot) {
         return Err(missing("the log ends before what was committed", committed, last));
     }
-    Ok(())
+    Ok(Tail::new(vote, committed, purged, last))
 }
 
 /// The last entry; the log must be whole from `purged` on.

@@ -1,19 +1,19 @@
 //! Vote and log for openraft. Knows order and durability; never what an entry means.
 
 use super::options::{LOG, META};
-use super::writer::Writer;
+use super::tail::{Tail, weight};
+use super::writer::{Change, Writer};
 use super::{COMMITTED, PURGED, Store, VOTE, key};
 use crate::raft::codec;
 use crate::raft::frame;
 use crate::raft::types::{Entry, RaftLogId, TypeConfig, Vote};
-use arbiter_proto::v1 as pb;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
-use rocksdb::{Direction, IteratorMode, WriteBatch};
+use rocksdb::{Direction, IteratorMode};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of entries read for one AppendEntries; one entry alone may be larger.
 pub const APPEND_BYTES_MAX: usize = 1 << 20;
@@ -23,44 +23,74 @@ pub const APPEND_BYTES_MAX: usize = 1 << 20;
 pub struct LogStore {
     store: Arc<Store>,
     writer: Arc<Writer>,
+    tail: Arc<Mutex<Tail>>,
 }
 
 impl LogStore {
-    pub(super) fn new(store: Arc<Store>, writer: Arc<Writer>) -> Self {
-        Self { store, writer }
+    pub(super) fn new(store: Arc<Store>, writer: Arc<Writer>, tail: Tail) -> Self {
+        Self { store, writer, tail: Arc::new(Mutex::new(tail)) }
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Entries from `start` (inclusive) to `end` (exclusive), as far as they are there and until
     /// `bytes_max` are read.
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut bytes = 0;
-        let from = key(start);
-        let mode = IteratorMode::From(&from, Direction::Forward);
-        for item in self.store.db.iterator_cf(self.store.family(LOG), mode) {
-            let (at, value) = item.map_err(|error| self.store.error("read", &error))?;
-            let entry = super::check::entry(&self.store, &at, &value)?;
-            if entry.log_id.index >= end {
-                break;
+        let (older, newer) = {
+            let tail = self.tail();
+            let (range, newer) = tail.find(start, end);
+            // The iterator sees the database as it is now, under the lock: a truncation that
+            // follows cannot come between the older entries and the newer.
+            let from = key(range.start);
+            let mode = IteratorMode::From(&from, Direction::Forward);
+            let older = (!range.is_empty())
+                .then(|| (self.store.db.iterator_cf(self.store.family(LOG), mode), range.end));
+            (older, newer)
+        };
+        let mut gathered = Gathered { entries: Vec::new(), bytes: 0, bytes_max };
+        if let Some((older, end)) = older {
+            for item in older {
+                let (at, value) = item.map_err(|error| self.store.error("read", &error))?;
+                let entry = super::check::entry(&self.store, &at, &value)?;
+                if entry.log_id.index >= end {
+                    break;
+                }
+                if !gathered.take(entry)? {
+                    return Ok(gathered.entries);
+                }
             }
-            if let Some(last) = entries.last()
-                && last.log_id.index + 1 != entry.log_id.index
-            {
-                return Err(hole(last.log_id.index, entry.log_id.index));
-            }
-            bytes += value.len();
-            if bytes > bytes_max && !entries.is_empty() {
-                break;
-            }
-            entries.push(entry);
         }
-        Ok(entries)
+        for entry in newer {
+            if !gathered.take(entry)? {
+                break;
+            }
+        }
+        Ok(gathered.entries)
     }
+}
 
-    fn put_meta(&self, key: &[u8], message: &impl prost::Message) -> io::Result<()> {
-        let mut batch = WriteBatch::default();
-        batch.put_cf(self.store.family(META), key, frame::seal(message));
-        self.store.write(batch)
+struct Gathered {
+    entries: Vec<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Gathered {
+    /// False: there is no room for this one.
+    fn take(&mut self, entry: Entry) -> io::Result<bool> {
+        if let Some(last) = self.entries.last()
+            && last.log_id.index + 1 != entry.log_id.index
+        {
+            return Err(hole(last.log_id.index, entry.log_id.index));
+        }
+        self.bytes += weight(&entry);
+        if self.bytes > self.bytes_max && !self.entries.is_empty() {
+            return Ok(false);
+        }
+        self.entries.push(entry);
+        Ok(true)
     }
 }
 
@@ -68,6 +98,10 @@ impl LogStore {
 pub(super) fn hole(before: u64, after: u64) -> io::Error {
     let text = format!("the log has a hole: entry {before} is followed by {after}");
     io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+fn position(key: &'static [u8], at: RaftLogId) -> Change {
+    Change::Put(META, key, frame::seal(&codec::log_id_to(&at)))
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -97,8 +131,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        let Some(vote) = self.store.get::<pb::RaftVote>(META, VOTE)? else { return Ok(None) };
-        codec::vote_from(Some(&vote)).map(Some).map_err(io::Error::other)
+        Ok(self.tail().vote)
     }
 }
 
@@ -106,16 +139,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        let purged = self.store.position(PURGED)?;
-        let mut newest = self.store.db.iterator_cf(self.store.family(LOG), IteratorMode::End);
-        let last = match newest.next() {
-            Some(item) => {
-                let (at, value) = item.map_err(|error| self.store.error("read", &error))?;
-                Some(super::check::entry(&self.store, &at, &value)?.log_id)
-            }
-            None => purged,
-        };
-        Ok(LogState { last_purged_log_id: purged, last_log_id: last })
+        let tail = self.tail();
+        Ok(LogState { last_purged_log_id: tail.purged(), last_log_id: tail.last() })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -123,20 +148,22 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        self.put_meta(VOTE, &codec::vote_to(vote))?;
-        self.writer.synced().await
+        self.tail().vote = Some(*vote);
+        let framed = frame::seal(&codec::vote_to(vote));
+        self.writer.durably(vec![Change::Put(META, VOTE, framed)]).await
     }
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> Result<(), io::Error> {
         // Not synced: the next sync carries it, and an older one only means more to apply again.
-        match committed {
-            Some(at) => self.put_meta(COMMITTED, &codec::log_id_to(&at)),
-            None => Ok(()),
+        if let Some(at) = committed {
+            self.tail().committed = committed;
+            self.writer.later(vec![position(COMMITTED, at)]);
         }
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<RaftLogId>, io::Error> {
-        self.store.position(COMMITTED)
+        Ok(self.tail().committed)
     }
 
     async fn append<I>(
@@ -148,28 +175,25 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut batch = WriteBatch::default();
-        for entry in entries {
-            let framed = frame::seal(&codec::entry_to(&entry));
-            batch.put_cf(self.store.family(LOG), key(entry.log_id.index), framed);
-        }
-        // Readable from here on; acknowledged only once synced.
-        self.store.write(batch)?;
-        self.writer.append(callback);
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        // Readable from here on; acknowledged only once durable.
+        let mut tail = self.tail();
+        let number = self.writer.append(entries.clone(), callback);
+        tail.append(entries, number, self.writer.written());
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> Result<(), io::Error> {
+        self.tail().truncate(last);
         let from = last.map_or(0, |at| at.index + 1);
-        let mut batch = WriteBatch::default();
-        batch.delete_range_cf(self.store.family(LOG), key(from), key(u64::MAX));
-        self.store.write(batch)
+        self.writer.later(vec![Change::Forget(from, u64::MAX)]);
+        Ok(())
     }
 
     async fn purge(&mut self, upto: RaftLogId) -> Result<(), io::Error> {
-        let mut batch = WriteBatch::default();
-        batch.put_cf(self.store.family(META), PURGED, frame::seal(&codec::log_id_to(&upto)));
-        batch.delete_range_cf(self.store.family(LOG), key(0), key(upto.index + 1));
-        self.store.write(batch)
+        self.tail().purge(upto);
+        let changes = vec![position(PURGED, upto), Change::Forget(0, upto.index + 1)];
+        self.writer.later(changes);
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 mod check;
 mod log;
 mod options;
+mod tail;
 mod watermark;
 mod writer;
 
@@ -18,13 +19,13 @@ use bytes::Bytes;
 pub use log::LogStore;
 use options::{META, SNAP};
 use prost::Message;
-use rocksdb::{ColumnFamily, DB, WriteBatch};
+use rocksdb::{ColumnFamily, DB};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 use watermark::Watermark;
-use writer::Writer;
+use writer::{Change, Writer};
 
 /// Keys of `meta`.
 const VOTE: &[u8] = b"vote";
@@ -91,16 +92,15 @@ pub fn open(dir: &Path, cluster_id: &str, node_id: u64) -> Result<Opened, StoreE
     let watermark = Watermark::open(dir, &store)?;
     let found = check::identity(&store)?;
     file.agree(found.as_ref())?;
-    check::all(&store)?;
+    let tail = check::all(&store)?;
     let writer = Arc::new(Writer::start(store.clone(), watermark).map_err(StoreError::Io)?);
     if found.is_none() {
-        store.put_identity(file.identity()).map_err(StoreError::Io)?;
-        writer.sync().map_err(StoreError::Io)?;
+        writer.now(vec![identity_change(file.identity())]).map_err(StoreError::Io)?;
     }
     file.settle()?;
     let identity = file.identity().clone();
     let snapshots = Arc::new(Snapshots { store: store.clone(), writer: writer.clone() });
-    Ok(Opened { log: LogStore::new(store, writer), snapshots, identity })
+    Ok(Opened { log: LogStore::new(store, writer, tail), snapshots, identity })
 }
 
 impl Store {
@@ -118,22 +118,6 @@ impl Store {
             Some(bytes) => Ok(Some(frame::open(&bytes).map_err(|error| self.bad(key, &error))?)),
             None => Ok(None),
         }
-    }
-
-    fn write(&self, batch: WriteBatch) -> io::Result<()> {
-        self.db.write(batch).map_err(|error| self.error("write", &error))
-    }
-
-    fn put_identity(&self, identity: &Identity) -> io::Result<()> {
-        let stored = pb::StoredIdentity {
-            node_id: identity.node_id,
-            cluster_id: identity.cluster_id.clone(),
-            incarnation: identity.incarnation,
-            format: super::identity::DISK_FORMAT,
-        };
-        let mut batch = WriteBatch::default();
-        batch.put_cf(self.family(META), IDENTITY, frame::seal(&stored));
-        self.write(batch)
     }
 
     fn position(&self, key: &[u8]) -> io::Result<Option<RaftLogId>> {
@@ -160,6 +144,16 @@ impl Store {
         };
         io::Error::new(io::ErrorKind::InvalidData, format!("{key}: {error}"))
     }
+}
+
+fn identity_change(identity: &Identity) -> Change {
+    let stored = pb::StoredIdentity {
+        node_id: identity.node_id,
+        cluster_id: identity.cluster_id.clone(),
+        incarnation: identity.incarnation,
+        format: super::identity::DISK_FORMAT,
+    };
+    Change::Put(META, IDENTITY, frame::seal(&stored))
 }
 
 fn say(dir: &Path, doing: &str, error: &str) -> io::Error {
@@ -205,10 +199,7 @@ impl SnapshotStore for Snapshots {
             meta: Some(codec::meta_to(&snapshot.meta)),
             data: Bytes::clone(&snapshot.snapshot),
         };
-        let mut batch = WriteBatch::default();
-        batch.put_cf(self.store.family(SNAP), CURRENT, frame::seal(&stored));
-        self.store.write(batch)?;
-        self.writer.sync()
+        self.writer.now(vec![Change::Put(SNAP, CURRENT, frame::seal(&stored))])
     }
 
     fn current(&self) -> io::Result<Option<Snapshot>> {

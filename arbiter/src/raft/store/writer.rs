@@ -1,32 +1,57 @@
-//! The one thread that makes writes durable. Knows what waits for a sync; never what was written.
+//! The one thread that writes, and makes what it wrote durable. Knows changes and who waits for
+//! them; never what they mean.
 //!
-//! Callers write into the database, so that it can be read, and queue what is to happen once it is
-//! durable. The thread takes all that queued up meanwhile and syncs once for it: group commit.
+//! Everything goes through one queue, so the order on disk is the order in which it was asked for:
+//! a vote never overtakes an entry. The thread takes all that queued up meanwhile, writes it as one
+//! and syncs once for it: group commit. Callers do not wait for RocksDB, so followers receive an
+//! entry while the leader still writes it.
 
+use super::options::LOG;
 use super::watermark::Watermark;
-use super::{Store, say};
-use crate::raft::types::TypeConfig;
+use super::{Store, key, say};
+use crate::raft::codec;
+use crate::raft::frame;
+use crate::raft::types::{Entry, TypeConfig};
 use openraft::storage::IOFlushed;
+use rocksdb::{WriteBatch, WriteOptions};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use tokio::sync::oneshot;
 
-/// Waiting for one sync; beyond it callers wait, which is what a stalled disk should cause.
+/// Jobs waiting; beyond it callers wait, which is what a stalled disk should cause.
 const QUEUE_MAX: usize = 4096;
+/// Bytes gathered into one write; one job alone may be larger.
+const WRITE_BYTES_MAX: usize = 8 << 20;
 /// The thread needs little.
-const STACK_BYTES: usize = 256 << 10;
+const STACK_BYTES: usize = 512 << 10;
 
+/// A change of the database.
+pub enum Change {
+    /// An entry of the log; encoded by the thread, not by who asks.
+    Entry(Entry),
+    /// A framed message.
+    Put(&'static str, &'static [u8], Vec<u8>),
+    /// Entries from the first (inclusive) to the second (exclusive) are gone.
+    Forget(u64, u64),
+}
+
+/// Who waits until a change is durable.
 enum Waiting {
+    /// Nobody: the next sync carries it.
+    None,
     Append(IOFlushed<TypeConfig>),
     Call(SyncSender<io::Result<()>>),
-    Task(tokio::sync::oneshot::Sender<io::Result<()>>),
+    Task(oneshot::Sender<io::Result<()>>),
 }
 
 impl Waiting {
     fn done(self, result: io::Result<()>) {
         // A caller that went away needs no answer.
         match self {
+            Self::None => {}
             Self::Append(callback) => callback.io_completed(result),
             Self::Call(sender) => drop(sender.send(result)),
             Self::Task(sender) => drop(sender.send(result)),
@@ -34,9 +59,19 @@ impl Waiting {
     }
 }
 
-/// Queues what waits for a sync.
+struct Job {
+    number: u64,
+    changes: Vec<Change>,
+    waiting: Waiting,
+}
+
+/// The queue and the number of the last job in it, from 1.
+type Queue = Option<(SyncSender<Job>, u64)>;
+
+/// Queues changes.
 pub struct Writer {
-    queue: Option<SyncSender<Waiting>>,
+    queue: Mutex<Queue>,
+    written: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,50 +81,69 @@ impl Writer {
     /// # Errors
     /// The system has no thread left.
     pub fn start(store: Arc<Store>, watermark: Watermark) -> io::Result<Self> {
-        let (queue, waiting) = sync_channel(QUEUE_MAX);
+        let (queue, jobs) = sync_channel(QUEUE_MAX);
+        let written = Arc::new(AtomicU64::new(0));
+        let mut hand = Hand { store, watermark, written: written.clone(), broken: None };
         let thread = Builder::new()
             .name("wal-writer".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(&store, &watermark, &waiting))?;
-        Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)) })
+            .spawn(move || hand.run(&jobs))?;
+        let queue = Mutex::new(Some((queue, 0)));
+        Ok(Self { queue, written, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Calls back once everything written so far is durable.
-    pub fn append(&self, callback: IOFlushed<TypeConfig>) {
-        self.queue(Waiting::Append(callback));
+    /// Calls back once `entries` are durable. The number of the job.
+    pub fn append(&self, entries: Vec<Entry>, callback: IOFlushed<TypeConfig>) -> u64 {
+        let changes = entries.into_iter().map(Change::Entry).collect();
+        self.queue(changes, Waiting::Append(callback))
     }
 
-    /// Waits, blocking, until everything written so far is durable.
+    /// In order with the others, durable with the next that is.
+    pub fn later(&self, changes: Vec<Change>) {
+        self.queue(changes, Waiting::None);
+    }
+
+    /// Waits, blocking, until `changes` are durable.
     ///
     /// # Errors
     /// The disk's; nothing may be acknowledged any more.
-    pub fn sync(&self) -> io::Result<()> {
+    pub fn now(&self, changes: Vec<Change>) -> io::Result<()> {
         let (sender, receiver) = sync_channel(1);
-        self.queue(Waiting::Call(sender));
+        self.queue(changes, Waiting::Call(sender));
         receiver.recv().unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Waits until everything written so far is durable.
+    /// Waits until `changes` are durable.
     ///
     /// # Errors
     /// The disk's; nothing may be acknowledged any more.
-    pub async fn synced(&self) -> io::Result<()> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.queue(Waiting::Task(sender));
+    pub async fn durably(&self, changes: Vec<Change>) -> io::Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.queue(changes, Waiting::Task(sender));
         receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    fn queue(&self, waiting: Waiting) {
-        let queue = self.queue.as_ref().expect("present until dropped");
-        if let Err(returned) = queue.send(waiting) {
-            returned.0.done(Err(stopped()));
+    /// Number of the last job that can be read from the database.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    fn queue(&self, changes: Vec<Change>, waiting: Waiting) -> u64 {
+        // Held while sending: numbers are in the order of the queue.
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sender, last) = queue.as_mut().expect("present until dropped");
+        *last += 1;
+        let number = *last;
+        if let Err(returned) = sender.send(Job { number, changes, waiting }) {
+            returned.0.waiting.done(Err(stopped()));
         }
+        number
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        drop(self.queue.take());
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
         if let Some(thread) = thread {
             let _ = thread.join();
@@ -101,29 +155,78 @@ fn stopped() -> io::Error {
     io::Error::other("the log writer has stopped")
 }
 
-fn run(store: &Store, watermark: &Watermark, waiting: &Receiver<Waiting>) {
+/// What the thread owns.
+struct Hand {
+    store: Arc<Store>,
+    watermark: Watermark,
+    written: Arc<AtomicU64>,
     // After a failed sync the kernel may report the next as good although the pages are gone
-    // (fsyncgate), so it is never tried again.
-    let mut broken: Option<String> = None;
-    let mut batch = Vec::new();
-    while let Ok(first) = waiting.recv() {
-        batch.push(first);
-        batch.extend(waiting.try_iter().take(QUEUE_MAX));
-        if broken.is_none() {
-            broken = sync(store, watermark).err().map(|error| error.to_string());
-        }
-        for waiting in batch.drain(..) {
-            waiting.done(match &broken {
-                None => Ok(()),
-                Some(text) => Err(io::Error::other(text.clone())),
-            });
-        }
-    }
+    // (fsyncgate), so nothing is tried again.
+    broken: Option<String>,
 }
 
-fn sync(store: &Store, watermark: &Watermark) -> io::Result<()> {
-    // Read before the sync: what is counted here has been written, so the sync covers it.
-    let sequence = store.db.latest_sequence_number();
-    store.db.flush_wal(true).map_err(|error| store.error("sync", &error))?;
-    watermark.note(sequence).map_err(|error| say(&store.dir, "watermark", &error.to_string()))
+impl Hand {
+    fn run(&mut self, jobs: &Receiver<Job>) {
+        let mut waiting = Vec::new();
+        while let Ok(first) = jobs.recv() {
+            let mut batch = WriteBatch::default();
+            let mut next = Some(first);
+            let mut sync = false;
+            let mut last = 0;
+            while let Some(job) = next {
+                last = job.number;
+                sync |= !matches!(job.waiting, Waiting::None);
+                self.gather(&mut batch, job.changes);
+                waiting.push(job.waiting);
+                let room = waiting.len() < QUEUE_MAX && batch.size_in_bytes() < WRITE_BYTES_MAX;
+                next = room.then(|| jobs.try_recv().ok()).flatten();
+            }
+            if self.broken.is_none() {
+                match self.write(batch, sync) {
+                    Ok(()) => self.written.store(last, Ordering::Release),
+                    Err(error) => self.broken = Some(error.to_string()),
+                }
+            }
+            for waiting in waiting.drain(..) {
+                waiting.done(match &self.broken {
+                    None => Ok(()),
+                    Some(text) => Err(io::Error::other(text.clone())),
+                });
+            }
+        }
+    }
+
+    fn gather(&self, batch: &mut WriteBatch, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Entry(entry) => {
+                    let framed = frame::seal(&codec::entry_to(&entry));
+                    batch.put_cf(self.store.family(LOG), key(entry.log_id.index), framed);
+                }
+                Change::Put(family, key, framed) => {
+                    batch.put_cf(self.store.family(family), key, framed);
+                }
+                Change::Forget(from, to) => {
+                    batch.delete_range_cf(self.store.family(LOG), key(from), key(to));
+                }
+            }
+        }
+    }
+
+    fn write(&self, batch: WriteBatch, sync: bool) -> io::Result<()> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.store
+            .db
+            .write_opt(batch, &options)
+            .map_err(|error| self.store.error("write", &error))?;
+        if sync {
+            // Nobody else writes: what the database counts is what this sync covered.
+            let sequence = self.store.db.latest_sequence_number();
+            self.watermark
+                .note(sequence)
+                .map_err(|error| say(&self.store.dir, "watermark", &error.to_string()))?;
+        }
+        Ok(())
+    }
 }

@@ -5,6 +5,7 @@ use crate::raft::handle::{ProposeError, RaftHandle, RaftOptions};
 use crate::raft::members::{InitializeError, TransferError};
 use crate::raft::timing::VoterAt;
 use arbiter_core::{ClusterId, ClusterSpec, Command, Profile, RegionId, RegionKind, Timing, Voter};
+use openraft::async_runtime::watch::WatchReceiver;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -275,11 +276,13 @@ fn a_node_too_far_behind_gets_a_snapshot() {
             until("a snapshot", || (node.handle.status().snapshot >= Some(applied)).then_some(()))
                 .await;
             raft.trigger().purge_log(applied).await.expect("it runs");
+            let purged = || raft.metrics().borrow_watched().purged.map(|at| at.index);
+            until("a purge", || (purged() >= Some(applied)).then_some(())).await;
         }
         cluster.propose("after").await;
         cluster.restart(behind).await;
         cluster.agree().await;
-        assert!(cluster.handle(behind).status().snapshot.is_some(), "it came by snapshot");
+        until("it to come by snapshot", || cluster.handle(behind).status().snapshot).await;
         // And the snapshot is durable there.
         cluster.stop(behind).await;
         cluster.restart(behind).await;
@@ -298,7 +301,8 @@ fn a_wiped_disk_under_an_old_id_is_refused() {
         let wiped = (cluster.leader().await + 1) % 3;
         let known = cluster.handle(wiped).identity().incarnation;
         cluster.stop(wiped).await;
-        std::fs::remove_dir_all(cluster.data_dir(wiped)).expect("wiped");
+        let gone = cluster.dir.path().join("gone");
+        std::fs::rename(cluster.data_dir(wiped), gone).expect("another disk in its place");
         cluster.restart(wiped).await;
         assert_ne!(cluster.handle(wiped).identity().incarnation, known);
         let why = until("its refusal", || cluster.handle(wiped).status().refused).await;

@@ -4,7 +4,6 @@ use super::Case;
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP, Lab, Options, US};
 use arbiter::lab::demo::ids;
-use arbiter::lab::operator::Operator;
 use arbiter::lab::writer::{Ack, Aim, Writer, verdict};
 use arbiter::lab::{bind, postgres};
 use arbiter_core::Instant;
@@ -135,6 +134,9 @@ impl Stage {
     }
 
     async fn warm_up_and_play(&mut self, case: &Case) -> io::Result<()> {
+        if case.mode != "observe" {
+            self.ready_to_move("us-east").await?;
+        }
         until("the writers write", LIMIT, || async {
             self.follower.count() >= WARM_UP_WRITES && self.pinned[0].0.count() >= WARM_UP_WRITES
         })
@@ -356,6 +358,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Wait until a switchover to `target` would open.
+    ///
+    /// # Errors
+    /// With what is against it when that takes too long.
+    pub async fn ready_to_move(&self, target: &str) -> io::Result<()> {
+        self.lab.ready_to_move(GROUP, target).await
+    }
+
     /// Ask for a plan; wait until none is open and `target` is active at the next epoch.
     ///
     /// # Errors
@@ -365,47 +375,6 @@ impl Stage {
         let opened = self.lab.open_plan(GROUP, kind, target).await;
         opened.map_err(|status| wrong(format!("{kind} to {target}: {status}")))?;
         self.serves(target, epoch + 1, LIMIT).await
-    }
-
-    /// Wait until a switchover to `target` would open (a dry run finds nothing against it).
-    ///
-    /// # Errors
-    /// With what is against it when that takes too long.
-    pub async fn ready_to_move(&self, target: &str) -> io::Result<()> {
-        let started = clock::now();
-        let mut last = String::new();
-        while clock::now().since(started) < LIMIT {
-            match self.dry_run(target).await {
-                Ok(found) if found.is_empty() => return Ok(()),
-                Ok(found) => last = found,
-                Err(status) => last = status.to_string(),
-            }
-            tokio::time::sleep(LOOK_PAUSE).await;
-        }
-        Err(wrong(format!("a switchover to {target} is not possible: {last}")))
-    }
-
-    async fn dry_run(&self, target: &str) -> Result<String, tonic::Status> {
-        let epoch =
-            self.lab.epoch(GROUP).await.map_err(|e| tonic::Status::unavailable(e.to_string()))?;
-        let answer = self
-            .lab
-            .operator
-            .admin(|mut client: v1::admin_client::AdminClient<_>| async move {
-                let request = v1::OpenPlanRequest {
-                    asked: Operator::asked("is it possible"),
-                    group: GROUP.into(),
-                    target: target.into(),
-                    expected_epoch: epoch,
-                    immediate: false,
-                    accept_loss: false,
-                    dry_run: true,
-                };
-                client.switchover(request).await
-            })
-            .await?;
-        let against: Vec<String> = answer.refused_because.into_iter().map(|r| r.text).collect();
-        Ok(against.join("; "))
     }
 }
 

@@ -379,6 +379,44 @@ impl Lab {
         answer.plan.map(|plan| plan.id).ok_or_else(|| tonic::Status::internal("no plan answered"))
     }
 
+    /// Wait until a switchover of `group` to `target` would open (a dry run finds nothing against it).
+    ///
+    /// # Errors
+    /// With what is against it when that takes more than a minute.
+    pub async fn ready_to_move(&self, group: &str, target: &str) -> io::Result<()> {
+        let started = clock::now();
+        let mut last = String::new();
+        while clock::now().since(started) < UP_LIMIT {
+            match self.dry_run(group, target).await {
+                Ok(found) if found.is_empty() => return Ok(()),
+                Ok(found) => last = found,
+                Err(status) => last = status.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(io::Error::other(format!("a switchover to {target} is not possible: {last}")))
+    }
+
+    async fn dry_run(&self, group: &str, target: &str) -> Result<String, tonic::Status> {
+        let epoch = self.epoch(group).await;
+        let epoch = epoch.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+        let call = |mut client: v1::admin_client::AdminClient<_>| async move {
+            let request = v1::OpenPlanRequest {
+                asked: Operator::asked("is it possible"),
+                group: group.into(),
+                target: target.into(),
+                expected_epoch: epoch,
+                immediate: false,
+                accept_loss: false,
+                dry_run: true,
+            };
+            client.switchover(request).await
+        };
+        let answer = self.operator.admin(call).await?;
+        let against: Vec<String> = answer.refused_because.into_iter().map(|r| r.text).collect();
+        Ok(against.join("; "))
+    }
+
     /// Kill every process of a region at once, its resources included.
     pub fn kill_region(&mut self, region: u8) {
         let hosts: Vec<String> =

@@ -96,6 +96,7 @@ async fn play(settings: &Settings, lab: &mut Lab) -> io::Result<()> {
     lab.initialize().await?;
     say(settings, "active: eu-west at epoch 1, mode observe, unarmed (nothing can be stopped yet)");
     lab.arm(GROUP, "automatic").await?;
+    lab.ready_to_move(GROUP, "us-east").await?;
     say(settings, "armed: both deadmen hold their PostgreSQL; mode automatic");
     let (follower, pinned) = writers(lab)?;
     wait_writes(&follower, WARM_UP_WRITES, "the writers write").await?;

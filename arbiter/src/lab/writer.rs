@@ -232,20 +232,13 @@ pub struct Verdict {
 
 /// Compare the acknowledgements of two servers, counting from `from` on: those of the writer that
 /// follows DNS, and those of all writers.
-pub fn verdict(
-    follower: &[Ack],
-    all: &[Ack],
-    old: IpAddr,
-    new: IpAddr,
-    from: Instant,
-) -> Verdict {
-    let first_by_new = |acks: &[Ack]| {
-        acks.iter().filter(|a| a.server == new && a.at >= from).map(|a| a.at).min()
-    };
+pub fn verdict(follower: &[Ack], all: &[Ack], old: IpAddr, new: IpAddr, from: Instant) -> Verdict {
+    let first_by_new =
+        |acks: &[Ack]| acks.iter().filter(|a| a.server == new && a.at >= from).map(|a| a.at).min();
     // What counts is when the acknowledgement arrived, by the one clock.
     let first_new = first_by_new(all);
-    let overlapping = first_new
-        .map_or(0, |first| all.iter().filter(|a| a.server == old && a.at > first).count());
+    let overlapping =
+        first_new.map_or(0, |first| all.iter().filter(|a| a.server == old && a.at > first).count());
     let last_old = all.iter().filter(|a| a.server == old).map(|a| a.at).max();
     let outage = first_by_new(follower).map_or(Duration::ZERO, |first| {
         let served = follower.iter().filter(|a| a.server == old && a.at < first);

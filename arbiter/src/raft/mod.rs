@@ -21,6 +21,9 @@ mod tests;
 mod timing;
 mod types;
 
+/// How much of its log is worth reading, unless somebody asks for more.
+pub const LOG_FILTER: &str = "openraft=warn";
+
 pub use handle::{OpenError, PROPOSAL_BYTES_MAX, ProposeError, RaftHandle, RaftOptions};
 pub use identity::{Identity, IdentityError};
 pub use leadership::Leadership;

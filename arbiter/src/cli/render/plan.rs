@@ -50,7 +50,7 @@ pub(in crate::cli) fn progress(plan: &pb::Plan, look: Look) -> String {
 
 /// A step's line while a command follows its plan.
 pub(in crate::cli) fn step_line(step: &pb::PlanStep, look: Look) -> String {
-    let took = if step.state == "running" { String::new() } else { span(step.took_ms) };
+    let took = if step.state == "running" { String::new() } else { took(step.took_ms) };
     let state = format!("{:10}", step.state).replace(&step.state, &look.paint(&step.state));
     let line = format!("{:18} {state} {took:>8}  {}", step.name, note(step));
     line.trim_end().to_owned()
@@ -95,10 +95,15 @@ fn steps(plan: &pb::Plan, look: Look) -> String {
     let mut rows = vec![row(&["STEP", "ON", "STATE", "TOOK", "NOTE"])];
     for step in &plan.steps {
         let waits = matches!(step.state.as_str(), "pending" | "running");
-        let took = if waits { "-".to_owned() } else { span(step.took_ms) };
+        let took = if waits { "-".to_owned() } else { took(step.took_ms) };
         rows.push(row(&[&step.name, &step.on, &step.state, &took, &note(step)]));
     }
     marked(&plan.steps, &look.columns(&rows))
+}
+
+/// How long a step took; most take less than a tenth of a second.
+fn took(ms: u64) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { span(ms) }
 }
 
 fn note(step: &pb::PlanStep) -> String {

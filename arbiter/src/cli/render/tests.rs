@@ -288,7 +288,7 @@ fn a_plan_that_ended() {
 fn one_state_word_a_line() {
     let lines: Vec<String> =
         open_plan().steps.iter().map(|s| plan::step_line(s, Look::default())).collect();
-    assert_eq!(lines[0], "preflight          done          0.0 s");
+    assert_eq!(lines[0], "preflight          done          12 ms");
     assert_eq!(lines[2], "prove-fence        running              lease-expired in 4.1 s");
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -62,7 +63,7 @@ pub enum NodeError {
         why: String,
     },
     /// The process.
-    #[error("cannot start threads: {0}")]
+    #[error("cannot start: {0}")]
     Runtime(String),
     /// Consensus.
     #[error(transparent)]
@@ -107,8 +108,10 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
     })?;
     let listen = arbiter.listen.as_ref().unwrap_or(&arbiter.address);
     let (grpc, insecure) = plaintext(&cluster, listen).await?;
+    // Ports first: what cannot be listened on is said before anything is opened.
+    let grpc = bind(grpc).await?;
     let http = match &arbiter.http {
-        Some(address) => Some(resolve(address).await?),
+        Some(address) => Some(bind(resolve(address).await?).await?),
         None => None,
     };
     std::fs::create_dir_all(&data_dir).map_err(|error| NodeError::DataDir {
@@ -136,17 +139,12 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
     tasks.spawn(people::tell(face.clone(), notifier.clone()));
     tasks.spawn(people::warn(face.clone(), notifier));
     tasks.spawn(people::keep(face.posted.clone(), data_dir));
-    let bound = |address: SocketAddr| {
-        move |error: std::io::Error| NodeError::Listen {
-            address: address.to_string(),
-            why: error.to_string(),
-        }
-    };
-    let served = server::serve_grpc(face.clone(), &raft, grpc).await.map_err(bound(grpc))?;
+    let failed = |error: std::io::Error| NodeError::Runtime(error.to_string());
+    let served = server::serve_grpc(face.clone(), &raft, grpc).map_err(failed)?;
     let mut node =
         Node { raft, leader, grpc: served.address, http: None, tasks, listening: vec![served] };
-    if let Some(address) = http {
-        let served = server::serve_http(face, address).await.map_err(bound(address))?;
+    if let Some(listener) = http {
+        let served = server::serve_http(face, listener).map_err(failed)?;
         node.http = Some(served.address);
         node.listening.push(served);
     }
@@ -198,6 +196,18 @@ impl Node {
         self.tasks.shutdown().await;
         self.raft.shutdown().await;
     }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.raft.let_go();
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| NodeError::Listen { address: address.to_string(), why: error.to_string() })
 }
 
 /// The address to listen on, and whether hosts talk in plaintext over it.

@@ -273,9 +273,14 @@ impl RaftHandle {
         self.inner.reads.rounds()
     }
 
+    /// From now on its end is meant: where it is dropped together with its runtime.
+    pub fn let_go(&self) {
+        self.inner.closing.store(true, Ordering::SeqCst);
+    }
+
     /// Stops, in order; what was acknowledged is durable already.
     pub async fn shutdown(&self) {
-        self.inner.closing.store(true, Ordering::SeqCst);
+        self.let_go();
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!("raft did not stop cleanly: {error}");
         }

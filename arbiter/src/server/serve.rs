@@ -39,16 +39,15 @@ pub struct Listening {
     pub task: JoinHandle<()>,
 }
 
-/// Serve gRPC at `address`.
+/// Serve gRPC at `listener`.
 ///
 /// # Errors
-/// The address cannot be listened on.
-pub async fn serve_grpc(
+/// The listener has no address, or the services cannot be described.
+pub fn serve_grpc(
     face: Arc<Face>,
     raft: &RaftHandle,
-    address: SocketAddr,
+    listener: TcpListener,
 ) -> io::Result<Listening> {
-    let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -104,12 +103,11 @@ async fn tell_health(face: Arc<Face>, reporter: tonic_health::server::HealthRepo
     }
 }
 
-/// Serve the operations port at `address`.
+/// Serve the operations port at `listener`.
 ///
 /// # Errors
-/// The address cannot be listened on.
-pub async fn serve_http(face: Arc<Face>, address: SocketAddr) -> io::Result<Listening> {
-    let listener = TcpListener::bind(address).await?;
+/// The listener has no address.
+pub fn serve_http(face: Arc<Face>, listener: TcpListener) -> io::Result<Listening> {
     let address = listener.local_addr()?;
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, http::router(face)).await {

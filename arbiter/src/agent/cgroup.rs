@@ -172,7 +172,8 @@ impl Cgroup {
     /// this one cannot see is listed as 0.
     ///
     /// # Errors
-    /// When it cannot be read. A cgroup that is gone has no processes; one whose parent is not there
+    /// When it cannot be read. A cgroup that is gone has no processes; one whose parent is not
+    /// there
     /// either was not found: nobody may say that it is empty.
     pub fn processes(&self) -> io::Result<Vec<i32>> {
         let mut pids = Vec::new();

@@ -72,7 +72,8 @@ pub struct Reply {
     pub version: u32,
     /// Process id of the deadman.
     pub pid: i32,
-    /// Where cgroup v2 is mounted for the deadman, whose view of mounts may differ from its agent's.
+    /// Where cgroup v2 is mounted for the deadman, whose view of mounts may differ from its
+    /// agent's.
     pub mount: Option<PathBuf>,
     /// The groups asked about (all, for `Status`).
     pub groups: BTreeMap<GroupId, Held>,

@@ -379,7 +379,8 @@ impl Lab {
         answer.plan.map(|plan| plan.id).ok_or_else(|| tonic::Status::internal("no plan answered"))
     }
 
-    /// Wait until a switchover of `group` to `target` would open (a dry run finds nothing against it).
+    /// Wait until a switchover of `group` to `target` would open (a dry run finds nothing against
+    /// it).
     ///
     /// # Errors
     /// With what is against it when that takes more than a minute.

@@ -332,6 +332,9 @@ fn a_running_server_is_adopted_without_a_restart_and_guarded() {
     let began = clock::now();
     until("it is dead", || living(&[server]).is_empty().then_some(()));
     assert!(clock::now().since(began) < ms(200));
+    // The agent starts another, which must be there to be cleaned up.
+    let own = rig.cgroup().with_file_name(format!("{}.deadman", cgroup::component(&rig.name)));
+    until("another deadman is there", || (!processes(&own).is_empty()).then_some(()));
 }
 
 /// Whether somebody holds the lock of a guard.

@@ -29,6 +29,15 @@ pub(super) fn token_is_current(
 }
 
 impl World {
+    /// The disk never forgets a higher token.
+    pub fn watch_store(&mut self, host: usize, key: &Key, token: Token) {
+        let stored = self.hosts[host].disk.tokens.get(key).copied().unwrap_or_default();
+        if token < stored {
+            let line = format!("I10: {} stores {token} over {stored}", key.1);
+            self.watch.seen.get_or_insert(line);
+        }
+    }
+
     /// What could not be stored is never reported.
     pub fn watch_report(&mut self, host: usize, report: &Report) {
         for (group, part) in &report.groups {

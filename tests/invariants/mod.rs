@@ -9,6 +9,7 @@ mod i3;
 mod i4;
 mod i6;
 mod i7;
+mod lease;
 mod live;
 
 pub use live::liveness;
@@ -32,6 +33,12 @@ pub struct Watch {
     /// Highest token acted on, per instance.
     acted: BTreeMap<(usize, Key), Token>,
     traffic: BTreeMap<GroupId, Token>,
+    /// When each term's leader was elected.
+    pub elected: BTreeMap<u64, Nanos>,
+    /// When each Report left, in true time.
+    sent: BTreeMap<(usize, u64), Nanos>,
+    /// The latest deadline that an answer which arrived allows.
+    allowed: BTreeMap<(usize, GroupId), Nanos>,
     checked: u64,
     before: Option<Rc<State>>,
 }
@@ -58,6 +65,7 @@ pub fn check(world: &mut World) -> Option<String> {
         .or_else(|| i4::no_write_after_the_deadline(world))
         .or_else(|| i4::arming_is_true(world, &state))
         .or_else(|| i4::leases_are_bounded(world, &state))
+        .or_else(|| lease::deadlines_are_allowed(world))
         .or_else(|| i7::traffic_never_goes_back(world))
 }
 

@@ -146,7 +146,7 @@ impl World {
                 forks = true;
             }
         }
-        if forks && self.rng.chance(200) {
+        if forks && self.rng.chance(500) {
             let delay = self.rng.range(MS, 500 * MS);
             self.after(delay, Due::LateFork { host: index, group: group.clone() });
         }

@@ -60,6 +60,10 @@ pub enum Fault {
     CutAndFreeze { region: usize, lasts: Nanos },
     /// Somebody sends a recorded DNS request again.
     ReplayDns,
+    /// The network delivers an old Directive again.
+    ReplayDirective { host: usize },
+    /// Leadership goes away and comes back, and then a region is cut off.
+    ElectAndCut { arbiter: usize, region: usize, lasts: Nanos },
 }
 
 impl Fault {
@@ -73,7 +77,7 @@ impl Fault {
         let region = rng.index(2);
         let lasts = rng.range(lease / 8, 3 * lease);
         let short = rng.range(50 * MS, lease);
-        match rng.range(0, 27) {
+        match rng.range(0, 31) {
             0..=2 => Fault::CutRegion { region, out: true, back: true, lasts },
             3 => Fault::CutRegion { region, out: true, back: false, lasts },
             4 => Fault::CutRegion { region, out: false, back: true, lasts },
@@ -102,6 +106,8 @@ impl Fault {
             23 => Fault::StartByHand { host },
             24 => Fault::Stick { host, lasts },
             25 | 26 => Fault::CutAndFreeze { region, lasts },
+            27 | 28 => Fault::ReplayDirective { host },
+            29 | 30 => Fault::ElectAndCut { arbiter, region, lasts },
             _ => Fault::ReplayDns,
         }
     }
@@ -156,6 +162,12 @@ impl World {
             Fault::FreezeArbiter { arbiter, lasts } => {
                 self.raft.voters[arbiter].frozen = true;
                 until(lasts, Fault::ThawArbiter { arbiter })
+            }
+            Fault::ElectAndCut { arbiter, region, lasts } => {
+                self.fault_now(Fault::Elect { arbiter, back: true });
+                let delay = self.rng.range(100 * MS, 2 * self.longest_lease());
+                let cut = Fault::CutRegion { region, out: true, back: true, lasts: 2 * lasts };
+                (delay, Due::Fault(cut))
             }
             Fault::CutAndFreeze { region, lasts } => {
                 self.net.isolate(&self.topology.nodes_of(region), true, true);
@@ -217,6 +229,7 @@ impl World {
                     server.stuck_until = until;
                 }
             }
+            Fault::ReplayDirective { host } => self.replay_directive(host),
             Fault::ReplayDns => {
                 if !self.dns.seen.is_empty() {
                     let which = self.rng.index(self.dns.seen.len());

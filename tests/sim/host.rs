@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A group's instance.
 pub type Key = (GroupId, InstanceId);
 
+/// Directives kept to be sent again.
+const HEARD_MAX: usize = 20;
 /// Without a word from the leader this long, another arbiter is dialled.
 const DIAL_AFTER: Nanos = 2 * SECOND;
 
@@ -70,6 +72,8 @@ pub struct Host {
     boots: u64,
     /// What forked late is dead for good once its cgroup was thawed.
     shown: String,
+    /// Directives that reached it, to be sent again.
+    heard: Vec<Directive>,
     pub(super) thawed: BTreeMap<GroupId, Nanos>,
 }
 
@@ -122,6 +126,7 @@ impl Host {
             deadman_last: 0,
             boots: 0,
             shown: String::new(),
+            heard: Vec::new(),
             thawed: BTreeMap::new(),
         };
         host.booted();
@@ -196,6 +201,7 @@ impl World {
                 // A full disk, now and then.
                 let ok = self.healed || !self.rng.chance(10);
                 if ok {
+                    self.watch_store(host, &(group.clone(), instance.clone()), token);
                     self.hosts[host].disk.tokens.insert((group.clone(), instance.clone()), token);
                 }
                 let event = AgentEvent::TokenStored { group, instance, token, ok };
@@ -245,6 +251,7 @@ impl World {
             self.after(20 * MS, Due::DeadmanStart { host: index });
         }
         self.after(MS, Due::ToAgent { host: index, process, event: AgentEvent::Tick });
+        self.replay_directive(index);
         self.after(DEADMAN_LIMIT, Due::DeadmanCheck { host: index, process });
     }
 
@@ -271,6 +278,17 @@ impl World {
             let at = host.clock.when(wake) + self.rng.range(0, MS);
             self.at(at, Due::AgentWake { host: index, process, number });
         }
+    }
+
+    /// The network delivers something old once more.
+    pub(super) fn replay_directive(&mut self, index: usize) {
+        let heard = &self.hosts[index].heard;
+        if heard.is_empty() || self.healed {
+            return;
+        }
+        let directive = heard[self.rng.index(heard.len())].clone();
+        let delay = self.rng.range(MS, 20 * MS);
+        self.after(delay, Due::DirectiveIn { host: index, from: VOTERS, directive });
     }
 
     fn agent_action(
@@ -362,6 +380,7 @@ impl World {
         let host = &mut self.hosts[index];
         let report = machine.report(host.clock.at(now));
         self.watch_report(index, &report);
+        self.watch_sent(index, report.sequence);
         self.say_report(index, &report);
         let host = &mut self.hosts[index];
         if now > host.quiet_since + DIAL_AFTER {
@@ -403,6 +422,17 @@ impl World {
             host.quiet_since = now;
         }
         let process = host.agent.life;
+        // One of each kind is enough.
+        let orders = |of: &Directive| -> Vec<_> {
+            of.groups.values().flat_map(|part| part.orders.clone()).collect()
+        };
+        if host.heard.last().is_none_or(|last| orders(last) != orders(&directive)) {
+            if host.heard.len() == HEARD_MAX {
+                host.heard.remove(0);
+            }
+            host.heard.push(directive.clone());
+        }
+        self.watch_answer(index, &directive);
         self.agent_step(index, process, AgentEvent::Directive(directive));
     }
 

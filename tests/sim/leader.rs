@@ -107,6 +107,7 @@ impl World {
         let won = self.raft.elect(candidate, now, |from, to| net.up(from, to), || rng.chance(500));
         let Some((term, _)) = won else { return };
         self.say(|| format!("arbiter {candidate} leads in term {term}"));
+        self.watch.elected.insert(term, now);
         let arbiter = &mut self.arbiters[candidate];
         let local = arbiter.clock.at(now);
         let book = std::mem::take(&mut arbiter.view.leases);
@@ -287,7 +288,7 @@ impl World {
 
     /// What a busy process may lose between two instructions.
     fn pause(&mut self) -> Nanos {
-        if self.rng.chance(30) { self.rng.range(0, 3 * SECOND) } else { self.rng.range(0, MS) }
+        if self.rng.chance(60) { self.rng.range(0, 3 * SECOND) } else { self.rng.range(0, MS) }
     }
 
     pub(super) fn answer(
@@ -347,6 +348,7 @@ impl World {
     }
 
     fn deliver(&mut self, leader: usize, via: usize, agent: &AgentId, directive: Directive) {
+        self.watch_hand_over(leader, agent, &directive);
         if let Some(host) = self.topology.agents.iter().position(|name| name == agent) {
             self.send_directive(leader, via, host, directive);
         }

@@ -100,8 +100,8 @@ fn agent(host: usize) -> String {
 }
 
 fn timing(rng: &mut Rng) -> Timing {
-    match rng.range(0, 4) {
-        0 => Profile::Metro.timing(),
+    match rng.range(0, 5) {
+        0 | 5 => Profile::Metro.timing(),
         1 => Profile::Wan.timing(),
         // A long lease makes a wait that forgets ρ visible.
         2 => Timing { lease: Duration::from_secs(30), ..Profile::Wan.timing() },

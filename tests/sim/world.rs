@@ -87,9 +87,9 @@ impl World {
         let topology = Topology::draw(&mut rng);
         let net = Net::new(topology.region_of.len(), topology.delay_max);
         let clock = |rng: &mut Rng| {
-            let rate = match rng.range(0, 3) {
-                0 => -5_000,
-                1 => 5_000,
+            let rate = match rng.range(0, 4) {
+                0 | 1 => -5_000,
+                2 | 3 => 5_000,
                 _ => rng.range(0, 10_000) as i64 - 5_000,
             };
             Clock::new(0, rate)

@@ -256,7 +256,9 @@ impl World {
         }
         let Some(term) = self.raft.voters[at].leads else {
             // One hop: the arbiter that the agent dialled relays to whom it believes to lead.
-            let Some((leader, _)) = self.raft.voters[at].leader.filter(|_| at == via) else {
+            // It was deposed itself and knows nobody yet: the Report is lost.
+            let known = self.raft.voters[at].leader;
+            let Some((leader, _)) = known.filter(|(leader, _)| at == via && *leader != at) else {
                 return;
             };
             for delay in self.net.send(at, leader, &mut self.rng) {

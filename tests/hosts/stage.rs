@@ -135,6 +135,7 @@ impl Stage {
 
     async fn warm_up_and_play(&mut self, case: &Case) -> io::Result<()> {
         if case.mode != "observe" {
+            self.leader_outside("eu-west").await?;
             self.ready_to_move("us-east").await?;
         }
         until("the writers write", LIMIT, || async {

@@ -367,7 +367,7 @@ impl Lab {
                 target: target.into(),
                 expected_epoch: epoch,
                 immediate: false,
-                accept_loss: false,
+                accept_loss,
                 dry_run: false,
             };
             match kind {

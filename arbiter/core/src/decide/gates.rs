@@ -245,7 +245,11 @@ impl Gates<'_> {
             self.gate("strict", false, text.to_owned(), next.clone());
         }
         let mark = self.context.group.lag;
-        let text = format!("the loss would be {mark:?} the RPO of {rpo:?}").to_lowercase();
+        let text = match mark {
+            LagMark::Within => format!("the loss would be within the RPO of {rpo:?}"),
+            LagMark::Over => format!("the loss would be over the RPO of {rpo:?}"),
+            LagMark::Unknown => format!("the loss is unknown, which is over the RPO of {rpo:?}"),
+        };
         self.gate("rpo", mark == LagMark::Within, text, next.clone());
         for resource in self.context.spec.required_resources() {
             let known = self.context.source_end(resource);

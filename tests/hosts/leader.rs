@@ -122,8 +122,8 @@ pub async fn leader_loss(stage: &mut Stage, times: u32) -> io::Result<()> {
 async fn at_rows(stage: &mut Stage, loss: Loss) -> io::Result<()> {
     let (mut here, mut there) = ("eu-west", "us-east");
     for (epoch, step) in (2..).zip(STEPS) {
-        stage.ready_to_move(there).await?;
         let leader = stage.leader_outside(here).await?;
+        stage.ready_to_move(there).await?;
         stage.lab.open_plan(GROUP, "failover", there).await.map_err(io::Error::other)?;
         row_reached(stage, step.name).await?;
         lose(stage, &leader, loss).await?;

@@ -358,6 +358,20 @@ impl Lab {
         kind: &str,
         target: &str,
     ) -> Result<u64, tonic::Status> {
+        self.open_plan_accepting(group, kind, target, false).await
+    }
+
+    /// The same, accepting loss over the RPO or not.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn open_plan_accepting(
+        &self,
+        group: &str,
+        kind: &str,
+        target: &str,
+        accept_loss: bool,
+    ) -> Result<u64, tonic::Status> {
         let epoch =
             self.epoch(group).await.map_err(|e| tonic::Status::unavailable(e.to_string()))?;
         let call = |mut client: v1::admin_client::AdminClient<_>| async move {

@@ -59,10 +59,17 @@ async fn upgrade(stage: &mut Stage) -> io::Result<()> {
     let (from, errors) = (clock::now(), stage.follower.errors());
     let deadmen = stage.processes_with("eu-db", "deadman");
     let deadman = *deadmen.first().ok_or_else(|| wrong("no deadman runs"))?;
-    // SIGUSR2 asks the deadman to exec its binary in place.
-    kill(Pid::from_raw(deadman), Signal::SIGUSR2)?;
+    // An agent of another program finds a deadman of the old one, and has it exec in place.
+    let upgraded = stage.lab.options.dir.join("arbiter-upgraded");
+    std::fs::copy(&stage.lab.options.binary, &upgraded)?;
+    stage.lab.options.binary.clone_from(&upgraded);
     stage.lab.agents.remove("agent-eu");
     stage.lab.start_agent("agent-eu", None)?;
+    let program = format!("/proc/{deadman}/exe");
+    until("the deadman runs the new program", LIMIT, || async {
+        std::fs::read_link(&program).is_ok_and(|path| path == upgraded)
+    })
+    .await?;
     tokio::time::sleep(2 * stage.dead_after()).await;
     let after = stage.processes_with("eu-db", "deadman");
     check(after.contains(&deadman), || format!("the deadman was replaced: {after:?}"))?;

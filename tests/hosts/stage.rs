@@ -137,6 +137,8 @@ impl Stage {
         if case.mode != "observe" {
             self.leader_outside("eu-west").await?;
             self.ready_to_move("us-east").await?;
+            let within = |g: &v1::GroupStatus| g.lag_mark == "within";
+            self.lab.operator.wait_group(GROUP, "loss within the RPO", LIMIT, within).await?;
         }
         until("the writers write", LIMIT, || async {
             self.follower.count() >= WARM_UP_WRITES && self.pinned[0].0.count() >= WARM_UP_WRITES

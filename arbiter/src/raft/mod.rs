@@ -22,7 +22,7 @@ mod timing;
 mod types;
 
 /// How much of its log is worth reading, unless somebody asks for more.
-pub const LOG_FILTER: &str = "openraft=warn";
+pub const LOG_FILTER: &str = "openraft=error";
 
 pub use handle::{OpenError, PROPOSAL_BYTES_MAX, ProposeError, RaftHandle, RaftOptions};
 pub use identity::{Identity, IdentityError};

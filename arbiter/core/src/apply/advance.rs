@@ -23,7 +23,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
     loss_is_allowed(found, &plan)?;
     let proof = FenceProof::establish(spec, found, &plan).map_err(|unproven| {
         let reasons: Vec<String> = unproven.iter().map(ToString::to_string).collect();
-        refusal("not-fenced", reasons.join("; "), format!("arbiter plan --group {group}"))
+        refusal("not-fenced", reasons.join("; "), format!("arbiter plan show --group {group}"))
     })?;
     let unfenced = without_evidence(spec, &plan, wall);
     let returning = spec.needing_evidence(&plan.source).map(|(id, _)| id.clone()).collect();

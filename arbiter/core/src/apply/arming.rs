@@ -128,7 +128,7 @@ fn may_disarm(entry: &Entry, group: &GroupId) -> Outcome {
         return refuse(
             "plan-open",
             format!("a plan of group {group} is open and counts on its arming"),
-            format!("arbiter plan --group {group}; disarm when it ended"),
+            format!("arbiter plan show --group {group}; disarm when it ended"),
         );
     }
     if let Some(instance) = found.returning.first() {

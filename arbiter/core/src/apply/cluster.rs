@@ -94,7 +94,7 @@ fn may_change(
         return refuse(
             "plan-open",
             format!("instances of group {id} would change under its open plan"),
-            format!("arbiter plan --group {id}; apply again when it ended"),
+            format!("arbiter plan show --group {id}; apply again when it ended"),
         );
     }
     for agent in state.bindings.keys().filter(|agent| state.arming(agent, id).is_some()) {

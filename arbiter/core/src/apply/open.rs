@@ -18,7 +18,7 @@ pub(super) fn open(entry: &mut Entry, open: &OpenPlan) -> Outcome {
         return refuse(
             "plan-open",
             format!("plan {} of group {} is open", plan.id, open.group),
-            format!("arbiter plan --group {}; arbiter plan abort undoes it", open.group),
+            format!("arbiter plan show --group {}; arbiter plan abort undoes it", open.group),
         );
     }
     let source = may_open(entry, open)?;
@@ -166,7 +166,7 @@ fn begin(entry: &mut Entry, open: &OpenPlan, source: RegionId) -> Outcome {
         EventKind::PlanOpened,
         Some(&open.group),
         format!("{message}: {}", entry.proposal.reason),
-        format!("arbiter plan --group {}", open.group),
+        format!("arbiter plan show --group {}", open.group),
     );
     rows::enter(entry, &open.group)
 }

@@ -48,7 +48,7 @@ pub(super) fn resume(
         return refuse(
             "not-halted",
             format!("plan {id} is not halted"),
-            format!("arbiter plan --group {group}"),
+            format!("arbiter plan show --group {group}"),
         );
     }
     plan.halt = None;

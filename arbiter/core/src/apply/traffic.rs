@@ -58,7 +58,7 @@ pub(super) fn adopt(
         return refuse(
             "plan-open",
             format!("traffic of group {group} is not ordered to {active} now"),
-            format!("arbiter plan --group {group}"),
+            format!("arbiter plan show --group {group}"),
         );
     }
     let token = found.set_goal(&active, Layer::Traffic, Goal::Active, at);

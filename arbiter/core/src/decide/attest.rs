@@ -25,7 +25,7 @@ pub fn attest(
         refusal(
             "no-such-plan",
             format!("plan {plan} is not open for group {group}"),
-            format!("arbiter plan --group {group}"),
+            format!("arbiter plan show --group {group}"),
         )
     })?;
     let known = context.spec.instances.get(instance).ok_or_else(|| {

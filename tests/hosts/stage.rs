@@ -284,8 +284,10 @@ impl Stage {
     /// # Errors
     /// If it does not answer.
     pub async fn lost(&self, region: &str) -> io::Result<Vec<i64>> {
+        // First what was acknowledged: the writers go on while the table is read.
+        let acks = self.acks();
         let present = ids(self.server(region)).await?;
-        Ok(self.acks().iter().map(|a| a.id).filter(|id| !present.contains(id)).collect())
+        Ok(acks.iter().map(|a| a.id).filter(|id| !present.contains(id)).collect())
     }
 
     /// Processes of PostgreSQL on a host.

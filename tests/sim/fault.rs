@@ -113,8 +113,28 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether it is the end of another.
+    fn ends_one(&self) -> bool {
+        matches!(
+            self,
+            Fault::Mend
+                | Fault::Quiet
+                | Fault::ThawAgent { .. }
+                | Fault::ThawDeadman { .. }
+                | Fault::ThawArbiter { .. }
+                | Fault::StartArbiter { .. }
+                | Fault::Boot { .. }
+        )
+    }
+}
+
 impl World {
     pub(super) fn fault(&mut self, fault: Fault) {
+        // What was still to come when all was mended does not come.
+        if self.healed && !fault.ends_one() {
+            return;
+        }
         if !matches!(fault, Fault::Mend | Fault::Quiet) {
             let line = format!("fault {fault:?}");
             self.say(|| line);
@@ -230,12 +250,10 @@ impl World {
                 }
             }
             Fault::ReplayDirective { host } => self.replay_directive(host),
-            Fault::ReplayDns => {
-                if !self.dns.seen.is_empty() {
-                    let which = self.rng.index(self.dns.seen.len());
-                    let swap = self.dns.seen[which].clone();
-                    self.dns.swap(&swap);
-                }
+            Fault::ReplayDns if !self.dns.seen.is_empty() => {
+                let which = self.rng.index(self.dns.seen.len());
+                let swap = self.dns.seen[which].clone();
+                self.dns.swap(&swap);
             }
             _ => {}
         }

@@ -16,7 +16,10 @@ fn main() -> ExitCode {
         let known = match arg.as_str() {
             "--seeds" => number(args.next()).map(|given| seeds = given),
             "--first" => number(args.next()).map(|given| first = given),
-            "--trace" => Some(options.trace = true),
+            "--trace" => {
+                options.trace = true;
+                Some(())
+            }
             "--plant" => {
                 let name = args.next().unwrap_or_default();
                 if name == "list" {

@@ -97,9 +97,7 @@ impl World {
     ) -> Option<Command> {
         let expected_epoch = group.epoch();
         let group_id = id.clone();
-        if group.active().is_none() {
-            return None;
-        }
+        group.active()?;
         if !group.arming_wanted {
             let armed = true;
             return self.rng.chance(700).then_some(Command::Arm { group: group_id, armed });

@@ -121,8 +121,8 @@ fn draw_group(
         let id: InstanceId = format!("db{}-{}", number + 1, agent(host)).into();
         instances.insert(id.clone(), instance(&id, host, Layer::Data));
     }
-    for host in 0..2 {
-        let id: InstanceId = format!("dns{}-{}", number + 1, REGIONS[host]).into();
+    for (host, region) in REGIONS.iter().enumerate() {
+        let id: InstanceId = format!("dns{}-{region}", number + 1).into();
         instances.insert(id.clone(), instance(&id, host, Layer::Traffic));
     }
     let probe = |region: &str| ProbeSpec {

@@ -284,7 +284,7 @@ impl World {
     pub fn decide_once(&mut self) -> bool {
         let proposals = decide(&self.state, &self.view, self.now);
         let accept = |proposal: &Proposal| self.propose(proposal).is_ok();
-        proposals.iter().map(accept).fold(false, |any, one| any || one)
+        proposals.iter().map(accept).fold(false, |any, one| any | one)
     }
 
     fn probe(&mut self) {

@@ -135,17 +135,14 @@ impl GroupMachine {
     }
 
     pub(super) fn deadman_shows(&mut self, hold: Hold, counts_as: EvidenceKind, now: Instant) {
-        let first = self.hold.is_none();
-        if first {
-            if let Some(deadline) = hold.deadline {
-                // The deadman outlived us: its deadline is ours again.
-                if let Some(timing) = hold.timing {
-                    self.lease.set_timing(timing);
-                }
-                self.lease.resume(deadline);
-                if self.lease.lapse(now) && hold.armed {
-                    self.fence_all();
-                }
+        if let (None, None, Some(deadline)) = (&self.hold, self.lease.deadline(), hold.deadline) {
+            // The deadman outlived us: its deadline is ours again.
+            if let Some(timing) = hold.timing {
+                self.lease.set_timing(timing);
+            }
+            self.lease.resume(deadline);
+            if self.lease.lapse(now) && hold.armed {
+                self.fence_all();
             }
         }
         // I4: armed, says the disk, but nobody held it: the host was rebooted, or the deadman died.

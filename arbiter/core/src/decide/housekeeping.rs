@@ -166,7 +166,7 @@ fn leases(context: &Context) -> Option<Command> {
     let elapsed = context.now.since(since);
     let required = timing.dead_after(context.group.lease_max);
     let passed = elapsed >= required || crate::planted!(LoweredTooEarly);
-    (timing.lease < context.group.lease_max && passed).then(|| Command::LowerLease {
+    (timing.lease < context.group.lease_max && passed).then_some(Command::LowerLease {
         group,
         lease: timing.lease,
         since: context.group.lease_changed,

@@ -137,8 +137,6 @@ impl Stage {
         if case.mode != "observe" {
             self.leader_outside("eu-west").await?;
             self.ready_to_move("us-east").await?;
-            let within = |g: &v1::GroupStatus| g.lag_mark == "within";
-            self.lab.operator.wait_group(GROUP, "loss within the RPO", LIMIT, within).await?;
         }
         until("the writers write", LIMIT, || async {
             self.follower.count() >= WARM_UP_WRITES && self.pinned[0].0.count() >= WARM_UP_WRITES
@@ -363,12 +361,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Wait until a switchover to `target` would open.
+    /// Wait until a switchover or a failover to `target` would open.
     ///
     /// # Errors
     /// With what is against it when that takes too long.
     pub async fn ready_to_move(&self, target: &str) -> io::Result<()> {
-        self.lab.ready_to_move(GROUP, target).await
+        self.lab.ready_to_move(GROUP, target).await?;
+        let within = |g: &v1::GroupStatus| g.lag_mark == "within";
+        self.lab.operator.wait_group(GROUP, "loss within the RPO", LIMIT, within).await.map(drop)
     }
 
     /// Ask for a plan; wait until none is open and `target` is active at the next epoch.

@@ -195,7 +195,9 @@ impl World {
             Due::Killed { host, group } => self.killed(host, &group),
             Due::LateFork { host, group } => self.late_fork(host, &group),
             Due::Store { host, process, group, instance, token } => {
-                if !self.agent_runs(host, process) {
+                let (g, i) = (group.clone(), instance.clone());
+                let again = || Due::Store { host, process, group: g, instance: i, token };
+                if self.park(host, process, again) || !self.agent_runs(host, process) {
                     return;
                 }
                 // A full disk, now and then.

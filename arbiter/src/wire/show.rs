@@ -66,6 +66,7 @@ pub fn plan_to_proto(group: &GroupId, plan: &Plan) -> pb::Plan {
         halt_next,
         loss_bytes: plan.loss.bytes.unwrap_or(0),
         loss_known: plan.loss.bytes.is_some(),
+        loss_age_ms: ms(plan.loss.age.unwrap_or_default()),
         end_note,
         fence_token: plan.fence_token.to_string(),
     }

@@ -80,8 +80,7 @@ pub(in crate::cli) fn report(plan: &pb::Plan, look: Look) -> String {
     out.push_str(&steps(plan, look));
     out.push('\n');
     out.push_str(&evidence(plan, look));
-    let loss = if plan.loss_known { bytes(plan.loss_bytes) } else { "not known".to_owned() };
-    let _ = writeln!(out, "loss bound: {loss}");
+    let _ = writeln!(out, "loss bound: {}", loss(plan));
     if !plan.end_note.is_empty() {
         let _ = writeln!(out, "ended: {}", plan.end_note);
     }
@@ -89,6 +88,23 @@ pub(in crate::cli) fn report(plan: &pb::Plan, look: Look) -> String {
         let _ = writeln!(out, "{}: {}", look.paint("halted"), plan.halt_reason);
     }
     out + &next_line(&plan.halt_next)
+}
+
+/// The bytes are as last heard. What an unheard source acknowledged until its fence comes on top.
+fn loss(plan: &pb::Plan) -> String {
+    if !plan.loss_known {
+        return "not known".to_owned();
+    }
+    let heard = bytes(plan.loss_bytes);
+    let unheard = plan.evidence.iter().any(|evidence| evidence.kind != "confirmed");
+    if plan.kind != "failover" || !unheard {
+        return heard;
+    }
+    let age = span(plan.loss_age_ms);
+    format!(
+        "{heard} as last heard, {age} before the decision, and what the source acknowledged from \
+         then until its fence"
+    )
 }
 
 fn steps(plan: &pb::Plan, look: Look) -> String {

@@ -261,7 +261,7 @@ impl Link {
         let bytes = link::encode(&Request { id, asks })?;
         // Bounded: a deadman that does not read fills its socket, and is silent.
         let write = tokio::time::timeout(ANSWER_MAX, self.stream.write_all(&bytes));
-        write.await.unwrap_or_else(|_| Ok(()))
+        write.await.unwrap_or(Ok(()))
     }
 
     async fn heard(&mut self, watch: &mut Watch) -> io::Result<()> {

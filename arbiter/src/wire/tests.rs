@@ -64,7 +64,7 @@ fn report(n: usize) -> Report {
         done: Some(DoneReport {
             goal: pick(&GOALS, n),
             token: Token::new(n as u64, 6),
-            evidence: (n % 6 > 0).then(|| pick(&EVIDENCE, n)),
+            evidence: (!n.is_multiple_of(6)).then(|| pick(&EVIDENCE, n)),
             end: Some(position(n + 4)),
             clean: n % 2 == 1,
         }),
@@ -77,7 +77,7 @@ fn report(n: usize) -> Report {
         }),
     };
     let group = GroupReport {
-        arming: (n % 6 > 0).then(|| Arming { expiry_counts_as: pick(&EVIDENCE, n) }),
+        arming: (!n.is_multiple_of(6)).then(|| Arming { expiry_counts_as: pick(&EVIDENCE, n) }),
         deadline_running: n.is_multiple_of(2),
         lapsed: n % 2 == 1,
         remaining: n.is_multiple_of(2).then(|| Duration::from_nanos(123_456_789)),

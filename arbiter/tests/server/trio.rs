@@ -137,11 +137,11 @@ impl Trio {
 
     pub fn leader(&self) -> String {
         let nodes = self.nodes.values();
-        let known = nodes.filter_map(|node| {
+        let mut known = nodes.filter_map(|node| {
             let leadership = node.raft.leader().borrow().clone();
             leadership.acting.then(|| leadership.leader.map(|leader| leader.0)).flatten()
         });
-        known.last().unwrap_or_default()
+        known.next_back().unwrap_or_default()
     }
 
     /// Running arbiters that do not lead.

@@ -1,5 +1,5 @@
-//! The lease of design §5, sentence by sentence: a deadline counts from the Report that was answered,
-//! an answer follows a quorum round, and State is checked in the instant of handing over.
+//! The lease of design §5, sentence by sentence: a deadline counts from the Report that was
+//! answered, an answer follows a quorum round, and State is checked in the instant of handing over.
 
 use crate::sim::clock::Nanos;
 use crate::sim::world::World;

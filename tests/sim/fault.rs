@@ -135,10 +135,8 @@ impl World {
         if self.healed && !fault.ends_one() {
             return;
         }
-        if !matches!(fault, Fault::Mend | Fault::Quiet) {
-            let line = format!("fault {fault:?}");
-            self.say(|| line);
-        }
+        let line = format!("fault {fault:?}");
+        self.say(|| line);
         let until = |lasts, end| (lasts, Due::Fault(end));
         let (lasts, end) = match fault {
             Fault::CutRegion { region, out, back, lasts } => {

@@ -5,7 +5,7 @@ use arbiter::clock;
 use arbiter::lab::cluster::EU;
 use arbiter::lab::writer::verdict;
 use arbiter_core::Instant;
-use arbiter_tests::hosts::stage::{LIMIT, Stage, until, wrong};
+use arbiter_tests::hosts::stage::{Figures, LIMIT, Stage, until, wrong};
 use arbiter_tests::hosts::{Case, leader};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,17 +15,49 @@ use std::time::Duration;
 /// A benchmark.
 #[derive(Clone, Copy)]
 pub struct Bench {
-    /// Its stage and what it does.
-    pub case: Case,
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What is measured.
+    pub measures: &'static str,
+    /// Where.
+    pub on: On,
     /// Its own number of runs.
     pub runs: Option<u32>,
+}
+
+/// Where a benchmark runs.
+#[derive(Clone, Copy)]
+pub enum On {
+    /// On the stage of the cases in `tests/hosts`.
+    Stage(Case),
+    /// On what it makes itself.
+    Its(fn() -> io::Result<Figures>),
+}
+
+impl Bench {
+    /// Run it once.
+    ///
+    /// # Errors
+    /// What did not hold.
+    pub fn play(&self) -> io::Result<Figures> {
+        match &self.on {
+            On::Stage(case) => Stage::play(case),
+            On::Its(play) => play(),
+        }
+    }
 }
 
 /// Losses of each kind in the bench `leader-loss`.
 const LEADER_LOSSES: u32 = 20;
 
 const fn bench(case: Case) -> Bench {
-    Bench { case, runs: None }
+    Bench { name: case.name, measures: case.holds, on: On::Stage(case), runs: None }
+}
+
+const fn once(case: Case) -> Bench {
+    let mut bench = bench(case);
+    bench.runs = Some(1);
+    bench
 }
 
 /// Every benchmark.
@@ -52,22 +84,20 @@ pub const BENCHES: &[Bench] = &[
     bench(Case::new("agent-restart", "the agent is killed and restarted", |s| {
         Box::pin(agent_restart(s))
     })),
-    Bench {
-        case: Case::new("leader-loss", "the leader killed, frozen and cut", |s| {
+    once(
+        Case::new("leader-loss", "the leader killed, frozen and cut", |s| {
             Box::pin(leader::leader_loss(s, LEADER_LOSSES))
         })
         .profile("wan")
         .delay_ms(80),
-        runs: Some(1),
-    },
-    bench(
-        Case::new("commit", "a committed command against its floor", |s| Box::pin(commit::run(s)))
-            .mode("observe"),
     ),
     Bench {
-        case: Case::new("idle", "an idle node", |s| Box::pin(idle::run(s))).mode("observe"),
+        name: "commit",
+        measures: "a committed command against its floor",
+        on: On::Its(commit::run),
         runs: None,
     },
+    bench(Case::new("idle", "an idle node", |s| Box::pin(idle::run(s))).mode("observe")),
 ];
 
 fn ms(duration: Duration) -> f64 {

@@ -3,8 +3,9 @@
 mod cases;
 mod commit;
 mod idle;
+mod loopback;
 
-use arbiter_tests::hosts::stage::{Figures, Stage};
+use arbiter_tests::hosts::stage::Figures;
 use cases::Bench;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -31,18 +32,18 @@ fn main() -> ExitCode {
     let chosen: Vec<Bench> = cases::BENCHES
         .iter()
         .copied()
-        .filter(|b| wanted.is_empty() || wanted.iter().any(|name| name == b.case.name))
+        .filter(|b| wanted.is_empty() || wanted.iter().any(|name| name == b.name))
         .collect();
     if chosen.is_empty() {
-        let names: Vec<&str> = cases::BENCHES.iter().map(|b| b.case.name).collect();
+        let names: Vec<&str> = cases::BENCHES.iter().map(|b| b.name).collect();
         return usage(&format!("no such case; cases are {}", names.join(", ")));
     }
     let mut failed = false;
     for bench in chosen {
         match measure(&bench, runs) {
-            Ok(figures) => print(bench.case.name, bench.runs.unwrap_or(runs), &figures, json),
+            Ok(figures) => print(bench.name, bench.runs.unwrap_or(runs), &figures, json),
             Err(error) => {
-                eprintln!("{}: FAILED: {error}", bench.case.name);
+                eprintln!("{}: FAILED: {error}", bench.name);
                 failed = true;
             }
         }
@@ -60,8 +61,8 @@ fn measure(bench: &Bench, runs: u32) -> std::io::Result<BTreeMap<String, Vec<f64
     let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let runs = bench.runs.unwrap_or(runs);
     for run in 1..=runs {
-        eprintln!("-- {} {run}/{runs}: {}", bench.case.name, bench.case.holds);
-        let figures: Figures = Stage::play(&bench.case)?;
+        eprintln!("-- {} {run}/{runs}: {}", bench.name, bench.measures);
+        let figures: Figures = bench.play()?;
         for (name, value) in figures {
             all.entry(name).or_default().push(value);
         }

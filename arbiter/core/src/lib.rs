@@ -16,6 +16,7 @@ mod command;
 mod decide;
 mod event;
 mod explain;
+mod external;
 mod fence;
 mod ids;
 mod invariants;
@@ -40,6 +41,9 @@ pub use command::*;
 pub use decide::*;
 pub use event::*;
 pub use explain::*;
+pub use external::{
+    EXTERNAL_FENCE, external_fence_id, external_fence_wanted, external_fences_beside,
+};
 pub use fence::*;
 pub use ids::*;
 pub use invariants::*;

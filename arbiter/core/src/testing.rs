@@ -353,12 +353,15 @@ impl World {
         let (written, cut) = (self.written, self.link_cut);
         let agent = self.agents.get_mut(id).filter(|agent| agent.alive)?;
         agent.sequence += 1;
-        let instances = spec.beside(id).map(|(name, instance)| {
+        let own = spec.beside(id).map(|(name, instance)| (name.clone(), instance.clone()));
+        let all = own.chain(external_fences_beside(&spec, id));
+        let instances = all.map(|(name, instance)| {
             let primary = match primaries.get(&instance.resource) {
-                Some(primary) => primary == name,
+                Some(primary) => *primary == name,
                 None => instance.region == RegionId::from(EU),
             };
-            (name.clone(), agent.shown(name, instance, primary, written, cut))
+            let shown = agent.shown(&name, &instance, primary, written, cut);
+            (name, shown)
         });
         let part = GroupReport {
             arming: agent.arming,
@@ -427,7 +430,10 @@ impl FakeAgent {
         let done = order.filter(|_| obeys).map(|order| DoneReport {
             goal,
             token: order.token,
-            evidence: stopped.then_some(EvidenceKind::Confirmed),
+            evidence: stopped.then_some(match instance.kind.as_str() {
+                EXTERNAL_FENCE => EvidenceKind::PowerOff,
+                _ => EvidenceKind::Confirmed,
+            }),
             end: (data && goal != Goal::Active).then_some(end),
             clean: order.terms.clean_stop != Some(ms(0)),
         });

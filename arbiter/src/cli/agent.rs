@@ -3,7 +3,7 @@
 
 use crate::agent::{self, AgentOptions, store::BOOT_ID_FILE};
 use crate::{policy_file, telemetry};
-use arbiter_core::{AgentId, ClusterSpec};
+use arbiter_core::{AgentId, ClusterSpec, external_fences_beside};
 use cluster_config::Cluster;
 use std::path::PathBuf;
 
@@ -55,8 +55,9 @@ fn options(args: AgentArgs, cluster: &Cluster) -> Result<AgentOptions, String> {
     }
     let groups = spec.groups.iter();
     let own = groups.flat_map(|(group, spec)| {
-        let mine = spec.instances.iter().filter(|(_, instance)| instance.agent == name);
-        mine.map(move |(id, instance)| ((group.clone(), id.clone()), instance.clone()))
+        let mine = spec.beside(&name).map(|(id, instance)| (id.clone(), instance.clone()));
+        let all = mine.chain(external_fences_beside(spec, &name));
+        all.map(move |(id, instance)| ((group.clone(), id), instance))
     });
     let instances = own.collect();
     let timings = spec.groups.iter().map(|(id, group)| (id.clone(), group.policy.timing));

@@ -6,7 +6,7 @@
 
 use super::{Declaration, Done, Driver, DriverError};
 use arbiter_core::{
-    Condition, Control, EvidenceKind, Fact, Goal, GroupId, Layer, RegionId, Terms, Token,
+    Condition, Control, EvidenceKind, Fact, Goal, GroupId, Instance, Layer, RegionId, Terms, Token,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -93,6 +93,17 @@ impl ExternalFence {
     }
 }
 
+/// The driver of the external fence that an agent runs for another region.
+///
+/// # Errors
+/// As [`ExternalFence::open`].
+pub fn external_fence(
+    group: &GroupId,
+    instance: &Instance,
+) -> Result<Box<dyn Driver>, DriverError> {
+    Ok(Box::new(ExternalFence::open(group, &instance.region, &instance.settings)?))
+}
+
 #[async_trait]
 impl Driver for ExternalFence {
     fn declares(&self) -> Declaration {
@@ -100,10 +111,9 @@ impl Driver for ExternalFence {
         Declaration { control: Control::Api, evidence, layer: Layer::Data }
     }
 
+    /// Nothing is run: an executor looks every second, and the check may be another's paid API.
     async fn observe(&self) -> Result<Fact, DriverError> {
-        let cut = self.is_cut(None).await;
-        let condition = if cut { Condition::Stopped } else { Condition::Unknown };
-        Ok(Fact { condition, ..Fact::default() })
+        Ok(Fact::default())
     }
 
     async fn ensure(&self, goal: Goal, token: Token, _: &Terms) -> Result<Done, DriverError> {
@@ -125,7 +135,9 @@ impl Driver for ExternalFence {
     }
 
     async fn verify(&self, _: Token) -> Result<Fact, DriverError> {
-        self.observe().await
+        let cut = self.is_cut(None).await;
+        let condition = if cut { Condition::Stopped } else { Condition::Unknown };
+        Ok(Fact { condition, ..Fact::default() })
     }
 }
 
@@ -144,7 +156,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let flag = dir.path().join("off").display().to_string();
         let cuts = fence(&format!("touch {flag}"), &format!("test -e {flag}"));
-        assert_eq!(cuts.observe().await.unwrap().condition, Condition::Unknown);
+        let before = cuts.verify(Token::new(2, 9)).await.unwrap();
+        assert_eq!(before.condition, Condition::Unknown);
         let done = cuts.ensure(Goal::Fenced, Token::new(2, 9), &Terms::default()).await.unwrap();
         assert_eq!(done.evidence, Some(EvidenceKind::PowerOff));
         // A command that says it failed, though the region is off: the check counts.

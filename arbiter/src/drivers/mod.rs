@@ -9,7 +9,8 @@ pub mod dns;
 pub mod postgres;
 
 use arbiter_core::{
-    Control, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId, Layer, Position, Terms, Token,
+    Control, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId, Layer,
+    Position, Terms, Token,
 };
 use async_trait::async_trait;
 use std::path::PathBuf;
@@ -151,6 +152,7 @@ pub fn open(
         "postgres" => Ok(Box::new(postgres::Postgres::open(id, instance, holder)?)),
         "rfc2136" => dns::rfc2136(group, id, instance),
         "route53" => dns::route53(group, id, instance),
+        EXTERNAL_FENCE => command::external_fence(group, instance),
         other => Err(DriverError::Refused(format!("instance {id}: no driver of kind {other:?}"))),
     }
 }

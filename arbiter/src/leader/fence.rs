@@ -1,5 +1,5 @@
-//! External fences that the leader runs itself: `fence_command`, then `fence_check` until true.
-//! Knows when one is wanted; never what it cuts.
+//! External fences that the leader runs itself, where no agent of the target can: `fence_command`,
+//! then `fence_check` until true. Knows when one is wanted; never what it cuts.
 
 use super::Leader;
 use crate::drivers::command::{CHECK_EVERY, CHECKS_MAX, ExternalFence};
@@ -29,12 +29,7 @@ impl Leader {
     }
 
     fn fences_wanted(&self) -> Vec<Wanted> {
-        let wanted = self.look(|state, view, _| {
-            let mut wanted = external_fence_wanted(state);
-            wanted.retain(|fence| !view.powered_off.contains(fence));
-            wanted
-        });
-        wanted.unwrap_or_default()
+        self.look(external_fence_wanted).unwrap_or_default()
     }
 
     async fn cut(self: Arc<Self>, wanted: Wanted, running: Arc<Mutex<BTreeSet<Wanted>>>) {

@@ -26,10 +26,7 @@ pub(crate) use plan::waited_for;
 pub use preflight::{OpenRequest, preflight, supersede};
 pub use strength::strongest_evidence;
 
-use crate::{
-    By, Command, FenceProof, GroupId, Instant, LagMark, PlanKind, Proposal, RegionId, Report,
-    State, StepId, Token, View, WallMillis,
-};
+use crate::{By, Command, Instant, LagMark, PlanKind, Proposal, Report, State, View, WallMillis};
 
 /// What the leader proposes now. `wall` is left 0: the leader stamps it when it proposes. The
 /// caller must not propose again what is still on its way into the log, and calls [`View::note`]
@@ -66,23 +63,6 @@ pub fn lag_crossing(state: &State, view: &View, report: &Report, now: Instant) -
         }
     }
     found
-}
-
-/// Regions that the leader must cut by their external fence command, with the token of the fence
-/// goal. Checks that come back true go into [`View::powered_off`].
-pub fn external_fence_wanted(state: &State) -> Vec<(GroupId, RegionId, Token)> {
-    let wanted = state.groups.iter().filter_map(|(id, group)| {
-        let (spec, plan) = (state.spec.groups.get(id)?, group.plan.as_ref()?);
-        let proving = plan
-            .step()
-            .is_some_and(|step| step >= StepId::ProveFence && step <= StepId::AdvanceEpoch);
-        let asked = plan.kind == PlanKind::Failover
-            && proving
-            && spec.policy.external_fence.contains_key(&plan.source)
-            && FenceProof::establish(spec, group, plan).is_err();
-        asked.then(|| (id.clone(), plan.source.clone(), plan.fence_token))
-    });
-    wanted.collect()
 }
 
 fn proposal(command: Command) -> Proposal {

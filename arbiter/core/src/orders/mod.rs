@@ -10,7 +10,7 @@ pub(crate) use grants::{enforces, is_bound};
 
 use crate::{
     AgentId, Goal, Group, GroupId, GroupSpec, Instance, InstanceId, Layer, Mode, OnDrift, Order,
-    Plan, PlanKind, RegionGoal, State, StepId, Terms,
+    Plan, PlanKind, RegionGoal, State, StepId, Terms, external::external_order,
 };
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub(crate) fn group_orders(state: &State, agent: &AgentId, id: &GroupId) -> Vec<
     spec.beside(agent)
         .filter(|(name, instance)| flows(group, name, instance))
         .filter_map(|(name, instance)| order(id, spec, group, name, instance))
+        .chain(external_order(spec, group, id, agent))
         .collect()
 }
 

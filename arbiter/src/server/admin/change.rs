@@ -1,6 +1,7 @@
 //! One change: who asks, whether it was asked before, and its way into the log.
 
 use crate::clock;
+use crate::raft::ProposeError;
 use crate::server::{Face, refusal};
 use arbiter_core::{
     By, Command, Epoch, Group, GroupId, Instant, Proposal, Rejected, RequestId, State, View,
@@ -93,26 +94,54 @@ pub(super) fn asked_before(state: &State, request: &RequestId) -> Option<Result<
 impl Face {
     /// One change: what `build` makes of State and View, in the log. The index it was done at; for
     /// a request asked before, of that time.
+    ///
+    /// What can be proposed is, at once: the log tells whether this arbiter still leads in the term
+    /// of the View, and `apply` whether State is as the command expects and whether it was asked
+    /// before. A refusal is no entry, so it is given only from a State that a quorum confirmed.
     pub(super) async fn change(
         &self,
         asked: Option<&pb::Asked>,
-        build: impl FnOnce(&State, &View, Instant) -> Result<Command, Status>,
+        build: impl Fn(&State, &View, Instant) -> Result<Command, Status>,
     ) -> Result<u64, Status> {
         let asker = asker(asked)?;
-        // What was asked before must be seen, so State must be the newest.
+        if let Built::Command(term, command) = self.build(&asker, &build)? {
+            return self.propose_in(Some(term), asker, command).await;
+        }
         self.confirm().await?;
-        let built =
-            self.leader.look(|state, view, now| match asked_before(state, &asker.request) {
-                Some(before) => Err(before.map_err(|refused| refusal::rejected(&refused))),
-                None => build(state, view, now).map_err(Err),
-            });
-        match built.ok_or_else(refusal::not_leader)? {
-            Ok(command) => self.propose(asker, command).await,
-            Err(before) => before,
+        match self.build(&asker, &build)? {
+            Built::Command(term, command) => self.propose_in(Some(term), asker, command).await,
+            Built::Before(Ok(index)) => Ok(index),
+            Built::Before(Err(refused)) => Err(refusal::rejected(&refused)),
+            Built::Refused(status) => Err(status),
         }
     }
 
+    fn build(
+        &self,
+        asker: &Asker,
+        build: impl Fn(&State, &View, Instant) -> Result<Command, Status>,
+    ) -> Result<Built, Status> {
+        let built =
+            self.leader.look(|state, view, now| match asked_before(state, &asker.request) {
+                Some(before) => Built::Before(before),
+                None => match build(state, view, now) {
+                    Ok(command) => Built::Command(view.term, command),
+                    Err(status) => Built::Refused(status),
+                },
+            });
+        built.ok_or_else(refusal::not_leader)
+    }
+
     pub(super) async fn propose(&self, asker: Asker, command: Command) -> Result<u64, Status> {
+        self.propose_in(None, asker, command).await
+    }
+
+    async fn propose_in(
+        &self,
+        term: Option<u64>,
+        asker: Asker,
+        command: Command,
+    ) -> Result<u64, Status> {
         let proposal = Proposal {
             request: Some(asker.request),
             by: asker.by,
@@ -120,10 +149,28 @@ impl Face {
             wall: clock::wall(),
             command,
         };
-        match self.raft.propose(&proposal).await {
+        let done = match term {
+            Some(term) => self.raft.propose_in(term, &proposal).await,
+            None => self.raft.propose(&proposal).await,
+        };
+        match done {
             Ok(Ok(index)) => Ok(index),
             Ok(Err(refused)) => Err(refusal::rejected(&refused)),
+            // Not taken, and nobody else is known: whether a quorum is missing says the reader.
+            Err(ProposeError::NotLeader { leader: None }) => {
+                Err(self.confirm().await.err().unwrap_or_else(refusal::not_leader))
+            }
             Err(error) => Err(refusal::unproposed(&error)),
         }
     }
+}
+
+/// What became of building a command from State and View.
+enum Built {
+    /// To be proposed, in this term only.
+    Command(u64, Command),
+    /// It was asked before: what became of it.
+    Before(Result<u64, Rejected>),
+    /// It cannot be, as State is here.
+    Refused(Status),
 }

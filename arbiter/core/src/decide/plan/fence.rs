@@ -4,7 +4,7 @@
 use super::Row;
 use crate::{
     Command, Evidence, EvidenceKind, FenceProof, Goal, Instance, InstanceId, PlanKind, Position,
-    StepState, decide::strength::can_come, weakest_allowed,
+    StepState, decide::strength::can_come, external::is_cut_off, weakest_allowed,
 };
 use std::time::Duration;
 
@@ -165,10 +165,9 @@ fn own_word(row: &Row, id: &InstanceId) -> Option<OwnWord> {
 
 /// The external fence check came back true for this goal.
 fn powered_off(row: &Row, instance: &Instance) -> Option<Seen> {
-    let key = (row.context.id.clone(), row.plan.source.clone(), row.plan.fence_token);
     let cut = row.plan.kind == PlanKind::Failover
         && instance.needs_evidence()
-        && row.context.view.powered_off.contains(&key);
+        && is_cut_off(row.context, &row.plan.source, row.plan.fence_token);
     cut.then(|| (EvidenceKind::PowerOff, None, "fence_check came back true".to_owned()))
 }
 

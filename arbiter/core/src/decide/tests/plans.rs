@@ -242,8 +242,7 @@ fn the_target_waits_only_for_what_a_clean_stop_sent() {
     }
 }
 
-#[test]
-fn an_external_fence_proves_what_no_lease_can() {
+fn fenced_from_outside() -> World {
     let mut spec = spec();
     let policy = &mut spec.groups.get_mut(&group()).unwrap().policy;
     policy.external_fence.insert(EU.into(), Default::default());
@@ -251,15 +250,52 @@ fn an_external_fence_proves_what_no_lease_can() {
     let mut world = World::with(spec);
     world.enter(Mode::Automatic);
     world.run(ms(5000));
+    world
+}
+
+fn wanted_of_the_leader(world: &World) -> Vec<(GroupId, RegionId, Token)> {
+    external_fence_wanted(&world.state, &world.view, world.now)
+}
+
+#[test]
+fn the_targets_agent_runs_the_external_fence_that_proves_what_no_lease_can() {
+    let mut world = fenced_from_outside();
+    world.agent(US).stubborn.insert(external_fence_id(&EU.into()));
     world.cut(EU);
     world.run(ms(15_000));
     assert_eq!(world.plan().step(), Some(StepId::ProveFence), "lease-expired is too weak");
-    let (group, region, token) = external_fence_wanted(&world.state).remove(0);
+    let token = world.plan().fence_token;
+    let order = orders(&world.state, &format!("agent-{US}").into())
+        .into_iter()
+        .find(|order| order.instance == external_fence_id(&EU.into()));
+    let order = order.expect("the target's agent is ordered to");
+    assert_eq!((order.goal, order.token), (Goal::Fenced, token));
+    let source = orders(&world.state, &format!("agent-{EU}").into());
+    assert!(source.iter().all(|order| order.instance != external_fence_id(&EU.into())));
+    assert!(wanted_of_the_leader(&world).is_empty(), "who is live and able does it alone");
+
+    world.agent(US).stubborn.clear();
+    world.run(ms(1000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+    let proof = &world.last_plan().evidence[&format!("db-{EU}").into()];
+    assert_eq!(proof.kind, EvidenceKind::PowerOff);
+    let left = orders(&world.state, &format!("agent-{US}").into());
+    assert!(left.iter().all(|order| order.instance != external_fence_id(&EU.into())));
+}
+
+#[test]
+fn the_leader_runs_an_external_fence_where_no_agent_of_the_target_can() {
+    let mut world = fenced_from_outside();
+    world.agent(US).refusing.insert(external_fence_id(&EU.into()));
+    world.cut(EU);
+    world.run(ms(15_000));
+    assert_eq!(world.plan().step(), Some(StepId::ProveFence));
+    let (group, region, token) = wanted_of_the_leader(&world).remove(0);
     assert_eq!((&region, token), (&EU.into(), world.plan().fence_token));
     world.view.powered_off(&group, &region, token);
     world.run(ms(1000));
     assert_eq!(world.group().epoch(), Epoch(2));
-    assert!(external_fence_wanted(&world.state).is_empty());
+    assert!(wanted_of_the_leader(&world).is_empty());
 }
 
 #[test]

@@ -74,6 +74,8 @@ pub struct World {
     pub watch: Watch,
     /// Faults are over.
     pub healed: bool,
+    /// Streams dialled so far.
+    pub streams: u64,
     /// Operators' requests so far.
     pub requests: u64,
     options: Options,
@@ -110,6 +112,7 @@ impl World {
             dns: Dns::default(),
             watch: Watch::default(),
             healed: false,
+            streams: 0,
             requests: 0,
             topology,
             options,
@@ -227,17 +230,21 @@ impl World {
     fn take(&mut self, due: Due) {
         match due {
             Due::RaftTick => self.raft_tick(),
-            Due::Commit { number } => self.commit(number),
-            Due::Applied { voter, term, index, done } => self.applied(voter, term, index, done),
+            Due::Commit { number, carries } => self.commit(number, carries),
+            Due::Applied { voter, term, index, carries, ended } => {
+                self.applied(voter, term, index, carries, ended);
+            }
+            Due::Carried { leader, term, carries, ended } => {
+                self.carried(leader, term, carries, ended);
+            }
             Due::LeaderTick { leader, term } => self.leader_tick(leader, term),
             Due::Vantage { from } => self.vantage(from),
-            Due::ReportIn { via, at, report } => self.report_in(via, at, report),
-            Due::Answer { leader, term, index, via, report } => {
-                self.answer(leader, term, index, via, report);
+            Due::ReportIn { via, at, stream, report } => self.report_in(via, at, stream, report),
+            Due::Relayed { host, via, directive } => self.relayed(host, via, directive),
+            Due::RoundEnded { leader, round, confirmed } => {
+                self.round_ended(leader, round, confirmed);
             }
-            Due::HandOver { leader, term, via, report, directive } => {
-                self.hand_over(leader, term, via, report, directive);
-            }
+            Due::Closed { leader, stream, agent } => self.closed(leader, stream, agent),
             Due::Operator => self.operator(),
             Due::Fault(fault) => self.fault(fault),
             Due::Heal => self.heal(),

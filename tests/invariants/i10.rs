@@ -34,7 +34,7 @@ impl World {
         let stored = self.hosts[host].disk.tokens.get(key).copied().unwrap_or_default();
         if token < stored {
             let line = format!("I10: {} stores {token} over {stored}", key.1);
-            self.watch.seen.get_or_insert(line);
+            self.watch.seen.push(line);
         }
     }
 
@@ -47,7 +47,7 @@ impl World {
                 let stored = self.hosts[host].disk.tokens.get(&key).copied().unwrap_or_default();
                 if stored < done.token {
                     let line = format!("I10: {instance} reports {} unstored", done.token);
-                    self.watch.seen.get_or_insert(line);
+                    self.watch.seen.push(line);
                 }
             }
         }

@@ -24,10 +24,8 @@ use std::rc::Rc;
 /// What the checks remember between steps.
 #[derive(Default)]
 pub struct Watch {
-    /// A breach that `apply` itself reported.
-    pub breach: Option<String>,
-    /// What a step saw by itself.
-    pub seen: Option<String>,
+    /// What a step saw by itself, breaches that `apply` reported too.
+    pub seen: Vec<String>,
     /// Lease deadlines of armed holds in true time; they outlive deadman and host.
     deadlines: BTreeMap<(usize, GroupId), Nanos>,
     /// Highest token acted on, per instance.
@@ -43,30 +41,25 @@ pub struct Watch {
     before: Option<Rc<State>>,
 }
 
-/// The first invariant that does not hold now.
-pub fn check(world: &mut World) -> Option<String> {
-    if let Some(breach) = world.watch.breach.take().or(world.watch.seen.take()) {
-        return Some(breach);
-    }
+/// The first invariant that does not hold now. `only`: those whose words begin so; all, if none.
+pub fn check(world: &mut World, only: &str) -> Option<String> {
+    let mut broken = std::mem::take(&mut world.watch.seen);
     let state = world.raft.newest().clone();
     if world.watch.checked != world.raft.last() {
         world.watch.checked = world.raft.last();
         let before = world.watch.before.replace(state.clone()).unwrap_or_default();
-        let broken = i2::epochs(&before, &state)
-            .or_else(|| i6::plans(&before, &state))
-            .or_else(|| i4::arming_in_plans(&before, &state));
-        if broken.is_some() {
-            return broken;
-        }
+        broken.extend(i2::epochs(&before, &state));
+        broken.extend(i6::plans(&before, &state));
     }
-    i1::one_region_writes(world)
-        .or_else(|| i3::evidence_is_true(world, &state))
-        .or_else(|| i3::only_the_active_region_writes(world, &state))
-        .or_else(|| i4::no_write_after_the_deadline(world))
-        .or_else(|| i4::arming_is_true(world, &state))
-        .or_else(|| i4::leases_are_bounded(world, &state))
-        .or_else(|| lease::deadlines_are_allowed(world))
-        .or_else(|| i7::traffic_never_goes_back(world))
+    broken.extend(i1::one_region_writes(world));
+    broken.extend(i3::evidence_is_true(world, &state));
+    broken.extend(i3::only_the_active_region_writes(world, &state));
+    broken.extend(i4::no_write_after_the_deadline(world));
+    broken.extend(i4::arming_is_true(world, &state));
+    broken.extend(i4::leases_are_bounded(world, &state));
+    broken.extend(lease::deadlines_are_allowed(world));
+    broken.extend(i7::traffic_never_goes_back(world));
+    broken.into_iter().find(|line| line.starts_with(only))
 }
 
 impl World {
@@ -81,7 +74,7 @@ impl World {
     ) {
         let key = (group.clone(), instance.clone());
         if let Some(broken) = i10::token_is_current(self, host, &key, goal, token) {
-            self.watch.seen.get_or_insert(broken);
+            self.watch.seen.push(broken);
         }
     }
 

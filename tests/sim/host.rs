@@ -465,6 +465,6 @@ impl World {
 
     /// Keep or lose start files over a reboot; only a planted bug keeps them.
     pub(super) fn keeps_start_files(&self) -> bool {
-        self.planted(Plant::NotFencedAtBoot)
+        self.planted(Plant::StartFilesKept)
     }
 }

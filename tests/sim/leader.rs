@@ -131,7 +131,7 @@ impl World {
         outcome: &Result<u64, Rejected>,
     ) {
         if let Err(Rejected::Breach { invariant, detail }) = outcome {
-            self.watch.breach = Some(format!("{invariant} in State: {detail}"));
+            self.watch.seen.push(format!("{invariant} in State: {detail}"));
         }
         match outcome {
             Ok(_) => self.say(|| format!("#{index} {:?} by {:?}", proposal.command, proposal.by)),

@@ -31,6 +31,8 @@ const EVENTS_MAX: u64 = 3_000_000;
 pub struct Options {
     /// A bug to plant.
     pub plant: Option<Plant>,
+    /// Only breaches whose words begin so count; all, if empty.
+    pub only: &'static str,
     /// Keep the transcript.
     pub trace: bool,
 }
@@ -185,7 +187,7 @@ impl World {
     /// Run to the end, or to the first broken invariant.
     pub fn run(mut self, seed: u64) -> Outcome {
         arbiter_core::plant::plant(self.options.plant);
-        let mut steps = 0;
+        let (options, mut steps) = (self.options, 0);
         let mut broken = None;
         let mut end = None;
         let mut patience = 0;
@@ -209,7 +211,7 @@ impl World {
             }
             self.take(due);
             steps += 1;
-            broken = crate::invariants::check(&mut self);
+            broken = crate::invariants::check(&mut self, options.only);
             if broken.is_none() && steps > EVENTS_MAX {
                 broken = Some(format!("more than {EVENTS_MAX} steps"));
             }

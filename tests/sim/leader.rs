@@ -3,11 +3,11 @@
 
 use super::clock::{Clock, MS, Nanos};
 use super::event::Due;
-use super::raft::VOTERS;
+use super::raft::{Committed, VOTERS};
 use super::topology::{REGIONS, Topology};
 use super::world::World;
 use arbiter_core::leader::Seat;
-use arbiter_core::{GroupId, Proposal, Rejected, ServiceSeen, View, preferred_leader};
+use arbiter_core::{GroupId, LogId, Rejected, ServiceSeen, View, preferred_leader};
 
 /// Between two looks of the leader at the time.
 const TICK: Nanos = 50 * MS;
@@ -91,7 +91,10 @@ impl World {
     pub(super) fn elect(&mut self, candidate: usize) {
         let (net, rng, now) = (&self.net, &mut self.rng, self.now);
         let won = self.raft.elect(candidate, now, |from, to| net.up(from, to), || rng.chance(500));
-        let Some((term, _)) = won else { return };
+        let Some((term, settled)) = won else { return };
+        for entry in settled {
+            self.note_commit(&entry);
+        }
         self.say(|| format!("arbiter {candidate} leads in term {term}"));
         self.watch.elected.insert(term, now);
         let arbiter = &mut self.arbiters[candidate];
@@ -124,12 +127,9 @@ impl World {
         }
     }
 
-    pub(super) fn note_commit(
-        &mut self,
-        proposal: &Proposal,
-        index: u64,
-        outcome: &Result<u64, Rejected>,
-    ) {
+    /// An entry has its place in the log, whoever put it there.
+    pub(super) fn note_commit(&mut self, committed: &Committed) {
+        let Committed { at: LogId { index, .. }, proposal, outcome } = committed;
         if let Err(Rejected::Breach { invariant, detail }) = outcome {
             self.watch.seen.push(format!("{invariant} in State: {detail}"));
         }

@@ -189,7 +189,7 @@ impl World {
             return;
         }
         let Some(committed) = self.raft.commit(number) else { return };
-        self.note_commit(&entry.proposal, committed.at.index, &committed.outcome);
+        self.note_commit(&committed);
         let ended = match &committed.outcome {
             Ok(_) => Ended::Done,
             Err(Rejected::Stale(_)) => Ended::Stale,

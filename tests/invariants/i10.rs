@@ -15,11 +15,13 @@ pub(super) fn token_is_current(
 ) -> Option<String> {
     let stored = world.hosts[host].disk.tokens.get(key).copied().unwrap_or_default();
     let acted = world.watch.acted.entry((host, key.clone())).or_default();
+    let seen = stored.max(*acted);
+    if token < seen {
+        return Some(format!("I10: {} obeys {goal} at {token} after {seen}", key.1));
+    }
+    // The agent's own fence has the token that is stored; an ordered one is stored after it.
     if goal == Goal::Fenced {
         return None;
-    }
-    if token < *acted {
-        return Some(format!("I10: {} obeys {goal} at {token} after {acted}", key.1));
     }
     if stored < token {
         return Some(format!("I10: {} acts at {token} with {stored} on disk", key.1));

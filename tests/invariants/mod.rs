@@ -4,6 +4,7 @@
 
 mod i1;
 mod i10;
+mod i11;
 mod i2;
 mod i3;
 mod i4;
@@ -17,7 +18,7 @@ pub use live::liveness;
 use crate::sim::clock::Nanos;
 use crate::sim::host::Key;
 use crate::sim::world::World;
-use arbiter_core::{Goal, GroupId, InstanceId, State, Token};
+use arbiter_core::{Goal, GroupId, InstanceId, PlanId, State, Token};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -37,6 +38,8 @@ pub struct Watch {
     sent: BTreeMap<(usize, u64), Nanos>,
     /// The latest deadline that an answer which arrived allows.
     allowed: BTreeMap<(usize, GroupId), Nanos>,
+    /// When each plan was first seen open.
+    opened: BTreeMap<PlanId, Nanos>,
     checked: u64,
     before: Option<Rc<State>>,
 }
@@ -49,7 +52,12 @@ pub fn check(world: &mut World, only: &str) -> Option<String> {
         world.watch.checked = world.raft.last();
         let before = world.watch.before.replace(state.clone()).unwrap_or_default();
         broken.extend(i2::epochs(&before, &state));
+        broken.extend(i2::births(world, &before, &state));
         broken.extend(i6::plans(&before, &state));
+        for plan in state.groups.values().filter_map(|group| group.plan.as_ref()) {
+            world.watch.opened.entry(plan.id).or_insert(world.now);
+        }
+        broken.extend(i11::losses(world, &before, &state));
     }
     broken.extend(i1::one_region_writes(world));
     broken.extend(i3::evidence_is_true(world, &state));
@@ -59,6 +67,7 @@ pub fn check(world: &mut World, only: &str) -> Option<String> {
     broken.extend(i4::leases_are_bounded(world, &state));
     broken.extend(lease::deadlines_are_allowed(world));
     broken.extend(i7::traffic_never_goes_back(world));
+    broken.extend(i7::traffic_names_the_active_region(world, &state));
     broken.into_iter().find(|line| line.starts_with(only))
 }
 

@@ -269,9 +269,7 @@ impl World {
         let mut ends: Vec<(GroupId, InstanceId, usize, super::postgres::Postgres)> = Vec::new();
         for (index, host) in self.hosts.iter_mut().enumerate() {
             for ((group, id), server) in &mut host.servers {
-                if server.accepts() {
-                    server.position.offset += 10;
-                }
+                server.write(now);
                 if server.running && !server.frozen {
                     ends.push((group.clone(), id.clone(), index, server.clone()));
                 }

@@ -3,9 +3,12 @@
 //! Each case says in one sentence what must hold, plays it on a platform of its own, and ends with
 //! the check that every case shares: the old primary acknowledged nothing after the new one began.
 
+mod adopted;
 mod agents;
 mod asks;
 mod cuts;
+mod demo;
+mod fences;
 mod groups;
 pub mod leader;
 mod plans;
@@ -128,6 +131,9 @@ pub fn cases() -> Vec<Case> {
         quorum::CASES,
         agents::CASES,
         groups::CASES,
+        adopted::CASES,
+        fences::CASES,
+        demo::CASES,
     ]
     .concat()
 }

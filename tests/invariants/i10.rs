@@ -15,11 +15,13 @@ pub(super) fn token_is_current(
 ) -> Option<String> {
     let stored = world.hosts[host].disk.tokens.get(key).copied().unwrap_or_default();
     let acted = world.watch.acted.entry((host, key.clone())).or_default();
+    let seen = stored.max(*acted);
+    if token < seen {
+        return Some(format!("I10: {} obeys {goal} at {token} after {seen}", key.1));
+    }
+    // The agent's own fence has the token that is stored; an ordered one is stored after it.
     if goal == Goal::Fenced {
         return None;
-    }
-    if token < *acted {
-        return Some(format!("I10: {} obeys {goal} at {token} after {acted}", key.1));
     }
     if stored < token {
         return Some(format!("I10: {} acts at {token} with {stored} on disk", key.1));
@@ -34,7 +36,7 @@ impl World {
         let stored = self.hosts[host].disk.tokens.get(key).copied().unwrap_or_default();
         if token < stored {
             let line = format!("I10: {} stores {token} over {stored}", key.1);
-            self.watch.seen.get_or_insert(line);
+            self.watch.seen.push(line);
         }
     }
 
@@ -47,7 +49,7 @@ impl World {
                 let stored = self.hosts[host].disk.tokens.get(&key).copied().unwrap_or_default();
                 if stored < done.token {
                     let line = format!("I10: {instance} reports {} unstored", done.token);
-                    self.watch.seen.get_or_insert(line);
+                    self.watch.seen.push(line);
                 }
             }
         }

@@ -87,14 +87,3 @@ pub(super) fn leases_are_bounded(world: &World, state: &State) -> Option<String>
     }
     None
 }
-
-/// Nobody is disarmed by command while a plan is open.
-pub(super) fn arming_in_plans(before: &State, after: &State) -> Option<String> {
-    for (id, group) in &after.groups {
-        let Some(old) = before.groups.get(id) else { continue };
-        if group.plan.is_some() && old.plan.is_some() && old.arming_wanted && !group.arming_wanted {
-            return Some(format!("I4: {id} is disarmed while a plan is open"));
-        }
-    }
-    None
-}

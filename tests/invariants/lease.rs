@@ -70,7 +70,7 @@ impl World {
             }
         }
         if let Some(broken) = broken {
-            self.watch.seen.get_or_insert(broken);
+            self.watch.seen.push(broken);
         }
     }
 }

@@ -8,14 +8,12 @@ pub fn liveness(world: &World) -> Option<String> {
     let state = world.raft.newest();
     for (id, group) in &state.groups {
         if let Some(plan) = &group.plan {
-            if plan.halt.as_ref().is_none_or(|halt| halt.reason.is_empty()) {
-                return Some(format!(
-                    "liveness: plan {} of {id} is stuck at {:?}",
-                    plan.id,
-                    plan.step()
-                ));
-            }
-            continue;
+            let why = plan.halt.as_ref().map_or("", |halt| halt.reason.as_str());
+            return Some(format!(
+                "liveness: plan {} of {id} is stuck at {:?}: {why}",
+                plan.id,
+                plan.step()
+            ));
         }
         if group.mode == Mode::Observe {
             return Some(format!("liveness: {id} did not get a mode"));

@@ -4,6 +4,7 @@
 
 mod i1;
 mod i10;
+mod i11;
 mod i2;
 mod i3;
 mod i4;
@@ -17,17 +18,15 @@ pub use live::liveness;
 use crate::sim::clock::Nanos;
 use crate::sim::host::Key;
 use crate::sim::world::World;
-use arbiter_core::{Goal, GroupId, InstanceId, State, Token};
+use arbiter_core::{Goal, GroupId, InstanceId, PlanId, State, Token};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What the checks remember between steps.
 #[derive(Default)]
 pub struct Watch {
-    /// A breach that `apply` itself reported.
-    pub breach: Option<String>,
-    /// What a step saw by itself.
-    pub seen: Option<String>,
+    /// What a step saw by itself, breaches that `apply` reported too.
+    pub seen: Vec<String>,
     /// Lease deadlines of armed holds in true time; they outlive deadman and host.
     deadlines: BTreeMap<(usize, GroupId), Nanos>,
     /// Highest token acted on, per instance.
@@ -39,34 +38,37 @@ pub struct Watch {
     sent: BTreeMap<(usize, u64), Nanos>,
     /// The latest deadline that an answer which arrived allows.
     allowed: BTreeMap<(usize, GroupId), Nanos>,
+    /// When each plan was first seen open.
+    opened: BTreeMap<PlanId, Nanos>,
     checked: u64,
     before: Option<Rc<State>>,
 }
 
-/// The first invariant that does not hold now.
-pub fn check(world: &mut World) -> Option<String> {
-    if let Some(breach) = world.watch.breach.take().or(world.watch.seen.take()) {
-        return Some(breach);
-    }
+/// The first invariant that does not hold now. `only`: those whose words begin so; all, if none.
+pub fn check(world: &mut World, only: &str) -> Option<String> {
+    let mut broken = std::mem::take(&mut world.watch.seen);
     let state = world.raft.newest().clone();
     if world.watch.checked != world.raft.last() {
         world.watch.checked = world.raft.last();
         let before = world.watch.before.replace(state.clone()).unwrap_or_default();
-        let broken = i2::epochs(&before, &state)
-            .or_else(|| i6::plans(&before, &state))
-            .or_else(|| i4::arming_in_plans(&before, &state));
-        if broken.is_some() {
-            return broken;
+        broken.extend(i2::epochs(&before, &state));
+        broken.extend(i2::births(world, &before, &state));
+        broken.extend(i6::plans(&before, &state));
+        for plan in state.groups.values().filter_map(|group| group.plan.as_ref()) {
+            world.watch.opened.entry(plan.id).or_insert(world.now);
         }
+        broken.extend(i11::losses(world, &before, &state));
     }
-    i1::one_region_writes(world)
-        .or_else(|| i3::evidence_is_true(world, &state))
-        .or_else(|| i3::only_the_active_region_writes(world, &state))
-        .or_else(|| i4::no_write_after_the_deadline(world))
-        .or_else(|| i4::arming_is_true(world, &state))
-        .or_else(|| i4::leases_are_bounded(world, &state))
-        .or_else(|| lease::deadlines_are_allowed(world))
-        .or_else(|| i7::traffic_never_goes_back(world))
+    broken.extend(i1::one_region_writes(world));
+    broken.extend(i3::evidence_is_true(world, &state));
+    broken.extend(i3::only_the_active_region_writes(world, &state));
+    broken.extend(i4::no_write_after_the_deadline(world));
+    broken.extend(i4::arming_is_true(world, &state));
+    broken.extend(i4::leases_are_bounded(world, &state));
+    broken.extend(lease::deadlines_are_allowed(world));
+    broken.extend(i7::traffic_never_goes_back(world));
+    broken.extend(i7::traffic_names_the_active_region(world, &state));
+    broken.into_iter().find(|line| line.starts_with(only))
 }
 
 impl World {
@@ -81,7 +83,7 @@ impl World {
     ) {
         let key = (group.clone(), instance.clone());
         if let Some(broken) = i10::token_is_current(self, host, &key, goal, token) {
-            self.watch.seen.get_or_insert(broken);
+            self.watch.seen.push(broken);
         }
     }
 

@@ -27,7 +27,7 @@ impl World {
 
     pub(super) fn deadman_start(&mut self, index: usize) {
         let host = &mut self.hosts[index];
-        if !host.up || host.deadman.up || !host.agent.up {
+        if !host.up || host.deadman.up || !host.agent.up || host.agent.frozen {
             return;
         }
         host.deadman.up = true;
@@ -46,6 +46,9 @@ impl World {
             return;
         }
         self.after(DEADMAN_LIMIT, Due::DeadmanCheck { host: index, process });
+        if self.hosts[index].agent.frozen {
+            return;
+        }
         let (up, frozen) = (self.hosts[index].deadman.up, self.hosts[index].deadman.frozen);
         if !up {
             self.after(10 * MS, Due::DeadmanStart { host: index });

@@ -60,6 +60,12 @@ impl World {
 
     pub(super) fn begin_work(&mut self, work: Work) {
         let layer = self.hosts[work.host].instances[&key(&work)].layer;
+        if work.goal == Goal::Fenced
+            && let Some(server) = self.hosts[work.host].servers.get_mut(&key(&work))
+        {
+            // First of all nobody starts it any more.
+            server.start_file = false;
+        }
         let delay = match (layer, work.goal) {
             (Layer::Data, Goal::Fenced | Goal::Drained) => match work.terms.clean_stop {
                 Some(limit) => {
@@ -263,9 +269,7 @@ impl World {
         let mut ends: Vec<(GroupId, InstanceId, usize, super::postgres::Postgres)> = Vec::new();
         for (index, host) in self.hosts.iter_mut().enumerate() {
             for ((group, id), server) in &mut host.servers {
-                if server.accepts() {
-                    server.position.offset += 10;
-                }
+                server.write(now);
                 if server.running && !server.frozen {
                     ends.push((group.clone(), id.clone(), index, server.clone()));
                 }

@@ -3,7 +3,8 @@
 use super::dns::Swap;
 use super::fault::Fault;
 use arbiter_core::agent::{AgentEvent, DeadmanEvent};
-use arbiter_core::{Directive, Goal, GroupId, InstanceId, Instant, Proposal, Report, Terms, Token};
+use arbiter_core::leader::{Confirmed, Ended, RoundId, StreamId, Subject};
+use arbiter_core::{AgentId, Directive, Goal, GroupId, InstanceId, Instant, Report, Terms, Token};
 
 /// A driver's work on one instance.
 #[derive(Clone, Debug)]
@@ -28,6 +29,17 @@ pub struct Work {
     pub swap: Option<Swap>,
 }
 
+/// Whom the end of a proposal is told to.
+#[derive(Clone, Debug)]
+pub enum Carries {
+    /// An operator asked.
+    Request,
+    /// The leader decided it.
+    Decision(Subject),
+    /// A round of answers waits for it.
+    Mark(RoundId),
+}
+
 /// What can be due.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "fields are named by their types")]
@@ -41,19 +53,25 @@ pub enum Due {
     /// A Directive reaches a host, whatever process is there.
     DirectiveIn { host: usize, from: usize, directive: Directive },
     /// A Report reaches an arbiter that relays or leads.
-    ReportIn { via: usize, at: usize, report: Report },
-    /// A leader's quorum round after a Report is over.
-    Answer { leader: usize, term: u64, index: u64, via: usize, report: Report },
-    /// Planted: what was checked before is recorded and handed over only now.
-    HandOver { leader: usize, term: u64, via: usize, report: Report, directive: Directive },
+    ReportIn { via: usize, at: usize, stream: StreamId, report: Report },
+    /// A Directive reaches the arbiter that relays it.
+    Relayed { host: usize, via: usize, directive: Directive },
+    /// A leader's quorum round is over.
+    RoundEnded { leader: usize, round: RoundId, confirmed: Option<Confirmed> },
+    /// The agent's end of a stream is gone, and its leader learns it.
+    Closed { leader: usize, stream: StreamId, agent: AgentId },
+    /// A leader ended a stream, and its host learns it.
+    StreamEnds { host: usize, stream: StreamId },
     /// A leader's tick.
     LeaderTick { leader: usize, term: u64 },
     /// Heartbeats and elections.
     RaftTick,
     /// An entry is on the disks of a majority.
-    Commit { number: u64 },
+    Commit { number: u64, carries: Carries },
     /// A leader has applied up to here, and knows what became of an entry it proposed.
-    Applied { voter: usize, term: u64, index: u64, done: Option<Proposal> },
+    Applied { voter: usize, term: u64, index: u64, carries: Carries, ended: Ended },
+    /// A leader knows what became of a proposal that did not get as far.
+    Carried { leader: usize, term: u64, carries: Carries, ended: Ended },
     /// An arbiter's probes reach the leader.
     Vantage { from: usize },
     /// Something reaches a deadman.

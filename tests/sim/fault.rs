@@ -30,6 +30,8 @@ pub enum Fault {
     ThawAgent { host: usize },
     /// A deadman is killed.
     KillDeadman { host: usize },
+    /// Agent and deadman are killed at once, and the agent comes back.
+    KillBoth { host: usize, lasts: Nanos },
     /// A deadman is stopped for a while.
     FreezeDeadman { host: usize, lasts: Nanos },
     /// It goes on.
@@ -95,6 +97,7 @@ impl Fault {
             },
             10 | 11 => Fault::KillAgent { host, lasts: short },
             12 | 13 => Fault::FreezeAgent { host, lasts },
+            14 if rng.chance(500) => Fault::KillBoth { host, lasts: short },
             14 => Fault::KillDeadman { host },
             15 => Fault::FreezeDeadman { host, lasts: short },
             16 => Fault::UpgradeDeadman { host },
@@ -158,6 +161,14 @@ impl World {
                 self.kill_agent(host);
                 (lasts, Due::AgentStart { host })
             }
+            Fault::KillBoth { host, lasts } => {
+                self.kill_agent(host);
+                self.fault_now(Fault::KillDeadman { host });
+                // The unit starts again with its deadman, unless the agent was quicker.
+                let late = lasts + self.rng.range(100 * MS, SECOND);
+                self.after(late, Due::Fault(Fault::StartByHand { host }));
+                (lasts, Due::AgentStart { host })
+            }
             Fault::FreezeAgent { host, lasts } => {
                 self.freeze_agent(host);
                 until(lasts, Fault::ThawAgent { host })
@@ -207,7 +218,7 @@ impl World {
             Fault::Quiet => (self.net.loss, self.net.double, self.net.late) = (0, 0, 0),
             Fault::ThawAgent { host } => self.thaw_agent(host),
             Fault::ThawDeadman { host } => self.thaw_deadman(host),
-            Fault::KillDeadman { host } if self.both_well(host) => self.kill_deadman(host),
+            Fault::KillDeadman { host } if self.hosts[host].up => self.kill_deadman(host),
             Fault::UpgradeDeadman { host } => {
                 let holds = &mut self.hosts[host].holds;
                 *holds = Deadman::restore(holds.snapshot());
@@ -240,7 +251,8 @@ impl World {
                     server.kill(server.asked);
                 }
             }
-            Fault::StartByHand { host } => self.start_by_hand(host),
+            // A unit is bound to its deadman, and does not start without it.
+            Fault::StartByHand { host } if self.hosts[host].deadman.up => self.start_by_hand(host),
             Fault::Stick { host, lasts } => {
                 let until = self.now + lasts;
                 for server in self.hosts[host].servers.values_mut() {
@@ -257,28 +269,30 @@ impl World {
         }
     }
 
-    /// Agent and deadman both stopped is beyond what software can see (design §5).
-    fn both_well(&self, host: usize) -> bool {
+    /// While one of them is stopped the other can act. Both stopped, or one stopped where the other
+    /// is dead, is beyond what software can see (design §5). A deadman that is dead took its
+    /// resources with it, so nothing is left to act for.
+    fn acts_without(&self, host: usize, agent: bool) -> bool {
         let host = &self.hosts[host];
-        let well = |process: &super::host::Process| process.up && !process.frozen;
-        host.up && well(&host.agent) && well(&host.deadman)
+        let other = if agent { &host.deadman } else { &host.agent };
+        host.up && !other.frozen && (agent || other.up)
     }
 
     fn kill_agent(&mut self, host: usize) {
-        if self.both_well(host) {
+        if self.acts_without(host, true) {
             self.hosts[host].agent.end();
             self.hosts[host].machine = None;
         }
     }
 
     fn freeze_agent(&mut self, host: usize) {
-        if self.both_well(host) {
+        if self.acts_without(host, true) && self.hosts[host].agent.up {
             self.hosts[host].agent.frozen = true;
         }
     }
 
     fn freeze_deadman(&mut self, host: usize) {
-        if self.both_well(host) {
+        if self.acts_without(host, false) && self.hosts[host].deadman.up {
             self.hosts[host].deadman.frozen = true;
         }
     }

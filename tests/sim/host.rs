@@ -10,6 +10,7 @@ use super::raft::VOTERS;
 use super::topology::Topology;
 use super::world::World;
 use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, Deadman, DeadmanEvent, Stored};
+use arbiter_core::leader::StreamId;
 use arbiter_core::plant::Plant;
 use arbiter_core::{
     Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, Report, Timing,
@@ -66,6 +67,8 @@ pub struct Host {
     /// The arbiter that the agent dialled, and since when it heard nothing.
     pub via: usize,
     quiet_since: Nanos,
+    /// Its stream there.
+    pub stream: StreamId,
     /// Attempts of drivers that run, by instance.
     pub working: BTreeMap<Key, u64>,
     pub(super) deadman_last: Nanos,
@@ -122,6 +125,7 @@ impl Host {
             frozen: BTreeSet::new(),
             via: index % VOTERS,
             quiet_since: 0,
+            stream: StreamId(0),
             working: BTreeMap::new(),
             deadman_last: 0,
             boots: 0,
@@ -155,6 +159,13 @@ impl Host {
         }
     }
 
+    /// Directives that its agent has not read.
+    pub fn unread(&self) -> usize {
+        let directive =
+            |due: &&Due| matches!(due, Due::ToAgent { event: AgentEvent::Directive(_), .. });
+        self.agent.parked.iter().filter(directive).count()
+    }
+
     /// Power returns.
     pub fn boot(&mut self, now: Nanos) {
         self.up = true;
@@ -184,6 +195,11 @@ impl World {
             }
             Due::ToAgent { host, process, event } => self.agent_step(host, process, event),
             Due::DirectiveIn { host, from, directive } => self.directive_in(host, from, directive),
+            Due::StreamEnds { host, stream } => {
+                if self.hosts[host].stream == stream {
+                    self.dial(host);
+                }
+            }
             Due::ToDeadman { host, life, event } => self.deadman_step(host, life, event),
             Due::DeadmanWake { host, life, number } => {
                 if self.hosts[host].deadman.wakes == number {
@@ -246,6 +262,7 @@ impl World {
         host.machine = Some(machine);
         let process = host.agent.life;
         let up = host.deadman.up;
+        self.dial(index);
         self.say(|| format!("host {index}: agent starts, process {process}"));
         if up {
             self.show_deadman(index, 5 * MS);
@@ -386,13 +403,21 @@ impl World {
         self.say_report(index, &report);
         let host = &mut self.hosts[index];
         if now > host.quiet_since + DIAL_AFTER {
-            host.via = (host.via + 1) % VOTERS;
-            host.quiet_since = now;
+            self.dial(index);
         }
-        let via = host.via;
+        let (via, stream) = (self.hosts[index].via, self.hosts[index].stream);
         for delay in self.net.send(Topology::node(index), via, &mut self.rng) {
-            self.after(delay, Due::ReportIn { via, at: via, report: report.clone() });
+            self.after(delay, Due::ReportIn { via, at: via, stream, report: report.clone() });
         }
+    }
+
+    /// A new stream, to the next arbiter.
+    fn dial(&mut self, index: usize) {
+        self.streams += 1;
+        let host = &mut self.hosts[index];
+        host.stream = StreamId(self.streams);
+        host.via = (host.via + 1) % VOTERS;
+        host.quiet_since = self.now;
     }
 
     /// A line when what the agent shows of its enforcement changes.
@@ -440,6 +465,6 @@ impl World {
 
     /// Keep or lose start files over a reboot; only a planted bug keeps them.
     pub(super) fn keeps_start_files(&self) -> bool {
-        self.planted(Plant::NotFencedAtBoot)
+        self.planted(Plant::StartFilesKept)
     }
 }

@@ -6,7 +6,8 @@ use arbiter_core::plant::Plant;
 use arbiter_tests::sim::{Options, run};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: sim [--seeds N] [--first S] [--plant NAME|list] [--trace]";
+const USAGE: &str =
+    "usage: sim [--seeds N] [--first S] [--plant NAME|list] [--only WORDS] [--trace]";
 
 fn main() -> ExitCode {
     let (mut seeds, mut first, mut options) = (500u64, 1u64, Options::default());
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
                 options.trace = true;
                 Some(())
             }
+            // A process of its own ends soon; the words may stay as long.
+            "--only" => args.next().map(|words| options.only = words.leak()),
             "--plant" => {
                 let name = args.next().unwrap_or_default();
                 if name == "list" {

@@ -18,6 +18,7 @@ mod operator;
 pub mod postgres;
 pub mod raft;
 pub mod rng;
+mod seat;
 pub mod topology;
 pub mod world;
 

@@ -2,7 +2,7 @@
 //! each request goes to whoever leads, and is refused or proposed there.
 
 use super::clock::{MS, SECOND};
-use super::event::Due;
+use super::event::{Carries, Due};
 use super::raft::VOTERS;
 use super::world::World;
 use arbiter_core::{
@@ -52,7 +52,7 @@ impl World {
             wall: WallMillis(self.now / MS),
             command,
         };
-        self.propose(leader, term, proposal);
+        self.propose(leader, term, proposal, Carries::Request);
     }
 
     /// What is done so that a cluster serves: armed, in a mode, plans ended.
@@ -153,9 +153,8 @@ impl World {
         kind: PlanKind,
     ) -> Option<Command> {
         let request = self.request(id, kind);
-        let arbiter = &self.arbiters[leader];
-        let local = arbiter.clock.at(self.now);
-        match preflight(state, &arbiter.view, local, &request) {
+        let local = self.arbiters[leader].clock.at(self.now);
+        match preflight(state, self.view(leader)?, local, &request) {
             Ok(open) => Some(Command::OpenPlan(open)),
             Err(gates) => {
                 self.say(|| format!("{kind:?} does not open: {gates:?}"));
@@ -166,8 +165,8 @@ impl World {
 
     fn superseding(&mut self, state: &State, leader: usize, id: &GroupId) -> Option<Command> {
         let request = self.request(id, PlanKind::Failover);
-        let arbiter = &self.arbiters[leader];
-        supersede(state, &arbiter.view, arbiter.clock.at(self.now), &request).ok()
+        let local = self.arbiters[leader].clock.at(self.now);
+        supersede(state, self.view(leader)?, local, &request).ok()
     }
 
     fn request(&mut self, id: &GroupId, kind: PlanKind) -> OpenRequest {
@@ -193,9 +192,8 @@ impl World {
         let host = self.hosts.iter().find(|host| !host.up)?;
         let mut data = host.servers.keys().filter(|(group, _)| group == id);
         let (_, instance) = data.next()?;
-        let arbiter = &self.arbiters[leader];
-        let local = arbiter.clock.at(self.now);
-        attest(state, &arbiter.view, id, plan, instance, local).ok()
+        let local = self.arbiters[leader].clock.at(self.now);
+        attest(state, self.view(leader)?, id, plan, instance, local).ok()
     }
 
     /// Another L for one group.

@@ -33,6 +33,8 @@ pub struct Postgres {
     pub streaming: bool,
     /// Receiving was stopped on purpose.
     pub detached: bool,
+    /// When it wrote up to where, while it was primary.
+    pub written: Vec<(Nanos, Position)>,
     /// Its drivers' fences hang until then.
     pub stuck_until: Nanos,
 }
@@ -54,7 +56,16 @@ impl Postgres {
             heard: None,
             streaming: false,
             detached: false,
+            written: Vec::new(),
             stuck_until: 0,
+        }
+    }
+
+    /// A client writes, if it may.
+    pub fn write(&mut self, now: Nanos) {
+        if self.accepts() {
+            self.position.offset += 10;
+            self.written.push((now, self.position));
         }
     }
 

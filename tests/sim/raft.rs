@@ -8,8 +8,6 @@ use std::rc::Rc;
 
 /// Voters.
 pub const VOTERS: usize = 3;
-/// States kept behind the newest.
-const STATES_KEPT: u64 = 64;
 
 /// One voter.
 #[derive(Clone, Debug)]
@@ -47,6 +45,8 @@ pub struct Pending {
 pub struct Committed {
     /// Its place.
     pub at: LogId,
+    /// The entry.
+    pub proposal: Proposal,
     /// Applied or refused.
     pub outcome: Result<u64, Rejected>,
 }
@@ -95,9 +95,7 @@ impl Raft {
 
     /// The State that `voter` has applied.
     pub fn state(&self, voter: usize) -> Rc<State> {
-        let applied = self.voters[voter].applied;
-        let known = self.states.range(..=applied).next_back().or(self.states.first_key_value());
-        known.map(|(_, state)| state.clone()).expect("there is always one State")
+        self.states[&self.voters[voter].applied].clone()
     }
 
     /// Voters that answer a round of `leader` now. None: no quorum, or a higher term is met, in
@@ -149,9 +147,10 @@ impl Raft {
         let at = LogId { term, index: self.last };
         let settled = settle(&self.states[&(self.last - 1)], proposal, at);
         self.states.insert(self.last, Rc::new(settled.state));
-        let oldest = self.last.saturating_sub(STATES_KEPT);
+        // What the slowest voter has applied is what it acts on.
+        let oldest = self.voters.iter().map(|voter| voter.applied).min().unwrap_or(0);
         self.states = self.states.split_off(&oldest);
-        Committed { at, outcome: settled.outcome }
+        Committed { at, proposal: proposal.clone(), outcome: settled.outcome }
     }
 
     /// `candidate` asks for votes; says in which term it leads, if it won. `keep` decides for each

@@ -163,7 +163,12 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         clean_stop_limit: Duration::from_secs(1),
         hold_down: Duration::from_secs(5),
         evidence_min: EvidenceKind::LeaseExpired,
-        rpo: Duration::from_secs(60),
+        // The least that configuration accepts, or much.
+        rpo: if rng.chance(500) {
+            timing.lease / 2 + 2 * timing.renewal
+        } else {
+            Duration::from_secs(60)
+        },
         on_primary_failure: if rng.chance(500) {
             OnPrimaryFailure::Restart
         } else {

@@ -31,6 +31,8 @@ const EVENTS_MAX: u64 = 3_000_000;
 pub struct Options {
     /// A bug to plant.
     pub plant: Option<Plant>,
+    /// Only breaches whose words begin so count; all, if empty.
+    pub only: &'static str,
     /// Keep the transcript.
     pub trace: bool,
 }
@@ -74,6 +76,8 @@ pub struct World {
     pub watch: Watch,
     /// Faults are over.
     pub healed: bool,
+    /// Streams dialled so far.
+    pub streams: u64,
     /// Operators' requests so far.
     pub requests: u64,
     options: Options,
@@ -110,6 +114,7 @@ impl World {
             dns: Dns::default(),
             watch: Watch::default(),
             healed: false,
+            streams: 0,
             requests: 0,
             topology,
             options,
@@ -182,7 +187,7 @@ impl World {
     /// Run to the end, or to the first broken invariant.
     pub fn run(mut self, seed: u64) -> Outcome {
         arbiter_core::plant::plant(self.options.plant);
-        let mut steps = 0;
+        let (options, mut steps) = (self.options, 0);
         let mut broken = None;
         let mut end = None;
         let mut patience = 0;
@@ -206,7 +211,7 @@ impl World {
             }
             self.take(due);
             steps += 1;
-            broken = crate::invariants::check(&mut self);
+            broken = crate::invariants::check(&mut self, options.only);
             if broken.is_none() && steps > EVENTS_MAX {
                 broken = Some(format!("more than {EVENTS_MAX} steps"));
             }
@@ -227,17 +232,21 @@ impl World {
     fn take(&mut self, due: Due) {
         match due {
             Due::RaftTick => self.raft_tick(),
-            Due::Commit { number } => self.commit(number),
-            Due::Applied { voter, term, index, done } => self.applied(voter, term, index, done),
+            Due::Commit { number, carries } => self.commit(number, carries),
+            Due::Applied { voter, term, index, carries, ended } => {
+                self.applied(voter, term, index, carries, ended);
+            }
+            Due::Carried { leader, term, carries, ended } => {
+                self.carried(leader, term, carries, ended);
+            }
             Due::LeaderTick { leader, term } => self.leader_tick(leader, term),
             Due::Vantage { from } => self.vantage(from),
-            Due::ReportIn { via, at, report } => self.report_in(via, at, report),
-            Due::Answer { leader, term, index, via, report } => {
-                self.answer(leader, term, index, via, report);
+            Due::ReportIn { via, at, stream, report } => self.report_in(via, at, stream, report),
+            Due::Relayed { host, via, directive } => self.relayed(host, via, directive),
+            Due::RoundEnded { leader, round, confirmed } => {
+                self.round_ended(leader, round, confirmed);
             }
-            Due::HandOver { leader, term, via, report, directive } => {
-                self.hand_over(leader, term, via, report, directive);
-            }
+            Due::Closed { leader, stream, agent } => self.closed(leader, stream, agent),
             Due::Operator => self.operator(),
             Due::Fault(fault) => self.fault(fault),
             Due::Heal => self.heal(),

@@ -20,6 +20,7 @@ mod external;
 mod fence;
 mod ids;
 mod invariants;
+pub mod leader;
 mod leases;
 mod message;
 mod orders;

@@ -21,12 +21,13 @@ pub enum Plant {
     DisarmedDuringPlan,
     TokenLostAtRestart,
     NotFencedAtBoot,
+    StartFilesKept,
 }
 
 #[cfg(feature = "plant")]
 impl Plant {
     /// Every bug.
-    pub const ALL: [Plant; 15] = [
+    pub const ALL: [Plant; 16] = [
         Plant::FenceSkipped,
         Plant::LeaseFromReceipt,
         Plant::OldAnswersRemembered,
@@ -42,6 +43,7 @@ impl Plant {
         Plant::DisarmedDuringPlan,
         Plant::TokenLostAtRestart,
         Plant::NotFencedAtBoot,
+        Plant::StartFilesKept,
     ];
 }
 

@@ -75,7 +75,7 @@ pub struct RegionGoal {
 }
 
 /// Loss that would follow if the active region were lost now, against the RPO.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LagMark {
     /// Never seen; counts as over.

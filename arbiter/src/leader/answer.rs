@@ -1,58 +1,44 @@
-//! Answering Reports: one quorum round for all that wait (design §5). Renewals are not logged.
+//! The quorum rounds that answers wait for (design §5), one after the other. Knows how one is run;
+//! never what it answers.
 
 use super::Leader;
+use super::seat::RoundWork;
 use crate::clock;
 use arbiter_core::Proposal;
+use arbiter_core::leader::{Confirmed, SeatEvent};
 use futures::future::join_all;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::sleep;
-
-/// Wait after a failed round, so that a lost quorum does not make a busy loop.
-const ROUND_RETRY: Duration = Duration::from_millis(50);
 
 impl Leader {
     pub(super) async fn answer_loop(self: Arc<Self>) {
         loop {
             self.answer_wake.notified().await;
-            if !self.answer_round().await {
-                sleep(ROUND_RETRY).await;
+            while let Some(work) = self.next_round() {
+                let event = self.run_round(work).await;
+                self.step(event);
             }
         }
     }
 
-    /// Answer every Report that has arrived; false when there was no quorum.
-    async fn answer_round(&self) -> bool {
-        let (term, batch, marks) = {
-            let mut seat = self.lock();
-            let Some(seat) = seat.as_mut() else { return true };
-            let (batch, marks) =
-                self.raft.state().with(|state| seat.take_pending(state, clock::now()));
-            (seat.view.term, batch, marks)
-        };
-        if batch.is_empty() {
-            return true;
-        }
-        // The crossing is in State before the Report that shows it is answered: a new leader that
-        // never saw that Report decides by the mark.
-        let marked = join_all(marks.into_iter().map(|mark| self.mark(term, mark))).await;
-        if marked.contains(&false) {
-            return false;
-        }
-        // Every Report of the batch has arrived, so the round begins after each of them. Raft
-        // gives up within an election; the agents ask anew.
-        let Ok(confirmed) = self.raft.read_index().await else { return false };
-        let mut seat = self.lock();
-        let Some(seat) = seat.as_mut().filter(|seat| seat.view.term == term) else { return true };
-        if confirmed.term != term {
-            return false;
-        }
-        self.raft.state().with(|state| {
-            for pending in &batch {
-                seat.answer(state, pending, clock::now());
+    fn next_round(&self) -> Option<RoundWork> {
+        self.lock().round.take()
+    }
+
+    async fn run_round(&self, work: RoundWork) -> SeatEvent {
+        match work {
+            RoundWork::Mark(round, proposals) => {
+                let marks = proposals.into_iter().map(|mark| self.mark(round.term, mark));
+                let all = !join_all(marks).await.contains(&false);
+                SeatEvent::MarksEnded { round, all }
             }
-        });
-        true
+            // Raft gives up within an election; the agents ask anew.
+            RoundWork::Begin(round) => {
+                let confirmed = self.raft.read_index().await.ok();
+                let confirmed =
+                    confirmed.map(|seen| Confirmed { term: seen.term, index: seen.index });
+                SeatEvent::RoundEnded { round, confirmed }
+            }
+        }
     }
 
     async fn mark(&self, term: u64, mut mark: Proposal) -> bool {

@@ -14,11 +14,12 @@ pub use sessions::{Outbox, StreamId};
 
 use crate::clock;
 use crate::raft::{Leadership, RaftHandle};
+use arbiter_core::leader::{Applied, Seat, SeatEvent, StreamEnd, StreamId as Stream};
 use arbiter_core::{
     AgentId, ArbiterId, Instant, OpenPlan, OpenRequest, Reason, Report, State, View,
     preferred_leader, preflight,
 };
-use seat::Seat;
+use seat::Held;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
@@ -74,7 +75,7 @@ pub struct Leader {
     raft: RaftHandle,
     /// The critical section of design §5: who holds it may read State, the lease book and the
     /// sessions together. State only grows, so what one holder saw, the next sees too.
-    seat: Mutex<Option<Seat>>,
+    held: Mutex<Held>,
     route: watch::Sender<Route>,
     decide_wake: Notify,
     answer_wake: Notify,
@@ -86,7 +87,7 @@ impl Leader {
         Arc::new(Self {
             me: ArbiterId::from(raft.name()),
             raft,
-            seat: Mutex::new(None),
+            held: Mutex::default(),
             route: watch::Sender::default(),
             decide_wake: Notify::new(),
             answer_wake: Notify::new(),
@@ -111,17 +112,24 @@ impl Leader {
 
     /// Look at State and View together; none when this arbiter does not lead.
     pub fn look<T>(&self, look: impl FnOnce(&State, &View, Instant) -> T) -> Option<T> {
-        let seat = self.lock();
-        let seat = seat.as_ref()?;
+        let held = self.lock();
+        let seat = held.seat.as_ref()?;
         Some(self.raft.state().with(|state| look(state, &seat.view, clock::now())))
     }
 
     /// Write into the View what was seen; false when this arbiter does not lead.
     pub fn see(&self, write: impl FnOnce(&mut View, Instant)) -> bool {
-        let mut seat = self.lock();
-        let Some(seat) = seat.as_mut() else { return false };
+        let seen = self.see_quietly(write);
+        if seen {
+            self.decide_wake.notify_one();
+        }
+        seen
+    }
+
+    fn see_quietly(&self, write: impl FnOnce(&mut View, Instant)) -> bool {
+        let mut held = self.lock();
+        let Some(seat) = held.seat.as_mut() else { return false };
         write(&mut seat.view, clock::now());
-        self.decide_wake.notify_one();
         true
     }
 
@@ -135,20 +143,42 @@ impl Leader {
         outbox: &Outbox,
         report: Report,
     ) -> Result<(), ReportRefused> {
-        let mut seat = self.lock();
-        let Some(seat) = seat.as_mut() else { return Err(ReportRefused::NotLeader) };
-        self.raft.state().with(|state| seat.hear(state, stream, outbox, report, clock::now()))?;
-        self.answer_wake.notify_one();
+        let mut held = self.lock();
+        if held.seat.is_none() {
+            return Err(ReportRefused::NotLeader);
+        }
+        held.opens(stream, outbox);
+        let ended = self.step_held(&mut held, SeatEvent::Report { stream: stream.0, report });
+        drop(held);
+        for (of, why) in ended {
+            if let (true, StreamEnd::Wrong { code, text, next }) = (of == stream.0, why) {
+                return Err(ReportRefused::Wrong { code, text, next });
+            }
+        }
         self.decide_wake.notify_one();
         Ok(())
     }
 
     /// `stream` ended.
     pub fn closed(&self, stream: StreamId, agent: &AgentId) {
-        if let Some(seat) = self.lock().as_mut() {
-            seat.closed(stream, agent);
-        }
+        self.step(SeatEvent::Closed { stream: stream.0, agent: agent.clone() });
         self.decide_wake.notify_one();
+    }
+
+    /// One event, in the critical section.
+    fn step(&self, event: SeatEvent) {
+        self.step_held(&mut self.lock(), event);
+    }
+
+    fn step_held(&self, held: &mut Held, event: SeatEvent) -> Vec<(Stream, StreamEnd)> {
+        let ended = self.raft.state().with_applied(|state, at| {
+            let applied = Applied { state, index: at.map_or(0, |at| at.index) };
+            held.step(applied, event, clock::now())
+        });
+        if held.round.is_some() {
+            self.answer_wake.notify_one();
+        }
+        ended
     }
 
     /// The plan that would open now.
@@ -161,10 +191,10 @@ impl Leader {
             .map_err(Some)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Seat>> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         // A panic while it was held leaves a View that is at worst incomplete, as after an
         // election; the lease book is written before an answer leaves.
-        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follow elections.
@@ -180,19 +210,19 @@ impl Leader {
     }
 
     fn follow(&self, now: &Leadership) {
-        let mut seat = self.lock();
-        let kept = seat.as_ref().is_some_and(|seat| now.mine && seat.view.term == now.term);
+        let mut held = self.lock();
+        let kept = held.seat.as_ref().is_some_and(|seat| now.mine && seat.view.term == now.term);
         if !kept {
-            // A leader elected again forgets the answers of its earlier term, on purpose, and
-            // counts from now: nothing was handed over after this instant.
-            *seat = None;
+            // It counts from now: nothing was handed over after this instant.
+            let former = held.seat.take();
+            let leads = now.acting.then(|| Seat::elected(now.term, clock::now(), former));
+            if leads.is_some() {
+                tracing::info!(term = now.term, "leading");
+            }
+            held.seat(leads);
         }
-        if now.acting && !kept {
-            tracing::info!(term = now.term, "leading");
-            *seat = Some(Seat::new(View::elected(now.term, clock::now())));
-        }
-        let seated = seat.is_some();
-        drop(seat);
+        let seated = held.seat.is_some();
+        drop(held);
         let route = match (&now.leader, &now.address) {
             (Some(_), _) if seated => Route::Here(now.term),
             (Some(leader), Some(address)) if !now.mine => {

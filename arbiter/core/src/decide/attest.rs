@@ -3,9 +3,16 @@
 use super::context::Context;
 use super::plan::waited_for;
 use crate::{
-    Command, GroupId, InstanceId, Instant, PlanId, Rejected, State, View, Waited,
+    Command, Condition, Fact, GroupId, InstanceId, Instant, PlanId, Rejected, State, View, Waited,
     apply::{lease_alive, refusal, unknown_group},
 };
+
+/// It runs, or is on its way up: what starts as a primary accepts writes a moment later.
+fn is_unfenced(fact: &Fact) -> bool {
+    let up =
+        matches!(fact.condition, Condition::Healthy | Condition::Starting | Condition::Recovering);
+    fact.writable || up
+}
 
 /// The command for an operator's attestation of `instance`: refused while a Report shows the
 /// resource unfenced, and until the whole lease wait has passed.
@@ -35,11 +42,14 @@ pub fn attest(
             format!("arbiter status --group {group}"),
         )
     })?;
-    let writable = context.live_fact(instance).is_some_and(|fact| fact.writable);
-    if writable {
+    if let Some(fact) = context.live_fact(instance).filter(|fact| is_unfenced(fact)) {
+        let condition = format!("{:?}", fact.condition).to_lowercase();
         return Err(refusal(
             "unfenced",
-            format!("agent {} reports that {instance} accepts writes", known.agent),
+            format!(
+                "agent {} reports that {instance} is {condition}: it is not fenced",
+                known.agent
+            ),
             "stop it, then attest again".to_owned(),
         ));
     }

@@ -86,13 +86,21 @@ fn records(context: &Context) -> Vec<Reason> {
     unfenced.chain(returning).chain(verify).collect()
 }
 
-/// Records that somebody else changed, or that could not be written. // I7
+/// Records that somebody else changed, that could not be written, or that name another region where
+/// no plan says why: the standing goal of the active region moves them. // I7
 fn traffic(context: &Context, active: &RegionId) -> Vec<Reason> {
     let instances = context.spec.instances_of(active, Layer::Traffic);
     let mut found = Vec::new();
     for (id, instance) in instances {
         let Some(shown) = context.instance(id) else { continue };
         let drift = shown.fact.traffic.as_ref().map_or("", |traffic| &traffic.drift);
+        let names = shown.fact.traffic.as_ref().and_then(|traffic| traffic.names.as_ref());
+        if let Some(other) = names.filter(|region| *region != active)
+            && context.group.plan.is_none()
+        {
+            let text = format!("{id}: traffic names {other}, and is moved to {active}");
+            found.push(fault("traffic", text, String::new()));
+        }
         if !drift.is_empty() {
             let zone = GroupSpec::zone(instance);
             let next = format!("arbiter traffic adopt {zone} --group {}", context.id);

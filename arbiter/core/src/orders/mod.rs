@@ -95,7 +95,20 @@ fn data_order(
                 (Goal::Drained, Terms { until, ..Terms::default() })
             }
         },
+        (Goal::Drained, None) if drains(group, name, instance) == Goal::Fenced => {
+            let clean_stop = Some(spec.policy.clean_stop_limit);
+            (Goal::Fenced, Terms { clean_stop, ..Terms::default() })
+        }
         (Goal::Drained | Goal::Fenced, _) => (set.goal, clean_stop(spec, group, set)),
+    }
+}
+
+/// What the draining of a source region means for one of its instances: a primary hands over all
+/// that it wrote; a replica beside it has nothing to hand over, and is only to be out of the way.
+pub(crate) fn drains(group: &Group, name: &InstanceId, instance: &Instance) -> Goal {
+    match group.primaries.get(&instance.resource) {
+        Some(primary) if primary != name => Goal::Fenced,
+        _ => Goal::Drained,
     }
 }
 

@@ -184,4 +184,13 @@ impl View {
         }
         answer
     }
+
+    /// Planted: what was checked before is recorded and handed over only now.
+    #[cfg(feature = "plant")]
+    pub(crate) fn recorded(&mut self, of: &Report, checked: &Directive, now: Instant) -> Directive {
+        for (group, _) in checked.groups.iter().filter(|(_, part)| part.lease.is_some()) {
+            self.leases.answer(group, &of.agent, of.incarnation, now);
+        }
+        checked.clone()
+    }
 }

@@ -154,10 +154,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> Result<(), io::Error> {
-        // Not synced: the next sync carries it, and an older one only means more to apply again.
+        // Not waited for: the next write carries it, and an older one only means more to apply
+        // again.
         if let Some(at) = committed {
             self.tail().committed = committed;
-            self.writer.later(vec![position(COMMITTED, at)]);
+            self.writer.along(position(COMMITTED, at));
         }
         Ok(())
     }

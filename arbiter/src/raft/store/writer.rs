@@ -68,9 +68,13 @@ struct Job {
 /// The queue and the number of the last job in it, from 1.
 type Queue = Option<(SyncSender<Job>, u64)>;
 
+/// A change that may wait for the next write, and the job that it may not be written before.
+type Along = Arc<Mutex<Option<(u64, Change)>>>;
+
 /// Queues changes.
 pub struct Writer {
     queue: Mutex<Queue>,
+    along: Along,
     written: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -83,13 +87,15 @@ impl Writer {
     pub fn start(store: Arc<Store>, watermark: Watermark) -> io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUE_MAX);
         let written = Arc::new(AtomicU64::new(0));
-        let mut hand = Hand { store, watermark, written: written.clone(), broken: None };
+        let along = Along::default();
+        let (done, taken) = (written.clone(), along.clone());
+        let mut hand = Hand { store, watermark, written: done, along: taken, broken: None };
         let thread = Builder::new()
             .name("wal-writer".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || hand.run(&jobs))?;
         let queue = Mutex::new(Some((queue, 0)));
-        Ok(Self { queue, written, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, along, written, thread: Mutex::new(Some(thread)) })
     }
 
     /// Calls back once `entries` are durable. The number of the job.
@@ -101,6 +107,14 @@ impl Writer {
     /// In order with the others, durable with the next that is.
     pub fn later(&self, changes: Vec<Change>) {
         self.queue(changes, Waiting::None);
+    }
+
+    /// Goes along with the next write, after all that is queued before it, or with none if there is
+    /// none: for what costs little when it is old. A newer one replaces one that still waits.
+    pub fn along(&self, change: Change) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = queue.as_ref().map_or(0, |(_, last)| *last);
+        *self.along.lock().unwrap_or_else(PoisonError::into_inner) = Some((last, change));
     }
 
     /// Waits, blocking, until `changes` are durable.
@@ -160,6 +174,7 @@ struct Hand {
     store: Arc<Store>,
     watermark: Watermark,
     written: Arc<AtomicU64>,
+    along: Along,
     // After a failed sync the kernel may report the next as good although the pages are gone
     // (fsyncgate), so nothing is tried again.
     broken: Option<String>,
@@ -181,6 +196,7 @@ impl Hand {
                 let room = waiting.len() < QUEUE_MAX && batch.size_in_bytes() < WRITE_BYTES_MAX;
                 next = room.then(|| jobs.try_recv().ok()).flatten();
             }
+            self.gather(&mut batch, self.along(last).into_iter().collect());
             if self.broken.is_none() {
                 match self.write(batch, sync) {
                     Ok(()) => self.written.store(last, Ordering::Release),
@@ -194,6 +210,12 @@ impl Hand {
                 });
             }
         }
+    }
+
+    /// What goes along with a write up to job `last`: never before what it speaks of.
+    fn along(&self, last: u64) -> Option<Change> {
+        let mut along = self.along.lock().unwrap_or_else(PoisonError::into_inner);
+        along.take_if(|(after, _)| *after <= last).map(|(_, change)| change)
     }
 
     fn gather(&self, batch: &mut WriteBatch, changes: Vec<Change>) {

@@ -134,7 +134,7 @@ impl pb::admin_server::Admin for Admin {
             .change(request.asked.as_ref(), |state, _, _| {
                 let found = known(state, &group)?;
                 let expected_epoch: Epoch = epoch_or_now(found, request.expected_epoch);
-                Ok(Command::AdoptTraffic { group: group.clone(), zone, expected_epoch })
+                Ok(Command::AdoptTraffic { group: group.clone(), zone: zone.clone(), expected_epoch })
             })
             .await?;
         let text = format!("the next write may take over what stands in {}", request.zone);

@@ -4,7 +4,7 @@
 use super::Row;
 use crate::{
     Command, Evidence, EvidenceKind, FenceProof, Goal, Instance, InstanceId, PlanKind, Position,
-    StepState, decide::strength::can_come, external::is_cut_off, weakest_allowed,
+    StepState, decide::strength::can_come, external::is_cut_off, orders::drains, weakest_allowed,
 };
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ impl OwnWord {
 /// What the agent itself says, for this goal and token, stored on its disk. // I10
 fn own_word(row: &Row, id: &InstanceId) -> Option<OwnWord> {
     let goal = match row.plan.kind {
-        PlanKind::Switchover => Goal::Drained,
+        PlanKind::Switchover => drains(row.context.group, id, row.context.spec.instances.get(id)?),
         PlanKind::Failover => Goal::Fenced,
     };
     let token = row.plan.fence_token;

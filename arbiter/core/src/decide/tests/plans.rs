@@ -339,3 +339,29 @@ fn drift_is_said_once_and_taken_over_only_by_an_operator() {
     assert!(!dns.terms.adopt && !dns.terms.may_create, "one write only");
     assert!(world.group().drift.is_empty());
 }
+
+/// After an abort of the failover back, the former switch is the standing goal's to end. // I7
+#[test]
+fn traffic_that_names_another_region_is_said_where_no_plan_says_it() {
+    let mut world = World::in_mode(Mode::Manual);
+    let said = |world: &World| {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        reasons.into_iter().find(|reason| reason.code == "traffic").map(|reason| reason.text)
+    };
+    let named = |world: &mut World, region: &str| {
+        let mut report = world.report_of(&"agent-eu-west".into()).unwrap();
+        for shown in report.groups.values_mut().flat_map(|part| part.instances.values_mut()) {
+            if let Some(traffic) = &mut shown.fact.traffic {
+                traffic.names = Some(region.into());
+            }
+        }
+        world.view.hear(report, world.now);
+    };
+    named(&mut world, US);
+    assert_eq!(
+        said(&world).as_deref(),
+        Some("dns-eu-west: traffic names us-east, and is moved to eu-west")
+    );
+    named(&mut world, EU);
+    assert_eq!(said(&world), None);
+}

@@ -1,0 +1,150 @@
+//! Answering Reports: one quorum round for all that wait (design §5). Renewals are not logged.
+
+use super::{Applied, Confirmed, RoundId, Seat, SeatAction, StreamId};
+use crate::{Instant, Proposal, Report, State, lag_crossing};
+use std::time::Duration;
+
+/// Wait after a failed round, so that a lost quorum does not make a busy loop.
+const ROUND_RETRY: Duration = Duration::from_millis(50);
+
+/// A Report that waits for a quorum round.
+#[derive(Debug)]
+pub(super) struct Pending {
+    stream: StreamId,
+    report: Report,
+    /// Planted: what State allowed when the round began.
+    #[cfg(feature = "plant")]
+    checked: Option<crate::Directive>,
+}
+
+impl Pending {
+    pub fn new(stream: StreamId, report: Report) -> Self {
+        Self {
+            stream,
+            report,
+            #[cfg(feature = "plant")]
+            checked: None,
+        }
+    }
+}
+
+/// The round that runs, and the Reports that arrived before it began.
+#[derive(Debug)]
+pub(super) struct Round {
+    id: RoundId,
+    batch: Vec<Pending>,
+}
+
+impl Seat {
+    /// The Reports that wait become the batch of a round, unless one runs. A crossing of the RPO is
+    /// in State before the Report that shows it is answered: a new leader that never saw that
+    /// Report decides by the mark. // I11
+    pub(super) fn begin(&mut self, applied: Applied, now: Instant) -> Vec<SeatAction> {
+        let rests = self.rests_until.is_some_and(|until| now < until);
+        if self.round.is_some() || self.pending.is_empty() || rests {
+            return Vec::new();
+        }
+        self.view.note(applied.state, now);
+        let batch: Vec<_> = std::mem::take(&mut self.pending).into_values().collect();
+        let marks = self.marks(applied.state, &batch, now);
+        self.rounds += 1;
+        let id = RoundId { term: self.view.term, number: self.rounds };
+        self.round = Some(Round { id, batch });
+        if marks.is_empty() {
+            return self.ask(applied, now);
+        }
+        vec![SeatAction::Mark { round: id, proposals: marks }]
+    }
+
+    fn marks(&self, state: &State, batch: &[Pending], now: Instant) -> Vec<Proposal> {
+        let mut marks: Vec<Proposal> = Vec::new();
+        for pending in batch {
+            for mark in lag_crossing(state, &self.view, &pending.report, now) {
+                if !marks.iter().any(|known| known.command == mark.command) {
+                    marks.push(mark);
+                }
+            }
+        }
+        marks
+    }
+
+    pub(super) fn marks_ended(
+        &mut self,
+        applied: Applied,
+        round: RoundId,
+        all: bool,
+        now: Instant,
+    ) -> Vec<SeatAction> {
+        if self.round.as_ref().is_none_or(|running| running.id != round) {
+            return Vec::new();
+        }
+        if all { self.ask(applied, now) } else { self.failed(now) }
+    }
+
+    /// Every Report of the batch has arrived, so the round begins after each of them.
+    fn ask(&mut self, applied: Applied, now: Instant) -> Vec<SeatAction> {
+        let Some(round) = &mut self.round else { return Vec::new() };
+        let id = round.id;
+        #[cfg(feature = "plant")]
+        if crate::planted!(AnswerRecordedAfterCheck) {
+            for pending in &mut round.batch {
+                let checked = crate::directive(applied.state, &self.view, &pending.report);
+                pending.checked = Some(checked);
+            }
+        }
+        if crate::planted!(NoQuorumRound) {
+            let confirmed = Confirmed { term: id.term, index: applied.index };
+            return self.round_ended(applied, id, Some(confirmed), now);
+        }
+        vec![SeatAction::BeginRound { round: id }]
+    }
+
+    /// A round that ended in another term, or that State here has not caught up with, answers
+    /// nothing; the agents ask anew.
+    pub(super) fn round_ended(
+        &mut self,
+        applied: Applied,
+        round: RoundId,
+        confirmed: Option<Confirmed>,
+        now: Instant,
+    ) -> Vec<SeatAction> {
+        if self.round.as_ref().is_none_or(|running| running.id != round) {
+            return Vec::new();
+        }
+        let holds = confirmed
+            .is_some_and(|seen| seen.term == self.view.term && seen.index <= applied.index);
+        if !holds {
+            return self.failed(now);
+        }
+        let batch = self.round.take().map(|round| round.batch).unwrap_or_default();
+        let answers = batch.into_iter().filter_map(|one| self.answer(applied.state, one, now));
+        let mut actions: Vec<_> = answers.collect();
+        actions.extend(self.begin(applied, now));
+        actions
+    }
+
+    /// The batch is dropped; what waits gets a round at a turn after a short rest.
+    fn failed(&mut self, now: Instant) -> Vec<SeatAction> {
+        self.round = None;
+        self.rests_until = Some(now + ROUND_RETRY);
+        Vec::new()
+    }
+
+    /// Answer a Report: State is checked, the answer time recorded and the answer handed over in
+    /// this one step, which the decision to stop or expire a lease is too. // I4
+    fn answer(&mut self, state: &State, pending: Pending, now: Instant) -> Option<SeatAction> {
+        let report = &pending.report;
+        if self.barred.get(&report.agent) == Some(&report.incarnation) {
+            return None;
+        }
+        let session = self.sessions.get_mut(&report.agent);
+        let session = session.filter(|session| session.stream == pending.stream)?;
+        let directive = self.view.answer(state, report, now);
+        #[cfg(feature = "plant")]
+        let directive = match &pending.checked {
+            Some(checked) => self.view.recorded(report, checked, now),
+            None => directive,
+        };
+        Some(session.send(&report.agent, directive))
+    }
+}

@@ -1,0 +1,87 @@
+//! From decisions into the log: each on its way once, refused ones not repeated at once.
+
+use super::{Seat, SeatAction, Subject};
+use crate::{Command, Instant, Proposal, State, decide};
+use std::time::Duration;
+
+/// How a proposal ended, by what is done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Applied.
+    Done,
+    /// What it expected was no longer so: decided again at the next turn.
+    Stale,
+    /// Refused: decided again after a while.
+    Refused,
+    /// It may be applied yet; proposing it again is safe, since it names what it expects.
+    Unknown,
+    /// It did not enter the log.
+    NotProposed,
+}
+
+impl Ended {
+    /// It is not taken again before this has passed.
+    fn rest(self) -> Option<Duration> {
+        match self {
+            Ended::Done => None,
+            Ended::Stale => Some(Duration::from_millis(20)),
+            Ended::Refused => Some(Duration::from_secs(1)),
+            Ended::Unknown | Ended::NotProposed => Some(Duration::from_millis(100)),
+        }
+    }
+}
+
+impl Seat {
+    /// What to propose now, without what is on its way already; what is returned is on its way.
+    pub(super) fn decide(&mut self, state: &State, now: Instant) -> Vec<SeatAction> {
+        self.view.note(state, now);
+        self.in_flight.retain(|_, rests| rests.is_none_or(|until| now < until));
+        let mut wanted = Vec::new();
+        for proposal in decide(state, &self.view, now) {
+            let subject = Subject::of(&proposal.command);
+            if self.in_flight.contains_key(&subject) {
+                continue;
+            }
+            self.in_flight.insert(subject.clone(), None);
+            self.bar(state, &proposal);
+            let (term, proposal) = (self.view.term, Box::new(proposal));
+            wanted.push(SeatAction::Propose { term, subject, proposal });
+        }
+        self.barred.retain(|agent, life| {
+            state.bindings.get(agent).is_some_and(|binding| binding.incarnation == *life)
+        });
+        wanted
+    }
+
+    /// The former life is not answered while the entry that calls its leases dead is on its way.
+    fn bar(&mut self, state: &State, proposal: &Proposal) {
+        let Command::Bind { agent, former_dead: Some(_), .. } = &proposal.command else {
+            return;
+        };
+        if let Some(binding) = state.bindings.get(agent) {
+            self.barred.insert(agent.clone(), binding.incarnation);
+        }
+    }
+
+    /// A proposal of this term ended. What may be applied yet bars what it barred.
+    pub(super) fn proposal_ended(
+        &mut self,
+        term: u64,
+        subject: Subject,
+        ended: Ended,
+        now: Instant,
+    ) {
+        if term != self.view.term {
+            return;
+        }
+        if let Subject::Life(agent, ..) = &subject
+            && ended != Ended::Unknown
+        {
+            self.barred.remove(agent);
+        }
+        match ended.rest() {
+            Some(rest) => self.in_flight.insert(subject, Some(now + rest)),
+            None => self.in_flight.remove(&subject),
+        };
+    }
+}

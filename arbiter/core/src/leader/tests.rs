@@ -1,0 +1,323 @@
+//! The leader's critical section, sentence by sentence. Knows a fake cluster, and plays the caller.
+
+use super::*;
+use crate::testing::{EU, US, World, group, ms};
+use crate::{Command, Mode, apply};
+
+/// A seat over a fake cluster, whose own leader says nothing meanwhile.
+struct Bench {
+    world: World,
+    seat: Seat,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let world = World::in_mode(Mode::Automatic);
+        let seat = Seat::elected(world.at.term, world.now, None);
+        Self { world, seat }
+    }
+
+    fn step(&mut self, event: SeatEvent) -> Vec<SeatAction> {
+        let applied = Applied { state: &self.world.state, index: self.world.at.index };
+        self.seat.step(applied, event, self.world.now)
+    }
+
+    fn report(&mut self, stream: u64, region: &str) -> Vec<SeatAction> {
+        let report = self.world.report_of(&agent(region)).expect("it is alive");
+        self.step(SeatEvent::Report { stream: StreamId(stream), report })
+    }
+
+    fn round_ends(&mut self, number: u64) -> Vec<SeatAction> {
+        let (term, index) = (self.world.at.term, self.world.at.index);
+        self.ends_as(number, Some(Confirmed { term, index }))
+    }
+
+    fn ends_as(&mut self, number: u64, confirmed: Option<Confirmed>) -> Vec<SeatAction> {
+        let round = RoundId { term: self.world.at.term, number };
+        self.step(SeatEvent::RoundEnded { round, confirmed })
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.world.now = self.world.now + ms(millis);
+    }
+
+    /// A new life of the agent in `region` from now on.
+    fn reborn(&mut self, region: &str, life: u64) {
+        self.world.agent(region).life = Incarnation(life);
+    }
+
+    /// Turn until a life is proposed to be bound; its subject.
+    fn bind_proposed(&mut self) -> Subject {
+        for _ in 0..200 {
+            self.pass(100);
+            self.report(2, EU);
+            self.round_ends(self.seat.rounds);
+            let bind = self.step(SeatEvent::Turn).into_iter().find_map(|action| match action {
+                SeatAction::Propose { subject: subject @ Subject::Life(..), .. } => Some(subject),
+                _ => None,
+            });
+            if let Some(bind) = bind {
+                return bind;
+            }
+        }
+        panic!("the new life is never bound");
+    }
+}
+
+fn agent(region: &str) -> AgentId {
+    AgentId(format!("agent-{region}"))
+}
+
+fn began(number: u64) -> SeatAction {
+    SeatAction::BeginRound { round: RoundId { term: 1, number } }
+}
+
+/// To whom something is sent, on which stream, and whether it renews a lease.
+fn sent(actions: &[SeatAction]) -> Vec<(u64, &str, bool)> {
+    let sends = actions.iter().filter_map(|action| match action {
+        SeatAction::Send { stream, agent, directive } => {
+            let renews = directive.groups.values().any(|part| part.lease.is_some());
+            Some((stream.0, agent.as_str(), renews))
+        }
+        _ => None,
+    });
+    sends.collect()
+}
+
+fn proposed(actions: &[SeatAction]) -> Vec<&Subject> {
+    let proposals = actions.iter().filter_map(|action| match action {
+        SeatAction::Propose { subject, .. } => Some(subject),
+        _ => None,
+    });
+    proposals.collect()
+}
+
+#[test]
+fn what_arrives_while_a_round_runs_waits_for_the_next() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.report(1, EU), [began(1)]);
+    assert_eq!(bench.report(2, US), []);
+    let actions = bench.round_ends(1);
+    assert_eq!(sent(&actions), [(1, "agent-eu-west", true)]);
+    assert_eq!(actions.last(), Some(&began(2)));
+    assert_eq!(sent(&bench.round_ends(2)), [(2, "agent-us-east", false)]);
+    assert_eq!(bench.round_ends(2), [], "it ended already");
+}
+
+#[test]
+fn an_answer_is_in_the_book_before_it_leaves() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.pass(700);
+    bench.round_ends(1);
+    let life = bench.world.agent(EU).life;
+    bench.pass(300);
+    let book = &bench.seat.view.leases;
+    assert_eq!(book.silent_for(&group(), &agent(EU), life, bench.world.now), ms(300));
+}
+
+#[test]
+fn a_round_without_quorum_or_of_another_term_answers_nothing() {
+    let mut bench = Bench::new();
+    let (term, index) = (bench.world.at.term, bench.world.at.index);
+    let none = [
+        None,
+        Some(Confirmed { term: term + 1, index }),
+        Some(Confirmed { term, index: index + 1 }),
+    ];
+    for (confirmed, number) in none.into_iter().zip(1..) {
+        bench.pass(100);
+        assert_eq!(bench.report(1, EU), [began(number)]);
+        assert_eq!(bench.ends_as(number, confirmed), []);
+        assert_eq!(bench.report(1, EU), [], "it rests after a failure");
+        assert_eq!(sent(&bench.ends_as(number, None)), []);
+        bench.seat.pending.clear();
+    }
+    bench.report(1, EU);
+    bench.pass(100);
+    assert!(bench.step(SeatEvent::Turn).contains(&began(4)));
+}
+
+#[test]
+fn a_round_of_an_earlier_term_is_not_this_ones() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.world.elect();
+    bench.seat = Seat::elected(2, bench.world.now, None);
+    bench.report(1, EU);
+    let (round, index) = (RoundId { term: 1, number: 1 }, bench.world.at.index);
+    let confirmed = Some(Confirmed { term: 2, index });
+    assert_eq!(bench.step(SeatEvent::RoundEnded { round, confirmed }), []);
+    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: true }), []);
+    assert_eq!(sent(&bench.round_ends(1)), [(1, "agent-eu-west", true)]);
+}
+
+#[test]
+fn a_leader_elected_again_forgets_its_answers() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.round_ends(1);
+    bench.pass(60_000);
+    let former = std::mem::replace(&mut bench.seat, Seat::elected(2, bench.world.now, None));
+    bench.seat = Seat::elected(3, bench.world.now, Some(former));
+    let life = bench.world.agent(EU).life;
+    let book = &bench.seat.view.leases;
+    assert_eq!(book.silent_for(&group(), &agent(EU), life, bench.world.now), ms(0));
+    assert!(bench.seat.sessions.is_empty());
+}
+
+#[test]
+fn only_the_stream_that_asked_is_answered() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    let replaced = SeatAction::End { stream: StreamId(1), why: StreamEnd::Replaced };
+    assert_eq!(bench.report(2, EU), [replaced]);
+    let actions = bench.round_ends(1);
+    assert_eq!(actions, [began(2)], "the older stream's Report has no answer");
+    assert_eq!(sent(&bench.round_ends(2)), [(2, "agent-eu-west", true)]);
+    bench.step(SeatEvent::Closed { stream: StreamId(1), agent: agent(EU) });
+    assert!(bench.seat.view.reports[&agent(EU)].connected, "an older stream's end is no news");
+    bench.report(2, EU);
+    bench.step(SeatEvent::Closed { stream: StreamId(2), agent: agent(EU) });
+    assert!(!bench.seat.view.reports[&agent(EU)].connected);
+    assert_eq!(bench.round_ends(3), []);
+}
+
+#[test]
+fn another_life_waits_until_the_bound_one_is_silent() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.round_ends(1);
+    bench.reborn(EU, 999);
+    let refused = bench.report(2, EU);
+    let code = match refused.as_slice() {
+        [SeatAction::End { stream: StreamId(2), why: StreamEnd::Wrong { code, .. } }] => *code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code, "identity-in-use");
+    assert_eq!(bench.seat.view.reports[&agent(EU)].report.incarnation, Incarnation(100));
+    bench.pass(3000);
+    let replaced = SeatAction::End { stream: StreamId(1), why: StreamEnd::Replaced };
+    assert_eq!(bench.report(2, EU), [replaced, began(2)]);
+}
+
+#[test]
+fn a_life_that_is_called_dead_is_not_answered_meanwhile() {
+    let mut bench = Bench::new();
+    bench.reborn(EU, 999);
+    let bind = bench.bind_proposed();
+    let answered = |bench: &mut Bench, stream| {
+        bench.report(stream, EU);
+        let actions = bench.round_ends(bench.seat.rounds);
+        !sent(&actions).is_empty()
+    };
+    bench.reborn(EU, 100);
+    assert!(!answered(&mut bench, 3), "its leases are proposed to be dead");
+    let ended = |ended| SeatEvent::ProposalEnded { term: 1, subject: bind.clone(), ended };
+    bench.step(ended(Ended::Unknown));
+    assert!(!answered(&mut bench, 3), "it may be applied yet");
+    bench.step(SeatEvent::ProposalEnded { term: 0, subject: bind.clone(), ended: Ended::Done });
+    assert!(!answered(&mut bench, 3), "that was another term's");
+    bench.step(ended(Ended::Refused));
+    assert!(answered(&mut bench, 3));
+}
+
+#[test]
+fn who_does_not_read_loses_its_stream() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.round_ends(1);
+    let not_read = |stream| SeatEvent::NotRead { stream: StreamId(stream), agent: agent(EU) };
+    assert_eq!(bench.step(not_read(7)), []);
+    let end = SeatAction::End { stream: StreamId(1), why: StreamEnd::NotRead };
+    assert_eq!(bench.step(not_read(1)), [end]);
+    assert!(!bench.seat.view.reports[&agent(EU)].connected);
+}
+
+#[test]
+fn a_crossing_is_committed_before_it_is_answered() {
+    let mut bench = Bench::new();
+    bench.world.link_cut = true;
+    bench.report(1, EU);
+    bench.round_ends(1);
+    bench.pass(4000);
+    let actions = bench.report(1, EU);
+    let (round, proposals) = match actions.as_slice() {
+        [SeatAction::Mark { round, proposals }] => (*round, proposals.clone()),
+        other => panic!("{other:?}"),
+    };
+    let index = bench.world.at.index;
+    let confirmed = Some(Confirmed { term: 1, index: index + 9 });
+    assert_eq!(bench.step(SeatEvent::RoundEnded { round, confirmed }), [], "it did not begin");
+    bench.pass(100);
+    bench.report(1, EU);
+    for proposal in &proposals {
+        bench.world.at.index += 1;
+        bench.world.state = apply(&bench.world.state, proposal, bench.world.at).unwrap().0;
+    }
+    let round = RoundId { term: 1, number: bench.seat.rounds };
+    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: true }), [began(round.number)]);
+    assert_eq!(sent(&bench.round_ends(round.number)), [(1, "agent-eu-west", true)]);
+}
+
+#[test]
+fn marks_that_are_not_committed_answer_nothing() {
+    let mut bench = Bench::new();
+    bench.world.link_cut = true;
+    bench.report(1, EU);
+    bench.round_ends(1);
+    bench.pass(4000);
+    bench.report(1, EU);
+    let round = RoundId { term: 1, number: 2 };
+    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: false }), []);
+    assert_eq!(bench.round_ends(2), []);
+}
+
+#[test]
+fn a_decision_is_on_its_way_once() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.report(2, US);
+    bench.seat.begin(Applied { state: &bench.world.state, index: 0 }, bench.world.now);
+    let mut disarmed = bench.world.report_of(&agent(EU)).expect("it is alive");
+    disarmed.groups.values_mut().for_each(|part| part.arming = None);
+    bench.step(SeatEvent::Report { stream: StreamId(1), report: disarmed });
+    let unarmed = Subject::Arming(group(), agent(EU), bench.world.agent(EU).life, None);
+    assert_eq!(proposed(&bench.step(SeatEvent::Turn)), [&unarmed]);
+    bench.pass(10);
+    assert_eq!(proposed(&bench.step(SeatEvent::Turn)), Vec::<&Subject>::new());
+    let subject = unarmed.clone();
+    bench.step(SeatEvent::ProposalEnded { term: 1, subject, ended: Ended::Stale });
+    assert_eq!(proposed(&bench.step(SeatEvent::Turn)), Vec::<&Subject>::new(), "it rests");
+    bench.pass(20);
+    assert_eq!(proposed(&bench.step(SeatEvent::Turn)), [&unarmed]);
+}
+
+#[test]
+fn news_goes_to_whom_was_answered() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.round_ends(1);
+    bench.report(2, US);
+    bench.step(SeatEvent::Turn);
+    let expected_epoch = bench.world.group().epoch();
+    let mode = Mode::Manual;
+    bench.world.operator(Command::SetMode { group: group(), mode, expected_epoch }).unwrap();
+    assert_eq!(sent(&bench.step(SeatEvent::Turn)), [], "a mode is no news to an agent");
+    let request = bench.world.request(crate::PlanKind::Switchover);
+    bench.world.open(&request).unwrap();
+    bench.world.until(crate::StepId::FenceSource);
+    assert_eq!(sent(&bench.step(SeatEvent::Turn)), [(1, "agent-eu-west", false)]);
+    assert_eq!(sent(&bench.step(SeatEvent::Turn)), []);
+}
+
+#[test]
+fn a_subject_forgets_what_differs_each_time() {
+    let wait = |seconds: u64| {
+        let elapsed = ms(seconds * 1000);
+        Command::EndHoldDown { group: group(), waited: crate::Waited { term: 1, elapsed } }
+    };
+    assert_eq!(Subject::of(&wait(1)), Subject::of(&wait(2)));
+    let mark = |lag| Subject::of(&Command::MarkLag { group: group(), lag });
+    assert_ne!(mark(crate::LagMark::Over), mark(crate::LagMark::Within));
+}

@@ -1,0 +1,78 @@
+//! I11: in `async` the loss is bounded by policy before the decision, and counted exactly after it.
+//! Here both are held against the servers themselves.
+
+use crate::sim::clock::{Nanos, SECOND};
+use crate::sim::postgres::Postgres;
+use crate::sim::world::World;
+use arbiter_core::{EvidenceKind, GroupId, InstanceId, Plan, PlanKind, Position, State};
+
+/// What a Report and its mark may be late by.
+const LATE_MAX: Nanos = 5 * SECOND;
+
+/// Checked on the entry that raises the epoch.
+pub(super) fn losses(world: &World, before: &State, after: &State) -> Option<String> {
+    for (id, group) in &after.groups {
+        let Some(old) = before.groups.get(id).filter(|old| old.active().is_some()) else {
+            continue;
+        };
+        let Some(plan) = group.plan.as_ref().filter(|_| old.active() != group.active()) else {
+            continue;
+        };
+        for (resource, target) in &plan.candidates {
+            let Some(source) = old.primaries.get(resource) else { continue };
+            let (Some(from), Some(to)) = (server(world, id, source), server(world, id, target))
+            else {
+                continue;
+            };
+            let broken = lost(world, plan, source, from, to);
+            if broken.is_some() {
+                return broken.map(|what| format!("I11: plan {} of {id} {what}", plan.id));
+            }
+        }
+    }
+    None
+}
+
+fn server<'a>(world: &'a World, group: &GroupId, id: &InstanceId) -> Option<&'a Postgres> {
+    let mut servers = world.hosts.iter().flat_map(|host| &host.servers);
+    servers.find(|((of, known), _)| of == group && known == id).map(|(_, server)| server)
+}
+
+fn lost(
+    world: &World,
+    plan: &Plan,
+    source: &InstanceId,
+    from: &Postgres,
+    to: &Postgres,
+) -> Option<String> {
+    let (end, reached) = (from.position, to.position);
+    let missing = missing(end, reached)?;
+    if plan.kind == PlanKind::Switchover && missing > 0 {
+        return Some(format!("is a switchover and loses {missing}"));
+    }
+    let confirmed =
+        plan.evidence.get(source).is_some_and(|evidence| evidence.kind == EvidenceKind::Confirmed);
+    let counted = plan.loss.bytes;
+    if counted.is_some_and(|counted| counted > missing || (confirmed && counted < missing)) {
+        return Some(format!("counts {counted:?} as lost, and loses {missing}"));
+    }
+    if plan.kind == PlanKind::Switchover || plan.accept_loss {
+        return None;
+    }
+    // The mark was within at the last Report that was answered, and its position no older than the
+    // RPO when the plan opened.
+    let oldest = from.written.iter().find(|(_, position)| *position > reached)?.0;
+    let opened = world.watch.opened.get(&plan.id)?;
+    let age = opened.saturating_sub(oldest);
+    let rpo = world.raft.newest().groups.keys().find_map(|id| {
+        let spec = &world.topology.spec.groups[id];
+        spec.instances.contains_key(source).then_some(spec.policy.rpo.as_nanos() as u64)
+    })?;
+    (age > 2 * rpo + LATE_MAX)
+        .then(|| format!("loses {} ms, over an RPO of {}", age / 1_000_000, rpo / 1_000_000))
+}
+
+/// Where both stand on one timeline.
+fn missing(end: Position, reached: Position) -> Option<u64> {
+    (end.timeline == reached.timeline).then(|| end.offset.saturating_sub(reached.offset))
+}

@@ -17,6 +17,7 @@ pub mod proofs;
 mod quorum;
 mod rows;
 pub mod stage;
+mod standby;
 mod turned;
 
 use arbiter::lab::cluster::{FIRST_PAIR, Pair};
@@ -131,6 +132,7 @@ pub fn cases() -> Vec<Case> {
         quorum::CASES,
         agents::CASES,
         groups::CASES,
+        standby::CASES,
         adopted::CASES,
         fences::CASES,
         demo::CASES,

@@ -5,10 +5,9 @@ use arbiter::clock;
 use arbiter::lab::cluster::EU;
 use arbiter::lab::writer::verdict;
 use arbiter_core::Instant;
+use arbiter_tests::hosts::proofs::longest_gap;
 use arbiter_tests::hosts::stage::{Figures, LIMIT, Stage, until, wrong};
 use arbiter_tests::hosts::{Case, leader};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::io;
 use std::time::Duration;
 
@@ -109,12 +108,12 @@ async fn note_move(stage: &mut Stage, from: Instant) -> io::Result<()> {
     let (old, new) = (stage.server("eu-west"), stage.server("us-east"));
     let found = verdict(&stage.follower.acks(), &stage.acks(), old, new, from);
     let lost = stage.lost("us-east").await?.len();
-    stage.figure("outage_ms", ms(found.outage));
+    let outage =
+        found.outage.ok_or_else(|| wrong("the follower did not move: no outage is known"))?;
+    stage.figure("outage_ms", ms(outage));
     stage.figure("acknowledged_and_lost", lost as f64);
-    if let Some(plan) = stage.newest_plan().await {
-        for step in &plan.steps {
-            stage.figure(&format!("phases_ms.{}", step.name), step.took_ms as f64);
-        }
+    for step in &stage.newest_plan().await?.steps {
+        stage.figure(&format!("phases_ms.{}", step.name), step.took_ms as f64);
     }
     Ok(())
 }
@@ -133,25 +132,13 @@ async fn by_command(stage: &mut Stage, kind: &str) -> io::Result<()> {
     note_move(stage, asked).await
 }
 
-/// The longest time without an acknowledgement since `from`.
-fn longest_gap(stage: &Stage, from: Instant) -> Duration {
-    let (mut last, mut longest) = (from, Duration::ZERO);
-    for ack in stage.follower.acks().iter().filter(|ack| ack.at > from) {
-        longest = longest.max(ack.at.since(last));
-        last = ack.at;
-    }
-    longest
-}
-
 async fn primary_crash(stage: &mut Stage) -> io::Result<()> {
-    let oldest = stage.postgres_processes("eu-db").into_iter().min();
-    let oldest = oldest.ok_or_else(|| wrong("PostgreSQL does not run"))?;
     let from = clock::now();
-    kill(Pid::from_raw(oldest), Signal::SIGKILL)?;
+    stage.kill_postmaster("eu-db")?;
     let errors = stage.follower.errors();
     until("the crash is noticed", LIMIT, || async { stage.follower.errors() > errors }).await?;
     stage.follows("eu-west").await?;
-    stage.figure("outage_ms", ms(longest_gap(stage, from)));
+    stage.figure("outage_ms", ms(longest_gap(&stage.follower, from, clock::now())));
     let lost = stage.lost("eu-west").await?.len();
     stage.figure("acknowledged_and_lost", lost as f64);
     Ok(())
@@ -163,6 +150,6 @@ async fn agent_restart(stage: &mut Stage) -> io::Result<()> {
     stage.lab.start_agent("agent-eu", None)?;
     tokio::time::sleep(2 * stage.dead_after()).await;
     stage.follows("eu-west").await?;
-    stage.figure("outage_ms", ms(longest_gap(stage, from)));
+    stage.figure("outage_ms", ms(longest_gap(&stage.follower, from, clock::now())));
     Ok(())
 }

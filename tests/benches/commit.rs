@@ -63,18 +63,16 @@ async fn commits(operator: &Operator) -> io::Result<f64> {
     let mut times = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
         let started = clock::now();
-        operator
-            .admin(|mut client: v1::admin_client::AdminClient<_>| async move {
-                let request = v1::SetModeRequest {
-                    asked: Operator::asked("bench"),
-                    group: GROUP.into(),
-                    mode: "observe".into(),
-                    expected_epoch: 0,
-                };
-                client.set_mode(request).await
-            })
-            .await
-            .map_err(io::Error::other)?;
+        let request = v1::SetModeRequest {
+            asked: Operator::asked("bench"),
+            group: GROUP.into(),
+            mode: "observe".into(),
+            expected_epoch: 0,
+        };
+        let call = async |mut client: v1::admin_client::AdminClient<_>, request| {
+            client.set_mode(request).await
+        };
+        operator.admin(request, call).await.map_err(io::Error::other)?;
         times.push(micros(clock::now().since(started)));
     }
     Ok(median(times))

@@ -123,21 +123,17 @@ fn config(ports: &[u16]) -> String {
 }
 
 async fn initialize(first: &Operator, text: &str) -> io::Result<()> {
-    let asked = Operator::asked("the benchmark begins");
+    let request = v1::InitializeRequest {
+        asked: Operator::asked("the benchmark begins"),
+        cluster_id: CLUSTER.into(),
+        config_toml: text.into(),
+    };
     let begin = async {
         loop {
-            let request = v1::InitializeRequest {
-                asked: asked.clone(),
-                cluster_id: CLUSTER.into(),
-                config_toml: text.into(),
+            let call = async |mut client: v1::admin_client::AdminClient<_>, request| {
+                client.initialize(request).await
             };
-            let done = first
-                .admin(|mut client: v1::admin_client::AdminClient<_>| {
-                    let request = request.clone();
-                    async move { client.initialize(request).await }
-                })
-                .await;
-            match done {
+            match first.admin(request.clone(), call).await {
                 Ok(_) => return Ok(()),
                 Err(status) if status.code() == tonic::Code::Unavailable => {
                     tokio::time::sleep(AGAIN_AFTER).await;

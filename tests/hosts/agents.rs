@@ -1,17 +1,16 @@
 //! Agent and deadman: restarted, left dead, upgraded in place; a primary crashed.
 
 use super::Case;
+use super::processes::alive;
 use super::stage::{LIMIT, Stage, check, until, wrong};
 use arbiter::clock;
 use arbiter::lab::cluster::GROUP;
 use arbiter_proto::v1;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::io;
 use std::time::Duration;
 
 /// Longest pause of the follower where no write may be missed.
-const GAP_MAX: Duration = Duration::from_millis(500);
+pub const GAP_MAX: Duration = Duration::from_millis(500);
 
 /// The cases of this file.
 pub const CASES: &[Case] = &[
@@ -36,28 +35,25 @@ pub const CASES: &[Case] = &[
 
 async fn agent_restart(stage: &mut Stage) -> io::Result<()> {
     let (from, errors) = (clock::now(), stage.follower.errors());
+    let postmaster = stage.postmaster("eu-db")?;
     stage.lab.agents.remove("agent-eu");
     stage.lab.start_agent("agent-eu", None)?;
     tokio::time::sleep(2 * stage.dead_after()).await;
+    check(stage.postmaster("eu-db")? == postmaster, || "PostgreSQL was restarted".into())?;
     check(stage.follower.errors() == errors, || "a write was missed".into())?;
     stage.no_gap("eu-west", from, GAP_MAX)
 }
 
 async fn agent_left_dead(stage: &mut Stage) -> io::Result<()> {
     stage.lab.agents.remove("agent-eu");
-    until("the deadman has killed", stage.timing().lease, || async {
-        stage.postgres_processes("eu-db").is_empty()
-    })
-    .await?;
-    let again = stage.postgres_processes("eu-db");
-    check(again.is_empty(), || format!("{again:?}"))?;
+    stage.postgres_gone("eu-db", stage.timing().lease).await?;
     stage.lab.start_agent("agent-eu", None)?;
     stage.serves("eu-west", 1, LIMIT).await
 }
 
 async fn upgrade(stage: &mut Stage) -> io::Result<()> {
     let (from, errors) = (clock::now(), stage.follower.errors());
-    let deadmen = stage.processes_with("eu-db", "deadman");
+    let deadmen = stage.processes_with("eu-db", "deadman")?;
     let deadman = *deadmen.first().ok_or_else(|| wrong("no deadman runs"))?;
     // An agent of another program finds a deadman of the old one, and has it exec in place.
     let upgraded = stage.lab.options.dir.join("arbiter-upgraded");
@@ -71,17 +67,23 @@ async fn upgrade(stage: &mut Stage) -> io::Result<()> {
     })
     .await?;
     tokio::time::sleep(2 * stage.dead_after()).await;
-    let after = stage.processes_with("eu-db", "deadman");
+    let after = stage.processes_with("eu-db", "deadman")?;
     check(after.contains(&deadman), || format!("the deadman was replaced: {after:?}"))?;
     check(stage.follower.errors() == errors, || "a write was missed".into())?;
     stage.no_gap("eu-west", from, GAP_MAX)
 }
 
 async fn primary_crash(stage: &mut Stage) -> io::Result<()> {
-    let oldest = stage.postgres_processes("eu-db").into_iter().min();
-    let oldest = oldest.ok_or_else(|| wrong("PostgreSQL does not run"))?;
-    kill(Pid::from_raw(oldest), Signal::SIGKILL)?;
+    let plans = stage.plans().await;
+    let killed = stage.kill_postmaster("eu-db")?;
+    until("the crashed postmaster is gone, and another runs", LIMIT, || async {
+        !alive(killed) && stage.postmaster("eu-db").is_ok_and(|pid| pid != killed)
+    })
+    .await?;
     stage.follows("eu-west").await?;
+    stage.nothing_lost("eu-west").await?;
     let there = |g: &v1::GroupStatus| g.active == "eu-west" && g.epoch == 1 && g.plan.is_none();
-    stage.lab.operator.wait_group(GROUP, "restarted in place", LIMIT, there).await.map(drop)
+    stage.lab.operator.wait_group(GROUP, "restarted in place", LIMIT, there).await?;
+    let after = stage.plans().await;
+    check(after == plans, || format!("a plan was opened: {after:?}"))
 }

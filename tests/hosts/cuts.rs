@@ -1,10 +1,13 @@
 //! Links and regions cut.
 
-use super::stage::{LIMIT, Stage, check, until};
-use super::{Case, stage::wrong};
+use super::processes::alive;
+use super::stage::{LIMIT, Stage, check, until, wrong};
+use super::{Case, leader};
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP, US};
+use arbiter::lab::demo::column;
 use arbiter::lab::net::Way;
+use arbiter_proto::v1;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io;
@@ -12,8 +15,6 @@ use std::time::Duration;
 
 /// Longest pause of the follower where nothing may move: a reconnect, no more.
 const GAP_MAX: Duration = Duration::from_millis(1500);
-/// How long a healed region is watched.
-const WATCH: Duration = Duration::from_secs(3);
 
 /// The cases of this file.
 pub const CASES: &[Case] = &[
@@ -59,39 +60,27 @@ pub const CASES: &[Case] = &[
 ];
 
 /// After a cut of eu-west: us-east serves at epoch 2, and the old PostgreSQL is gone by then. Then
-/// the region heals, and the old primary never acknowledges again.
+/// the region heals, its agent is back under its orders, and the old primary never acknowledges
+/// again.
 async fn moved_and_stays_dead(stage: &mut Stage) -> io::Result<()> {
     stage.serves("us-east", 2, stage.dead_after() + LIMIT).await?;
-    let left = stage.postgres_processes("eu-db");
+    let left = stage.postgres_processes("eu-db")?;
     check(left.is_empty(), || format!("processes of the old PostgreSQL: {left:?}"))?;
     stage.lab.net.heal()?;
-    let healed = clock::now();
-    tokio::time::sleep(WATCH).await;
-    let old = stage.server("eu-west");
-    let again = stage.acks().iter().filter(|a| a.server == old && a.at > healed).count();
-    check(again == 0, || format!("the old primary acknowledged {again} after the healing"))?;
+    stage.returned_as_no_primary("eu-west").await?;
     stage.follows("us-east").await
 }
 
 async fn region_cut(stage: &mut Stage) -> io::Result<()> {
-    let cut = clock::now();
     stage.lab.net.cut_region(EU)?;
-    let deadline = stage.timing().lease;
-    until("no process of the old PostgreSQL is left", deadline, || async {
-        stage.postgres_processes("eu-db").is_empty()
-    })
-    .await?;
-    check(clock::now().since(cut) <= deadline, || "the fence was late".into())?;
+    stage.postgres_gone("eu-db", stage.timing().lease).await?;
     moved_and_stays_dead(stage).await
 }
 
 async fn agent_stopped(stage: &mut Stage) -> io::Result<()> {
     stage.lab.agents["agent-eu"].signal(Signal::SIGSTOP);
     stage.lab.net.cut_region(EU)?;
-    until("the deadman has killed", stage.timing().lease, || async {
-        stage.postgres_processes("eu-db").is_empty()
-    })
-    .await?;
+    stage.postgres_gone("eu-db", stage.timing().lease).await?;
     stage.serves("us-east", 2, stage.dead_after() + LIMIT).await?;
     stage.lab.agents["agent-eu"].signal(Signal::SIGCONT);
     moved_and_stays_dead(stage).await
@@ -99,84 +88,120 @@ async fn agent_stopped(stage: &mut Stage) -> io::Result<()> {
 
 async fn deadman_killed(stage: &mut Stage) -> io::Result<()> {
     stage.lab.net.cut_region(EU)?;
-    let deadmen = stage.processes_with("eu-db", "deadman");
+    let deadmen = stage.processes_with("eu-db", "deadman")?;
     check(!deadmen.is_empty(), || "no deadman runs".into())?;
     stage.lab.agents.remove("agent-eu");
     for pid in deadmen {
         kill(Pid::from_raw(pid), Signal::SIGKILL)?;
     }
-    until("PostgreSQL died with the deadman", Duration::from_secs(1), || async {
-        stage.postgres_processes("eu-db").is_empty()
-    })
-    .await?;
+    stage.postgres_gone("eu-db", Duration::from_secs(1)).await?;
+    stage.serves("us-east", 2, stage.dead_after() + LIMIT).await?;
+    stage.lab.start_agent("agent-eu", None)?;
     moved_and_stays_dead(stage).await
 }
 
 async fn orphan(stage: &mut Stage) -> io::Result<()> {
-    let busy = busy_backend(stage).await?;
+    let (busy, inner) = busy_backend(stage).await?;
+    let backend = stage.process_inside("eu-db", inner)?;
+    // A live agent would kill it at once, and start the primary again: the deadman must as well.
+    stage.lab.agents["agent-eu"].signal(Signal::SIGSTOP);
     stage.lab.net.cut_region(EU)?;
-    let postmaster =
-        std::fs::read_to_string(stage.lab.servers[0][0].data_dir.join("postmaster.pid"))?;
-    // Inside the deadman's PID namespace the file's number is another one: the oldest is meant.
-    drop(postmaster);
-    let oldest = stage.postgres_processes("eu-db").into_iter().min();
-    let oldest = oldest.ok_or_else(|| wrong("PostgreSQL does not run"))?;
-    kill(Pid::from_raw(oldest), Signal::SIGKILL)?;
-    until("the busy backend is gone", stage.timing().lease, || async {
-        stage.postgres_processes("eu-db").is_empty()
-    })
-    .await?;
+    let began = clock::now();
+    let postmaster = stage.kill_postmaster("eu-db")?;
+    until("the postmaster is gone", LIMIT, async || !alive(postmaster)).await?;
+    check(alive(backend), || "the busy backend did not outlive its postmaster".into())?;
+    let lease = stage.timing().lease;
+    stage.postgres_gone("eu-db", lease.saturating_sub(clock::now().since(began))).await?;
+    check(!alive(backend), || "the busy backend is there after the deadline".into())?;
     busy.abort();
+    stage.lab.agents["agent-eu"].signal(Signal::SIGCONT);
     moved_and_stays_dead(stage).await
 }
 
-/// A session that computes for a minute, so that it does not notice its postmaster's death.
-async fn busy_backend(stage: &Stage) -> io::Result<tokio::task::JoinHandle<()>> {
-    let config = format!("host={} user=postgres dbname=postgres", stage.server("eu-west"));
+/// A session that computes for a minute, so that it does not notice its postmaster's death; the
+/// process id of its backend, as that sees itself. It computes when this returns.
+async fn busy_backend(stage: &Stage) -> io::Result<(tokio::task::JoinHandle<()>, i32)> {
+    let server = stage.server("eu-west");
+    let config = format!("host={server} user=postgres dbname=postgres");
     let (client, connection) =
         tokio_postgres::connect(&config, tokio_postgres::NoTls).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
-    let before = stage.postgres_processes("eu-db").len();
+    let row = client.query_one("SELECT pg_backend_pid()", &[]).await.map_err(io::Error::other)?;
+    let inner: i32 = row.get(0);
     let task = tokio::spawn(async move {
         let sql =
             "DO $$ BEGIN WHILE clock_timestamp() < now() + interval '60 s' LOOP END LOOP; END $$";
         let _ = client.batch_execute(sql).await;
     });
-    check(before > 0, || "PostgreSQL does not run".into())?;
-    Ok(task)
+    let sql = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE pid = {inner} AND state = 'active' AND query LIKE 'DO %'"
+    );
+    until("the backend computes", LIMIT, async || {
+        column(server, &sql).await.is_ok_and(|count| count == [1])
+    })
+    .await?;
+    Ok((task, inner))
 }
 
 async fn one_way(stage: &mut Stage, way: Way) -> io::Result<()> {
+    let cut = clock::now();
     stage.lab.net.cut_region_one_way(EU, way)?;
     tokio::time::sleep(3 * stage.dead_after()).await;
     let group = stage.group().await?;
     match group.active.as_str() {
-        "us-east" => stage.follows("us-east").await?,
-        "eu-west" => check(group.epoch == 1, || format!("epoch {}", group.epoch))?,
+        "us-east" => {
+            check(group.epoch == 2 && group.plan.is_none(), || {
+                format!("epoch {}, plan {:?}", group.epoch, group.plan)
+            })?;
+            let limit = 3 * stage.dead_after();
+            let took = stage.first_ack("us-east", cut).map(|first| first.since(cut));
+            let in_time = took.is_some_and(|took| took <= limit);
+            check(in_time, || format!("us-east served after {took:?}, not within {limit:?}"))?;
+        }
+        "eu-west" => {
+            check(group.epoch == 1, || format!("epoch {}", group.epoch))?;
+            stage.no_pinned_gap(cut, GAP_MAX)?;
+        }
         other => return Err(wrong(format!("{other:?} is active"))),
     }
-    stage.no_overlap()?;
+    stage.no_overlap().await?;
     stage.lab.net.heal()?;
-    tokio::time::sleep(WATCH).await;
+    if group.active == "us-east" {
+        stage.returned_as_no_primary("eu-west").await?;
+    }
     stage.follows(&group.active).await
+}
+
+/// The group is as an operator wants it: nothing is degraded, nothing says why.
+async fn healthy(stage: &Stage) -> io::Result<v1::GroupStatus> {
+    let healthy = |g: &v1::GroupStatus| g.health == "healthy" && g.degraded_because.is_empty();
+    stage.lab.operator.wait_group(GROUP, "a healthy group", LIMIT, healthy).await
 }
 
 async fn agent_leader_link(stage: &mut Stage) -> io::Result<()> {
     let leader = stage.leader_outside("eu-west").await?;
-    let host = if leader == "arbiter-us" { "us-arbiter" } else { "witness" };
-    stage.lab.net.cut_links("eu-db", &[host], Way::Both)?;
-    stage.nothing_moves("eu-west", 2 * stage.dead_after(), GAP_MAX).await
+    healthy(stage).await?;
+    stage.lab.net.cut_links("eu-db", &[leader::host_of(&leader)?], Way::Both)?;
+    stage.nothing_moves("eu-west", 2 * stage.dead_after(), GAP_MAX).await?;
+    let after = stage.leader().await?;
+    check(after == leader, || format!("{after} leads after {leader}"))
 }
 
 async fn data_link(stage: &mut Stage) -> io::Result<()> {
+    let leader = stage.leader_outside("eu-west").await?;
+    healthy(stage).await?;
     let far: Vec<String> = stage.lab.net.hosts_of(US).iter().map(|h| h.name.clone()).collect();
     let far: Vec<&str> = far.iter().map(String::as_str).collect();
     for near in ["eu-arbiter", "eu-db"] {
         stage.lab.net.cut_links(near, &far, Way::Both)?;
     }
     stage.nothing_moves("eu-west", 2 * stage.dead_after(), GAP_MAX).await?;
-    let said = |g: &arbiter_proto::v1::GroupStatus| {
-        g.health == "degraded" && !g.degraded_because.is_empty()
+    let after = stage.leader().await?;
+    check(after == leader, || format!("{after} leads after {leader}"))?;
+    let said = |g: &v1::GroupStatus| {
+        let why = "does not receive from its primary";
+        g.health == "degraded" && g.degraded_because.iter().any(|text| text.contains(why))
     };
     stage.lab.operator.wait_group(GROUP, "degraded, and why", LIMIT, said).await.map(drop)
 }

@@ -1,7 +1,7 @@
 //! Several groups: on one agent, over two hosts, active in different regions.
 
 use super::Case;
-use super::stage::{LIMIT, Stage, check, wrong};
+use super::stage::{LIMIT, Stage, check, until};
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, FIRST_PAIR, GROUP, Pair};
 use arbiter::lab::writer::{Aim, Writer};
@@ -16,16 +16,11 @@ const SECOND_HOST: Pair = Pair {
     resource: "ledger",
     port: 5434,
     agents: ["agent-eu2", "agent-us2"],
-    active: "eu-west",
+    ..FIRST_PAIR
 };
 /// Another group, active in us-east, beside the group `default` on the same agents.
-const OTHER: Pair = Pair {
-    group: "reports",
-    resource: "reports-db",
-    port: 5433,
-    agents: ["agent-eu", "agent-us"],
-    active: "us-east",
-};
+const OTHER: Pair =
+    Pair { group: "reports", resource: "reports-db", port: 5433, active: "us-east", ..FIRST_PAIR };
 
 /// The cases of this file.
 pub const CASES: &[Case] = &[
@@ -46,11 +41,11 @@ pub const CASES: &[Case] = &[
 async fn over_two_hosts(stage: &mut Stage) -> io::Result<()> {
     stage.lab.net.cut_region(EU)?;
     stage.serves("us-east", 2, stage.dead_after() + LIMIT).await?;
-    let plan = stage.newest_plan().await.ok_or_else(|| wrong("no plan is kept"))?;
+    let plan = stage.newest_plan().await?;
     let proven: Vec<&str> = plan.evidence.iter().map(|e| e.instance.as_str()).collect();
     check(proven.contains(&"db-eu") && proven.contains(&"ledger-eu"), || format!("{proven:?}"))?;
     for host in ["eu-db", "eu-db2"] {
-        let left = stage.postgres_processes(host);
+        let left = stage.postgres_processes(host)?;
         check(left.is_empty(), || format!("{host}: {left:?}"))?;
     }
     let ledger = SocketAddr::new(stage.lab.address("us-db2"), SECOND_HOST.port);
@@ -75,6 +70,5 @@ async fn writes(stage: &Stage, address: SocketAddr) -> io::Result<()> {
     let netns = stage.lab.net.namespace_path("client");
     let writer = Writer::start("group", netns, Aim::Pinned(address), from)?;
     let writing = async || writer.count() > 10;
-    super::stage::until(&format!("{address} accepts writes"), Duration::from_secs(20), writing)
-        .await
+    until(&format!("{address} accepts writes"), Duration::from_secs(20), writing).await
 }

@@ -1,6 +1,5 @@
 //! `hosts [CASE…]`: runs the cases on real processes, one after the other.
 
-use arbiter_tests::hosts::stage::Stage;
 use arbiter_tests::hosts::{Case, cases};
 use std::process::ExitCode;
 
@@ -16,20 +15,22 @@ fn main() -> ExitCode {
         eprintln!("hosts: network namespaces need root; nothing was run");
         return ExitCode::from(2);
     }
+    let unknown = wanted.iter().find(|name| cases().iter().all(|case| case.name != **name));
+    if let Some(name) = unknown {
+        eprintln!("hosts: no case {name:?}; `hosts --list` names them; nothing was run");
+        return ExitCode::from(2);
+    }
     let chosen: Vec<Case> = cases()
         .into_iter()
         .filter(|case| wanted.is_empty() || wanted.iter().any(|name| name == case.name))
         .collect();
-    if chosen.is_empty() {
-        eprintln!("hosts: no such case; `hosts --list` names them");
-        return ExitCode::from(2);
-    }
     let (mut passed, mut failed) = (0, Vec::new());
+    let began = arbiter::clock::now();
     for case in &chosen {
         eprintln!("-- {}: {}", case.name, case.holds);
         let started = arbiter::clock::now();
-        match Stage::play(case) {
-            Ok(_) => passed += 1,
+        match case.run() {
+            Ok(()) => passed += 1,
             Err(error) => {
                 eprintln!("-- {}: FAILED: {error}", case.name);
                 failed.push(case.name);
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     for name in &failed {
         eprintln!("failed: {name}");
     }
-    println!("{passed} passed, {} failed", failed.len());
+    let took = arbiter::clock::now().since(began).as_secs();
+    println!("{passed} passed, {} failed, {took} s", failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -3,13 +3,22 @@
 //! Each case says in one sentence what must hold, plays it on a platform of its own, and ends with
 //! the check that every case shares: the old primary acknowledged nothing after the new one began.
 
+mod adopted;
 mod agents;
+mod asks;
 mod cuts;
+mod demo;
+mod fences;
 mod groups;
 pub mod leader;
 mod plans;
+mod processes;
+pub mod proofs;
 mod quorum;
+mod rows;
 pub mod stage;
+mod standby;
+mod turned;
 
 use arbiter::lab::cluster::{FIRST_PAIR, Pair};
 use stage::Stage;
@@ -39,6 +48,8 @@ pub struct Case {
     pub pairs: &'static [Pair],
     /// What it does.
     pub play: Play,
+    /// What it does instead, without a platform made for it.
+    pub alone: Option<fn() -> io::Result<()>>,
 }
 
 impl Case {
@@ -53,6 +64,29 @@ impl Case {
             mode: "automatic",
             pairs: &[FIRST_PAIR],
             play,
+            alone: None,
+        }
+    }
+
+    /// A case that makes what it needs itself.
+    pub const fn alone(
+        name: &'static str,
+        holds: &'static str,
+        run: fn() -> io::Result<()>,
+    ) -> Self {
+        let mut case = Self::new(name, holds, |_| Box::pin(async { Ok(()) }));
+        case.alone = Some(run);
+        case
+    }
+
+    /// Run it.
+    ///
+    /// # Errors
+    /// What did not hold.
+    pub fn run(&self) -> io::Result<()> {
+        match self.alone {
+            Some(run) => run(),
+            None => Stage::play(self).map(drop),
         }
     }
 
@@ -89,5 +123,19 @@ impl Case {
 
 /// Every case, in the order in which they run.
 pub fn cases() -> Vec<Case> {
-    [cuts::CASES, plans::CASES, leader::CASES, quorum::CASES, agents::CASES, groups::CASES].concat()
+    [
+        cuts::CASES,
+        plans::CASES,
+        turned::CASES,
+        leader::CASES,
+        rows::CASES,
+        quorum::CASES,
+        agents::CASES,
+        groups::CASES,
+        standby::CASES,
+        adopted::CASES,
+        fences::CASES,
+        demo::CASES,
+    ]
+    .concat()
 }

@@ -1,10 +1,12 @@
 //! Voters lost, and mode `observe`.
 
 use super::Case;
-use super::stage::{LIMIT, Stage, check, until};
+use super::stage::{LIMIT, Stage, check, until, wrong};
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP, US, WITNESS};
+use arbiter::lab::net::Way;
 use arbiter_proto::v1;
+use nix::sys::signal::Signal;
 use std::io;
 use std::time::Duration;
 
@@ -31,65 +33,103 @@ pub const CASES: &[Case] = &[
     .mode("observe"),
     Case::new(
         "observe",
-        "mode observe: a cut orders and kills nothing, and records what would have been done",
+        "mode observe: the same cuts order and kill nothing, and record what would have been done",
         |stage| Box::pin(observe(stage)),
     )
     .mode("observe"),
 ];
 
 async fn witness_lost(stage: &mut Stage) -> io::Result<()> {
-    stage.lab.kill_region(WITNESS);
+    stage.lab.kill_region(WITNESS)?;
     stage.nothing_moves("eu-west", 2 * stage.dead_after(), GAP_MAX).await?;
     stage.ready_to_move("us-east").await?;
     stage.moved_by("switchover", "us-east").await
 }
 
 async fn two_lost_armed(stage: &mut Stage) -> io::Result<()> {
-    let lost = clock::now();
     stage.lab.net.cut_region(US)?;
     stage.lab.net.cut_region(WITNESS)?;
-    let lease = stage.timing().lease;
-    until("the active region fenced itself", lease, || async {
-        stage.postgres_processes("eu-db").is_empty()
-    })
-    .await?;
-    check(clock::now().since(lost) <= lease, || "late".into())?;
+    stage.postgres_gone("eu-db", stage.timing().lease).await?;
     stage.lab.net.heal()?;
     stage.serves("eu-west", 1, LIMIT).await
 }
 
 async fn two_lost_unarmed(stage: &mut Stage) -> io::Result<()> {
-    let from = clock::now();
+    let (from, postmaster) = (clock::now(), stage.postmaster("eu-db")?);
     stage.lab.net.cut_region(US)?;
     stage.lab.net.cut_region(WITNESS)?;
     tokio::time::sleep(2 * stage.dead_after()).await;
     stage.no_gap("eu-west", from, GAP_MAX)?;
+    check(stage.postmaster("eu-db")? == postmaster, || "PostgreSQL was restarted".into())?;
     stage.lab.net.heal()?;
     stage.serves("eu-west", 1, LIMIT).await
 }
 
+/// The ways in which a region is lost in mode `observe`.
+const LOSSES: [Loss; 3] = [Loss::Cut, Loss::AgentStopped, Loss::OneWay];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Cut,
+    AgentStopped,
+    OneWay,
+}
+
 async fn observe(stage: &mut Stage) -> io::Result<()> {
+    for loss in LOSSES {
+        observed(stage, loss).await.map_err(|error| wrong(format!("{loss:?}: {error}")))?;
+    }
+    Ok(())
+}
+
+async fn observed(stage: &mut Stage, loss: Loss) -> io::Result<()> {
     // Unarmed, it has a lease all the same: what would be done at its end is what is counted.
-    let leased =
-        |g: &v1::GroupStatus| g.regions.iter().flat_map(|r| &r.agents).any(|a| a.lease_left_ms > 0);
-    stage.lab.operator.wait_group(GROUP, "a lease to lose", LIMIT, leased).await?;
-    let before = stage.postgres_processes("eu-db").len();
-    let pinned = stage.pinned[0].0.count();
-    stage.lab.net.cut_region(EU)?;
-    let recorded = |g: &v1::GroupStatus| !g.would_have.is_empty() && g.would_have_wall_ms > 0;
-    let limit = stage.dead_after() + LIMIT;
-    let what = "what would have been done is recorded";
-    let group = stage.lab.operator.wait_group(GROUP, what, limit, recorded).await?;
-    tokio::time::sleep(stage.dead_after()).await;
-    let after = stage.postgres_processes("eu-db").len();
-    check(after > 0 && before > 0, || "PostgreSQL was stopped".into())?;
-    check(stage.pinned[0].0.count() > pinned, || "the pinned writer was stopped".into())?;
-    check(group.epoch == 1 && group.plan.is_none(), || "a plan was opened".into())?;
-    stage.lab.net.heal()?;
-    let counted = |g: &v1::GroupStatus| {
-        g.regions.iter().flat_map(|r| &r.agents).any(|a| a.would_have_killed > 0)
+    let leased = |g: &v1::GroupStatus| source(g).any(|agent| agent.lease_left_ms > 0);
+    let before = stage.lab.operator.wait_group(GROUP, "a lease to lose", LIMIT, leased).await?;
+    let (from, postmaster) = (clock::now(), stage.postmaster("eu-db")?);
+    match loss {
+        Loss::Cut => stage.lab.net.cut_region(EU)?,
+        Loss::AgentStopped => {
+            stage.lab.agents["agent-eu"].signal(Signal::SIGSTOP);
+            stage.lab.net.cut_region(EU)?;
+        }
+        Loss::OneWay => stage.lab.net.cut_region_one_way(EU, Way::Out)?,
+    }
+    let recorded = |g: &v1::GroupStatus| {
+        !g.would_have.is_empty() && g.would_have_wall_ms > before.would_have_wall_ms
     };
+    let limit = stage.dead_after() + LIMIT;
+    let what = "what would have been done is recorded, and when";
+    stage.lab.operator.wait_group(GROUP, what, limit, recorded).await?;
+    tokio::time::sleep(stage.dead_after()).await;
+    let group = stage.group().await?;
+    check(group.epoch == 1 && group.active == "eu-west" && group.plan.is_none(), || {
+        format!("{} at epoch {}, plan {:?}", group.active, group.epoch, group.plan)
+    })?;
+    let plans = stage.plans().await;
+    check(plans.is_empty(), || format!("plans were opened: {plans:?}"))?;
+    let after = stage.postmaster("eu-db")?;
+    check(after == postmaster, || format!("postmaster {after} after {postmaster}"))?;
+    stage.no_pinned_gap(from, GAP_MAX)?;
+    stage.lab.net.heal()?;
+    stage.lab.agents["agent-eu"].signal(Signal::SIGCONT);
+    let killed = |g: &v1::GroupStatus| source(g).map(|agent| agent.would_have_killed).sum::<u64>();
+    let counted = |g: &v1::GroupStatus| killed(g) > killed(&before);
     let what = "the unarmed deadman counted what it would have done";
     stage.lab.operator.wait_group(GROUP, what, LIMIT, counted).await?;
+    until("the signs of loss are gone", LIMIT, async || signs_are_gone(stage).await).await?;
     stage.serves("eu-west", 1, LIMIT).await
+}
+
+/// The newest word on what would have been done is that there is no reason any more.
+async fn signs_are_gone(stage: &Stage) -> bool {
+    let request = v1::ListPlansRequest { group: GROUP.into(), limit: 0 };
+    let events = stage.lab.operator.history(request).await.events;
+    let newest = events.iter().find(|event| event.kind == "would-have");
+    newest.is_some_and(|event| event.message.contains("are gone"))
+}
+
+/// The agents beside the active region.
+fn source(group: &v1::GroupStatus) -> impl Iterator<Item = &v1::AgentStatus> {
+    group.regions.iter().filter(|region| region.region == "eu-west").flat_map(|r| &r.agents)
 }

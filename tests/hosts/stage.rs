@@ -3,13 +3,10 @@
 use super::Case;
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP, Lab, Options, US};
-use arbiter::lab::demo::ids;
-use arbiter::lab::writer::{Ack, Aim, Writer, verdict};
+use arbiter::lab::writer::{Aim, Writer};
 use arbiter::lab::{bind, postgres};
 use arbiter_core::Instant;
-use arbiter_proto::v1;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,7 +18,7 @@ const WARM_UP_WRITES: usize = 50;
 /// How long anything that must happen may take, beyond the lease.
 pub const LIMIT: Duration = Duration::from_secs(30);
 /// Pause between two looks.
-const LOOK_PAUSE: Duration = Duration::from_millis(10);
+pub const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// First id of the pinned writers, so that ids never meet.
 const PINNED_FROM: u64 = 1_000_000_000;
 
@@ -62,11 +59,7 @@ pub fn check(holds: bool, text: impl FnOnce() -> String) -> io::Result<()> {
 ///
 /// # Errors
 /// When `limit` passed first.
-pub async fn until<F: Future<Output = bool>>(
-    what: &str,
-    limit: Duration,
-    holds: impl Fn() -> F,
-) -> io::Result<()> {
+pub async fn until(what: &str, limit: Duration, holds: impl AsyncFn() -> bool) -> io::Result<()> {
     let started = clock::now();
     while clock::now().since(started) < limit {
         if holds().await {
@@ -78,7 +71,10 @@ pub async fn until<F: Future<Output = bool>>(
 }
 
 /// Where the `arbiter` binary is: beside this one.
-fn binary() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// If it is not there.
+pub fn binary() -> io::Result<PathBuf> {
     let beside = std::env::current_exe()?.with_file_name("arbiter");
     check(beside.exists(), || format!("{} is missing: build it first", beside.display()))?;
     Ok(beside)
@@ -142,9 +138,11 @@ impl Stage {
             self.follower.count() >= WARM_UP_WRITES && self.pinned[0].0.count() >= WARM_UP_WRITES
         })
         .await?;
+        // What shows later that none is left must show now that one is there.
+        self.postmaster(if case.pairs[0].active == "eu-west" { "eu-db" } else { "us-db" })?;
         self.began = clock::now();
         (case.play)(self).await?;
-        self.no_overlap()
+        self.no_overlap().await
     }
 
     /// Note a figure of a benchmark.
@@ -152,185 +150,9 @@ impl Stage {
         self.figures.insert(name.to_owned(), value);
     }
 
-    /// Every acknowledgement of every writer.
-    pub fn acks(&self) -> Vec<Ack> {
-        let pinned = self.pinned.iter().flat_map(|(writer, _)| writer.acks());
-        self.follower.acks().into_iter().chain(pinned).collect()
-    }
-
     /// Address of the server of `region`.
     pub fn server(&self, region: &str) -> IpAddr {
         self.lab.address(if region == "eu-west" { "eu-db" } else { "us-db" })
-    }
-
-    /// The old primary acknowledged nothing after the first acknowledgement by the new. For cases
-    /// that move once, from eu-west to us-east; the others look at each move themselves.
-    ///
-    /// # Errors
-    /// With the number of acknowledgements.
-    pub fn no_overlap(&self) -> io::Result<()> {
-        if self.moves() > 1 {
-            return self.no_overlap_of_many();
-        }
-        let (old, new) = (self.server("eu-west"), self.server("us-east"));
-        let found = verdict(&self.follower.acks(), &self.acks(), old, new, Instant::default());
-        check(found.overlapping == 0, || {
-            format!("{} acknowledged by eu-west after us-east began", found.overlapping)
-        })
-    }
-
-    /// How often the follower's server changed.
-    pub fn moves(&self) -> usize {
-        let acks = self.follower.acks();
-        acks.windows(2).filter(|pair| pair[0].server != pair[1].server).count()
-    }
-
-    /// For each move that the follower saw: nobody was acknowledged by the server that it left
-    /// between its first acknowledgement at the new one and its move away from there.
-    fn no_overlap_of_many(&self) -> io::Result<()> {
-        let (follower, all) = (self.follower.acks(), self.acks());
-        let mut began: Vec<(Instant, IpAddr)> = Vec::new();
-        for ack in &follower {
-            if began.last().is_none_or(|(_, server)| *server != ack.server) {
-                began.push((ack.at, ack.server));
-            }
-        }
-        for (index, (from, server)) in began.iter().enumerate() {
-            let last = follower.iter().rfind(|a| {
-                a.server == *server && began.get(index + 1).is_none_or(|next| a.at < next.0)
-            });
-            let to = last.map_or(*from, |ack| ack.at);
-            let foreign =
-                all.iter().filter(|a| a.server != *server && a.at > *from && a.at <= to).count();
-            check(foreign == 0, || {
-                format!("{foreign} acknowledged elsewhere while {server} served")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The group's status, as a quorum sees it where there is one.
-    ///
-    /// # Errors
-    /// If no arbiter answers.
-    pub async fn group(&self) -> io::Result<v1::GroupStatus> {
-        self.lab.operator.group(GROUP).await.ok_or_else(|| wrong("no arbiter answers"))
-    }
-
-    /// Wait until `region` is active at `epoch`, no plan is open, and the follower writes there.
-    ///
-    /// # Errors
-    /// With the last status when `limit` passed first.
-    pub async fn serves(&self, region: &str, epoch: u64, limit: Duration) -> io::Result<()> {
-        let there =
-            |g: &v1::GroupStatus| g.active == region && g.epoch == epoch && g.plan.is_none();
-        let what = format!("{region} active at epoch {epoch}, no plan open");
-        self.lab.operator.wait_group(GROUP, &what, limit, there).await?;
-        self.follows(region).await
-    }
-
-    /// Wait until the follower is acknowledged by the server of `region`, from now on.
-    ///
-    /// # Errors
-    /// When that takes too long.
-    pub async fn follows(&self, region: &str) -> io::Result<()> {
-        let (from, server) = (clock::now(), self.server(region));
-        until(&format!("the follower writes in {region}"), LIMIT, || async {
-            self.follower.last().is_some_and(|ack| ack.at > from && ack.server == server)
-        })
-        .await
-    }
-
-    /// Nothing moves for `time`: the follower goes on at `region`, without a gap above `gap`.
-    ///
-    /// # Errors
-    /// With what moved, or the gap.
-    pub async fn nothing_moves(
-        &self,
-        region: &str,
-        time: Duration,
-        gap: Duration,
-    ) -> io::Result<()> {
-        let (from, epoch) = (clock::now(), self.group().await?.epoch);
-        tokio::time::sleep(time).await;
-        let group = self.group().await?;
-        check(group.active == region && group.epoch == epoch && group.plan.is_none(), || {
-            format!("{} at epoch {}, plan {:?}", group.active, group.epoch, group.plan)
-        })?;
-        self.no_gap(region, from, gap)
-    }
-
-    /// The follower was acknowledged by `region` from `from` until now without a gap above `gap`.
-    ///
-    /// # Errors
-    /// With the longest gap.
-    pub fn no_gap(&self, region: &str, from: Instant, gap: Duration) -> io::Result<()> {
-        let server = self.server(region);
-        let mut last = from;
-        let mut longest = Duration::ZERO;
-        for ack in self.follower.acks().iter().filter(|a| a.at > from) {
-            check(ack.server == server, || format!("acknowledged by {}", ack.server))?;
-            longest = longest.max(ack.at.since(last));
-            last = ack.at;
-        }
-        longest = longest.max(clock::now().since(last));
-        check(longest <= gap, || format!("no write was acknowledged for {longest:?}"))
-    }
-
-    /// Acknowledged ids that the server of `region` does not have.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    pub async fn lost(&self, region: &str) -> io::Result<Vec<i64>> {
-        // First what was acknowledged: the writers go on while the table is read.
-        let acks = self.acks();
-        let present = ids(self.server(region)).await?;
-        Ok(acks.iter().map(|a| a.id).filter(|id| !present.contains(id)).collect())
-    }
-
-    /// Processes of PostgreSQL on a host.
-    pub fn postgres_processes(&self, host: &str) -> Vec<i32> {
-        let named = |pid: &i32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let zombie = stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('Z'));
-            stat.contains("(postgres)") && !zombie
-        };
-        self.lab.net.processes(host).into_iter().filter(named).collect()
-    }
-
-    /// Processes on a host whose command line has `word`.
-    pub fn processes_with(&self, host: &str, word: &str) -> Vec<i32> {
-        let has = |pid: &i32| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).split('\0').any(|argument| argument == word)
-        };
-        self.lab.net.processes(host).into_iter().filter(has).collect()
-    }
-
-    /// Name of the leading arbiter.
-    ///
-    /// # Errors
-    /// If there is none in time.
-    pub async fn leader(&self) -> io::Result<String> {
-        let led = |s: &v1::Status| !s.stale && !s.leader.is_empty();
-        Ok(self.lab.operator.wait("a leader", LIMIT, led).await?.leader)
-    }
-
-    /// Wait until the leader stands outside `region`.
-    ///
-    /// # Errors
-    /// If it does not in time.
-    pub async fn leader_outside(&self, region: &str) -> io::Result<String> {
-        let outside = |s: &v1::Status| {
-            !s.stale && s.voters.iter().any(|v| v.name == s.leader && v.region != region)
-        };
-        Ok(self.lab.operator.wait("a leader elsewhere", LIMIT, outside).await?.leader)
-    }
-
-    /// How long the newest plan's row took, in milliseconds, for people.
-    pub async fn newest_plan(&self) -> Option<v1::Plan> {
-        let request = v1::ListPlansRequest { group: GROUP.into(), limit: 1 };
-        self.lab.operator.plans(request).await.into_iter().next()
     }
 
     /// The timers of the case's profile.
@@ -359,27 +181,6 @@ impl Stage {
         let writer = pinned(&self.lab, host, server, number)?;
         self.pinned.push((writer, server));
         Ok(())
-    }
-
-    /// Wait until a switchover or a failover to `target` would open.
-    ///
-    /// # Errors
-    /// With what is against it when that takes too long.
-    pub async fn ready_to_move(&self, target: &str) -> io::Result<()> {
-        self.lab.ready_to_move(GROUP, target).await?;
-        let within = |g: &v1::GroupStatus| g.lag_mark == "within";
-        self.lab.operator.wait_group(GROUP, "loss within the RPO", LIMIT, within).await.map(drop)
-    }
-
-    /// Ask for a plan; wait until none is open and `target` is active at the next epoch.
-    ///
-    /// # Errors
-    /// The refusal, or the last status.
-    pub async fn moved_by(&self, kind: &str, target: &str) -> io::Result<()> {
-        let epoch = self.lab.epoch(GROUP).await?;
-        let opened = self.lab.open_plan(GROUP, kind, target).await;
-        opened.map_err(|status| wrong(format!("{kind} to {target}: {status}")))?;
-        self.serves(target, epoch + 1, LIMIT).await
     }
 }
 

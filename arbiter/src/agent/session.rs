@@ -18,9 +18,10 @@ use tonic::transport::Endpoint;
 const REPORTS_WAITING_MAX: usize = 4;
 /// First wait after every arbiter was tried in vain; doubled up to the renewal period.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
-/// An arbiter is left for the next when it answers nothing for so many renewal periods: two fit
-/// well into L − F, so that one broken link fences nobody.
-const SILENT_RENEWALS: u32 = 2;
+/// An arbiter is left for the next when it answers nothing for so many renewal periods. They fit
+/// into L − F, so that one broken link fences nobody; and two arbiters are not both left before an
+/// election can end, so that a lost leader does not cost the way over the lost one as well.
+const SILENT_RENEWALS: u32 = 3;
 
 /// What the agent's loop is told.
 #[derive(Debug)]

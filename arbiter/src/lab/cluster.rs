@@ -6,8 +6,6 @@ use super::net::{Host, Net};
 use super::operator::Operator;
 use super::postgres::{self, Server};
 use super::process::{Process, Spec};
-use crate::clock;
-use arbiter_proto::v1;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +27,7 @@ pub(super) const PORT: u16 = 7400;
 /// HTTP port of every arbiter.
 pub const HTTP_PORT: u16 = 7401;
 /// How long the platform may take to come up.
-const UP_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const UP_LIMIT: Duration = Duration::from_secs(60);
 
 /// The arbiters: name, host, region's name, region's number.
 pub const ARBITERS: [(&str, &str, &str, u8); 3] = [
@@ -58,6 +56,10 @@ pub struct Pair {
     pub agents: [&'static str; 2],
     /// The region whose server is primary at first.
     pub active: &'static str,
+    /// The agent beside a standby of its own that eu-west has, if any.
+    pub local_standby: Option<&'static str>,
+    /// Whether the servers are started by hand, before any agent, and adopted later.
+    pub by_hand: bool,
 }
 
 /// The pair that every lab has.
@@ -67,6 +69,8 @@ pub const FIRST_PAIR: Pair = Pair {
     port: postgres::PORT,
     agents: ["agent-eu", "agent-us"],
     active: "eu-west",
+    local_standby: None,
+    by_hand: false,
 };
 
 /// What a lab is made of.
@@ -80,7 +84,7 @@ pub struct Options {
     pub prefix: String,
     /// Timer profile.
     pub profile: String,
-    /// Lines for `[groups.default]`.
+    /// Lines for `[groups.default]`; `{dir}` in them stands for `dir`.
     pub group: String,
     /// The PostgreSQL pairs; the first belongs to the group `default`.
     pub pairs: Vec<Pair>,
@@ -103,8 +107,10 @@ pub struct Lab {
     pub agents: BTreeMap<String, Process>,
     /// The DNS server.
     pub bind: Bind,
-    /// The servers of each pair: in eu-west, in us-east.
-    pub servers: Vec<[Server; 2]>,
+    /// The servers of each pair: in eu-west, in us-east, then the local standby.
+    pub servers: Vec<Vec<Server>>,
+    /// Servers that were started by hand.
+    by_hand: Vec<Process>,
     /// A client of all arbiters.
     pub operator: Operator,
     _proxies: Vec<super::delay::Proxy>,
@@ -137,11 +143,12 @@ impl Lab {
         std::fs::create_dir_all(&options.dir)?;
         let net = Net::create(&options.prefix, hosts())?;
         net.enter("client")?;
-        let servers: Vec<[Server; 2]> =
+        let servers: Vec<Vec<Server>> =
             options.pairs.iter().map(|pair| servers(&options.dir, pair)).collect();
-        for (pair, [eu, us]) in options.pairs.iter().zip(&servers) {
-            let (primary, standby) = if pair.active == "eu-west" { (eu, us) } else { (us, eu) };
-            postgres::make_pair(&net, &options.dir, primary, standby)?;
+        for (pair, all) in options.pairs.iter().zip(&servers) {
+            let primary = usize::from(pair.active != "eu-west");
+            let mut standbys: Vec<&Server> = all.iter().collect();
+            postgres::make(&net, &options.dir, standbys.remove(primary), &standbys)?;
         }
         let initial = net.host("eu-db").address();
         let bind = Bind::start(&net, "dns", &options.dir.join("bind"), initial)?;
@@ -157,10 +164,7 @@ impl Lab {
                 })
                 .collect::<io::Result<_>>()?,
         };
-        let addresses: Vec<String> = ARBITERS
-            .iter()
-            .map(|(_, host, _, _)| format!("{}:{PORT}", address(&net, host)))
-            .collect();
+        let addresses = endpoints(&net);
         let lab = Self {
             operator: Operator::new(&addresses)?,
             options,
@@ -169,6 +173,7 @@ impl Lab {
             agents: BTreeMap::new(),
             bind,
             servers,
+            by_hand: Vec::new(),
             _proxies: proxies,
         };
         lab.write_config(&lab.options.group.clone())?;
@@ -183,6 +188,11 @@ impl Lab {
     /// Address of a host.
     pub fn address(&self, host: &str) -> IpAddr {
         address(&self.net, host)
+    }
+
+    /// `host:port` of every arbiter's gRPC face.
+    pub fn endpoints(&self) -> Vec<String> {
+        endpoints(&self.net)
     }
 
     /// Address of the DNS server.
@@ -253,11 +263,16 @@ impl Lab {
         Process::start(&self.net, host, &spec)
     }
 
-    /// Start every arbiter and agent.
+    /// Start every arbiter and agent, and before them what is started by hand.
     ///
     /// # Errors
     /// If one cannot be started.
     pub fn start_all(&mut self) -> io::Result<()> {
+        for (pair, servers) in self.options.pairs.iter().zip(&self.servers) {
+            for server in servers.iter().filter(|_| pair.by_hand) {
+                self.by_hand.push(postgres::start_by_hand(&self.net, server)?);
+            }
+        }
         for (name, ..) in ARBITERS {
             self.start_arbiter(name)?;
         }
@@ -267,184 +282,24 @@ impl Lab {
         Ok(())
     }
 
-    /// Initialize the cluster and wait until the group is active in eu-west.
-    ///
-    /// # Errors
-    /// If that takes more than a minute.
-    pub async fn initialize(&self) -> io::Result<()> {
-        let text = std::fs::read_to_string(self.config())?;
-        let started = clock::now();
-        loop {
-            let request = v1::InitializeRequest {
-                asked: Operator::asked("the lab begins"),
-                cluster_id: self.options.prefix.clone(),
-                config_toml: text.clone(),
-            };
-            let call = |mut client: v1::admin_client::AdminClient<_>| {
-                let request = request.clone();
-                async move { client.initialize(request).await }
-            };
-            match self.operator.admin(call).await {
-                Ok(_) => break,
-                Err(status) if clock::now().since(started) > UP_LIMIT => {
-                    return Err(io::Error::other(format!("initialize: {status}")));
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-        for pair in &self.options.pairs {
-            let active = |g: &v1::GroupStatus| g.active == pair.active && g.epoch == 1;
-            let what = format!("{} active in {}", pair.group, pair.active);
-            self.operator.wait_group(pair.group, &what, UP_LIMIT, active).await?;
-        }
-        Ok(())
-    }
-
-    /// Arm the group, wait until it is, and set `mode`.
-    ///
-    /// # Errors
-    /// If that takes more than a minute or is refused.
-    pub async fn arm(&self, group: &str, mode: &str) -> io::Result<()> {
-        let epoch = self.epoch(group).await?;
-        let call = |mut client: v1::admin_client::AdminClient<_>| async move {
-            let (asked, group) = (Operator::asked("the lab arms"), group.into());
-            client.arm(v1::GroupRequest { asked, group, expected_epoch: epoch }).await
-        };
-        self.operator.admin(call).await.map_err(|s| io::Error::other(format!("arm: {s}")))?;
-        let armed = |g: &v1::GroupStatus| {
-            let mut agents = g.regions.iter().flat_map(|r| &r.agents);
-            agents.clone().count() >= 2 && agents.all(|a| a.arming == "armed")
-        };
-        self.operator.wait_group(group, "both regions armed", UP_LIMIT, armed).await?;
-        self.set_mode(group, mode).await
-    }
-
-    /// Set the mode of the group.
-    ///
-    /// # Errors
-    /// If it is refused.
-    pub async fn set_mode(&self, group: &str, mode: &str) -> io::Result<()> {
-        let expected_epoch = self.epoch(group).await?;
-        let call = |mut client: v1::admin_client::AdminClient<_>| async move {
-            let request = v1::SetModeRequest {
-                asked: Operator::asked("the lab sets the mode"),
-                group: group.into(),
-                mode: mode.into(),
-                expected_epoch,
-            };
-            client.set_mode(request).await
-        };
-        self.operator.admin(call).await.map_err(|s| io::Error::other(format!("mode: {s}")))?;
-        let set = |g: &v1::GroupStatus| g.mode == mode && g.mode_in_effect;
-        self.operator.wait_group(group, "mode in effect", UP_LIMIT, set).await.map(drop)
-    }
-
-    /// The group's epoch.
-    ///
-    /// # Errors
-    /// If no arbiter answers.
-    pub async fn epoch(&self, group: &str) -> io::Result<u64> {
-        let group = self.operator.group(group).await;
-        group.map(|g| g.epoch).ok_or_else(|| io::Error::other("no arbiter answers"))
-    }
-
-    /// Open a switchover or a failover to `target`; returns the plan's id.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub async fn open_plan(
-        &self,
-        group: &str,
-        kind: &str,
-        target: &str,
-    ) -> Result<u64, tonic::Status> {
-        self.open_plan_accepting(group, kind, target, false).await
-    }
-
-    /// The same, accepting loss over the RPO or not.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub async fn open_plan_accepting(
-        &self,
-        group: &str,
-        kind: &str,
-        target: &str,
-        accept_loss: bool,
-    ) -> Result<u64, tonic::Status> {
-        let epoch =
-            self.epoch(group).await.map_err(|e| tonic::Status::unavailable(e.to_string()))?;
-        let call = |mut client: v1::admin_client::AdminClient<_>| async move {
-            let request = v1::OpenPlanRequest {
-                asked: Operator::asked("the lab asks"),
-                group: group.into(),
-                target: target.into(),
-                expected_epoch: epoch,
-                immediate: false,
-                accept_loss,
-                dry_run: false,
-            };
-            match kind {
-                "switchover" => client.switchover(request).await,
-                _ => client.failover(request).await,
-            }
-        };
-        let answer = self.operator.admin(call).await?;
-        answer.plan.map(|plan| plan.id).ok_or_else(|| tonic::Status::internal("no plan answered"))
-    }
-
-    /// Wait until a switchover of `group` to `target` would open (a dry run finds nothing against
-    /// it).
-    ///
-    /// # Errors
-    /// With what is against it when that takes more than a minute.
-    pub async fn ready_to_move(&self, group: &str, target: &str) -> io::Result<()> {
-        let started = clock::now();
-        let mut last = String::new();
-        while clock::now().since(started) < UP_LIMIT {
-            match self.dry_run(group, target).await {
-                Ok(found) if found.is_empty() => return Ok(()),
-                Ok(found) => last = found,
-                Err(status) => last = status.to_string(),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Err(io::Error::other(format!("a switchover to {target} is not possible: {last}")))
-    }
-
-    async fn dry_run(&self, group: &str, target: &str) -> Result<String, tonic::Status> {
-        let epoch = self.epoch(group).await;
-        let epoch = epoch.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
-        let call = |mut client: v1::admin_client::AdminClient<_>| async move {
-            let request = v1::OpenPlanRequest {
-                asked: Operator::asked("is it possible"),
-                group: group.into(),
-                target: target.into(),
-                expected_epoch: epoch,
-                immediate: false,
-                accept_loss: false,
-                dry_run: true,
-            };
-            client.switchover(request).await
-        };
-        let answer = self.operator.admin(call).await?;
-        let against: Vec<String> = answer.refused_because.into_iter().map(|r| r.text).collect();
-        Ok(against.join("; "))
-    }
-
     /// Kill every process of a region at once, its resources included.
-    pub fn kill_region(&mut self, region: u8) {
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub fn kill_region(&mut self, region: u8) -> io::Result<()> {
         let hosts: Vec<String> =
             self.net.hosts_of(region).iter().map(|host| host.name.clone()).collect();
-        let pids: Vec<i32> = hosts.iter().flat_map(|host| self.net.processes(host)).collect();
         let own = std::process::id() as i32;
-        for pid in pids.into_iter().filter(|pid| *pid != own) {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        for host in &hosts {
+            for pid in self.net.processes(host)?.into_iter().filter(|pid| *pid != own) {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
         }
         let here = |host: &str| hosts.iter().any(|name| name == host);
         self.arbiters.retain(|name, _| !ARBITERS.iter().any(|a| a.0 == name && here(a.1)));
         self.agents.retain(|name, _| !AGENTS.iter().any(|a| a.0 == name && here(a.1)));
+        Ok(())
     }
 }
 
@@ -464,15 +319,27 @@ fn address(net: &Net, host: &str) -> IpAddr {
     net.host(host).address().into()
 }
 
+fn endpoints(net: &Net) -> Vec<String> {
+    ARBITERS.iter().map(|(_, host, _, _)| format!("{}:{PORT}", address(net, host))).collect()
+}
+
 pub(super) fn proxy_port(index: usize) -> u16 {
     7410 + index as u16
 }
 
-fn servers(dir: &Path, pair: &Pair) -> [Server; 2] {
-    pair.agents.map(|agent| {
-        let (_, host, region) = AGENTS.iter().find(|a| a.0 == agent).expect("a known agent");
-        let base = dir.join(format!("pg-{}-{}", pair.resource, &region[..2]));
+impl Pair {
+    /// The agents beside its servers: in eu-west, in us-east, then beside the local standby.
+    pub(super) fn all_agents(&self) -> impl Iterator<Item = &'static str> {
+        self.agents.into_iter().chain(self.local_standby)
+    }
+}
+
+fn servers(dir: &Path, pair: &Pair) -> Vec<Server> {
+    let server = |agent: &str| {
+        let (_, host, _) = AGENTS.iter().find(|a| a.0 == agent).expect("a known agent");
+        let base = dir.join(format!("pg-{}-{host}", pair.resource));
         let (data_dir, socket_dir) = (base.join("data"), base.join("socket"));
         Server { host: (*host).into(), data_dir, socket_dir, port: pair.port }
-    })
+    };
+    pair.all_agents().map(server).collect()
 }

@@ -38,11 +38,12 @@ impl Lab {
         for (name, _, region) in self.agents_used() {
             let _ = write!(text, "[agents.{name}]\nregion = \"{region}\"\n\n");
         }
+        let dir = self.options.dir.to_string_lossy();
         let mut groups: Vec<&Pair> = self.options.pairs.iter().collect();
         groups.dedup_by_key(|pair| pair.group);
         for pair in groups {
             let (name, active) = (pair.group, pair.active);
-            let lines = if name == GROUP { group } else { "" };
+            let lines = if name == GROUP { group.replace("{dir}", &dir) } else { String::new() };
             let _ = write!(
                 text,
                 "[groups.{name}]\ninitial_active = \"{active}\"\npreferred = \"{active}\"\n{lines}\n"
@@ -57,21 +58,24 @@ impl Lab {
 
     /// The agents that stand beside a pair.
     pub fn agents_used(&self) -> Vec<(&'static str, &'static str, &'static str)> {
-        let used = |name| self.options.pairs.iter().any(|pair| pair.agents.contains(&name));
+        let used = |name| {
+            self.options.pairs.iter().any(|pair| pair.all_agents().any(|agent| agent == name))
+        };
         AGENTS.into_iter().filter(|agent| used(agent.0)).collect()
     }
 
-    fn write_pair(&self, text: &mut String, pair: &Pair, servers: &[Server; 2]) {
+    fn write_pair(&self, text: &mut String, pair: &Pair, servers: &[Server]) {
         let (group, resource) = (pair.group, pair.resource);
+        let start = if pair.by_hand { "" } else { "start = \"agent\"\n" };
         let _ = write!(
             text,
             "[groups.{group}.resources.{resource}]\nkind = \"postgres\"\nuser = \"postgres\"\n\
-             admin_user = \"postgres\"\nreplication_user = \"{}\"\nstart = \"agent\"\n\n",
+             admin_user = \"postgres\"\nreplication_user = \"{}\"\n{start}\n",
             postgres::REPLICATION_USER
         );
-        for ((agent, side), server) in pair.agents.iter().zip(["eu", "us"]).zip(servers) {
+        let sides = [("eu", "eu-west"), ("us", "us-east"), ("eu-local", "eu-west")];
+        for ((agent, (side, region)), server) in pair.all_agents().zip(sides).zip(servers) {
             let address = format!("{}:{}", self.address(&server.host), server.port);
-            let region = if side == "eu" { "eu-west" } else { "us-east" };
             let _ = write!(
                 text,
                 "[groups.{group}.resources.{resource}.instances.{resource}-{side}]\n\

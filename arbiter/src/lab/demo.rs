@@ -195,6 +195,7 @@ pub async fn measure(
     let acks: Vec<_> = writers.iter().flat_map(|w| w.acks()).collect();
     let follower = writers.first().map(|w| w.acks()).unwrap_or_default();
     let Verdict { outage, overlapping, .. } = verdict(&follower, &acks, old, new, cut);
+    let outage = outage.ok_or_else(|| io::Error::other("the writer did not follow DNS"))?;
     let present = ids(new).await?;
     let lost = acks.iter().filter(|a| a.server == old && !present.contains(&a.id)).count();
     let group = lab.operator.group(GROUP).await.unwrap_or_default();
@@ -220,6 +221,22 @@ pub async fn measure(
 /// # Errors
 /// If it does not answer.
 pub async fn ids(address: IpAddr) -> io::Result<BTreeSet<i64>> {
+    Ok(column(address, "SELECT id FROM writes").await?.into_iter().collect())
+}
+
+/// Ids that the table of the server at `address` has more than once.
+///
+/// # Errors
+/// If it does not answer.
+pub async fn doubled(address: IpAddr) -> io::Result<Vec<i64>> {
+    column(address, "SELECT id FROM writes GROUP BY id HAVING count(*) <> 1").await
+}
+
+/// The first column of what the server at `address` answers.
+///
+/// # Errors
+/// If it does not.
+pub async fn column(address: IpAddr, sql: &str) -> io::Result<Vec<i64>> {
     let config = format!(
         "host={address} port={} user=postgres dbname=postgres connect_timeout=5",
         postgres::PORT
@@ -227,7 +244,7 @@ pub async fn ids(address: IpAddr) -> io::Result<BTreeSet<i64>> {
     let (client, connection) =
         tokio_postgres::connect(&config, tokio_postgres::NoTls).await.map_err(io::Error::other)?;
     let driver = tokio::spawn(connection);
-    let rows = client.query("SELECT id FROM writes", &[]).await.map_err(io::Error::other);
+    let rows = client.query(sql, &[]).await.map_err(io::Error::other);
     driver.abort();
     Ok(rows?.iter().map(|row| row.get(0)).collect())
 }

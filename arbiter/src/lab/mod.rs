@@ -3,6 +3,7 @@
 //! `arbiter demo` and the cases of `tests/hosts` are played in it. It knows how to make regions,
 //! servers, writers and cuts; it never knows the inside of the arbiter, whose binary it starts.
 
+mod ask;
 pub mod bind;
 pub mod cluster;
 mod config;

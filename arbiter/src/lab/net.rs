@@ -224,6 +224,14 @@ impl Net {
         }
     }
 
+    /// Drop what `host` sends to TCP port `port` of any other, and nothing else.
+    ///
+    /// # Errors
+    /// If `nft` refuses.
+    pub fn cut_port(&self, host: &str, port: u16) -> io::Result<()> {
+        self.rules(host, "", &format!("tcp dport {port} drop"))
+    }
+
     /// Cut one host off from every other.
     ///
     /// # Errors
@@ -269,10 +277,19 @@ impl Net {
     }
 
     /// Processes in the namespace of `host`.
-    pub fn processes(&self, host: &str) -> Vec<i32> {
+    ///
+    /// # Errors
+    /// If `ip` refuses: then nobody may say that there are none.
+    pub fn processes(&self, host: &str) -> io::Result<Vec<i32>> {
         let namespace = self.namespace(host);
-        let listed = run("ip", &["netns", "pids", &namespace], None).unwrap_or_default();
-        listed.lines().filter_map(|line| line.trim().parse().ok()).collect()
+        let listed = run("ip", &["netns", "pids", &namespace], None)?;
+        listed
+            .lines()
+            .map(|line| {
+                let pid = line.trim().parse();
+                pid.map_err(|_| io::Error::other(format!("ip netns pids: {line:?}")))
+            })
+            .collect()
     }
 }
 
@@ -280,7 +297,8 @@ impl Drop for Net {
     fn drop(&mut self) {
         let own = std::process::id() as i32;
         for name in self.hosts.keys() {
-            for pid in self.processes(name).into_iter().filter(|pid| *pid != own) {
+            let left = self.processes(name).unwrap_or_default();
+            for pid in left.into_iter().filter(|pid| *pid != own) {
                 let _ = nix::sys::signal::kill(
                     nix::unistd::Pid::from_raw(pid),
                     nix::sys::signal::Signal::SIGKILL,

@@ -57,6 +57,12 @@ impl Operator {
         Self { endpoints: vec![self.endpoints[index].clone()] }
     }
 
+    /// A client of every endpoint but one.
+    pub fn without(&self, index: usize) -> Self {
+        let others = self.endpoints.iter().enumerate().filter(|(at, _)| *at != index);
+        Self { endpoints: others.map(|(_, arbiter)| arbiter.clone()).collect() }
+    }
+
     /// The status as the first endpoint that answers freshly sees it; else any that answers.
     pub async fn status(&self) -> Option<v1::Status> {
         let mut stale = None;
@@ -81,14 +87,19 @@ impl Operator {
 
     /// Plans, newest first; empty when nobody answers.
     pub async fn plans(&self, request: v1::ListPlansRequest) -> Vec<v1::Plan> {
+        self.history(request).await.plans
+    }
+
+    /// Plans and events, newest first; empty when nobody answers.
+    pub async fn history(&self, request: v1::ListPlansRequest) -> v1::ListPlansResponse {
         for arbiter in self.endpoints.iter().rev() {
             let mut client = QueryClient::new(arbiter.channel());
             let call = tokio::time::timeout(CONNECT_LIMIT * 2, client.list_plans(request.clone()));
             if let Ok(Ok(answer)) = call.await {
-                return answer.into_inner().plans;
+                return answer.into_inner();
             }
         }
-        Vec::new()
+        v1::ListPlansResponse::default()
     }
 
     /// Look again and again until `wanted` is true of a group's status.
@@ -146,20 +157,19 @@ impl Operator {
         Some(v1::Asked { request_id: id, reason: reason.into(), by: "lab".into() })
     }
 
-    /// Run one admin call at each endpoint until one answers.
+    /// Run one admin call at each endpoint until one answers: the same request each time, so that
+    /// one which was done without an answer is not done again.
     ///
     /// # Errors
     /// The last status.
-    pub async fn admin<T, F>(
+    pub async fn admin<R: Clone, T>(
         &self,
-        call: impl Fn(AdminClient<Channel>) -> F,
-    ) -> Result<T, tonic::Status>
-    where
-        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    {
+        request: R,
+        call: impl AsyncFn(AdminClient<Channel>, R) -> Result<tonic::Response<T>, tonic::Status>,
+    ) -> Result<T, tonic::Status> {
         let mut last = tonic::Status::unavailable("no endpoint");
         for arbiter in self.endpoints.iter().rev() {
-            match call(AdminClient::new(arbiter.channel())).await {
+            match call(AdminClient::new(arbiter.channel()), request.clone()).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => last = status,
             }
@@ -169,4 +179,10 @@ impl Operator {
         }
         Err(last)
     }
+}
+
+/// The machine-readable reason of a refusal.
+pub fn reason(status: &tonic::Status) -> &str {
+    let trailer = status.metadata().get("arbiter-reason");
+    trailer.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL pair for the lab: a primary and its streaming standby, made and left stopped, so
+//! PostgreSQL servers for the lab: a primary and its streaming standbys, made and left stopped, so
 //! that the agents start them. Knows initdb and pg_basebackup; never the arbiter.
 
 use super::net::Net;
@@ -92,19 +92,21 @@ host    all          all  10.77.0.0/16    trust
 host    replication  all  10.77.0.0/16    trust
 ";
 
-/// SQL that the lab's writers need, run once on the primary.
+/// SQL that the lab's writers need, run once on the primary. No key on the id: an id that is there
+/// twice must show.
 const SCHEMA: &str = "CREATE ROLE replicator REPLICATION LOGIN;
-CREATE TABLE writes (id bigint PRIMARY KEY, writer text NOT NULL);
-SELECT pg_create_physical_replication_slot('SLOT', true);";
+CREATE TABLE writes (id bigint NOT NULL, writer text NOT NULL);";
+/// The same for each standby.
+const SLOT: &str = "SELECT pg_create_physical_replication_slot('SLOT', true);";
 
-/// Make `primary` and a standby of it, both stopped cleanly.
+/// Make `primary` and standbys of it, all stopped cleanly.
 ///
 /// # Errors
 /// If a tool is missing or fails; the text names its log.
-pub fn make_pair(net: &Net, dir: &Path, primary: &Server, standby: &Server) -> io::Result<()> {
+pub fn make(net: &Net, dir: &Path, primary: &Server, standbys: &[&Server]) -> io::Result<()> {
     let (bin, log) = (bin_dir()?, dir.join("postgres-setup.log"));
     std::fs::write(&log, "")?;
-    for server in [primary, standby] {
+    for server in standbys.iter().copied().chain([primary]) {
         owned_dir(&server.socket_dir, 0o700)?;
         owned_dir(server.data_dir.parent().unwrap_or(dir), 0o755)?;
     }
@@ -122,33 +124,39 @@ pub fn make_pair(net: &Net, dir: &Path, primary: &Server, standby: &Server) -> i
     let server_log = text(&primary.data_dir.with_extension("log"));
     let start = ["start", "-w", "-D", &data, "-l", &server_log];
     tool(&primary.host, "pg_ctl", &start)?;
-    let schema = SCHEMA.replace("SLOT", &slot(standby));
     let port = primary.port.to_string();
-    let sql = [
-        "-X",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-h",
-        &socket,
-        "-p",
-        &port,
-        "-U",
-        "postgres",
-        "-c",
-        &schema,
-    ];
-    tool(&primary.host, "psql", &sql)?;
-    let from = format!(
-        "host={} port={port} user={REPLICATION_USER} application_name={}",
-        net.host(&primary.host).address(),
-        standby.host
-    );
-    let (copy, slot_name) = (text(&standby.data_dir), slot(standby));
-    let backup =
-        ["-D", &copy, "-d", &from, "-R", "-X", "stream", "-c", "fast", "-S", &slot_name, "-N"];
-    tool(&standby.host, "pg_basebackup", &backup)?;
-    write_settings(standby)?;
+    let slots = standbys.iter().map(|standby| SLOT.replace("SLOT", &slot(standby)));
+    let schema = slots.fold(SCHEMA.to_owned(), |schema, slot| schema + &slot);
+    let place = ["-X", "-v", "ON_ERROR_STOP=1", "-h", &socket, "-p", &port, "-U", "postgres"];
+    tool(&primary.host, "psql", &[&place[..], &["-c", &schema]].concat())?;
+    for standby in standbys {
+        let from = format!(
+            "host={} port={port} user={REPLICATION_USER} application_name={}",
+            net.host(&primary.host).address(),
+            standby.host
+        );
+        let (copy, slot_name) = (text(&standby.data_dir), slot(standby));
+        let backup =
+            ["-D", &copy, "-d", &from, "-R", "-X", "stream", "-c", "fast", "-S", &slot_name, "-N"];
+        tool(&standby.host, "pg_basebackup", &backup)?;
+        write_settings(standby)?;
+    }
     tool(&primary.host, "pg_ctl", &["stop", "-w", "-m", "fast", "-D", &data])
+}
+
+/// Start `server` as somebody without an arbiter would.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn start_by_hand(net: &Net, server: &Server) -> io::Result<Process> {
+    let data = server.data_dir.to_string_lossy();
+    let mut spec = Spec::new(
+        bin_dir()?.join("postgres"),
+        &["-D", &data],
+        server.data_dir.with_extension("log"),
+    );
+    spec.user = Some(owner()?);
+    Process::start(net, &server.host, &spec)
 }
 
 /// Name of the slot that keeps WAL for `server`.

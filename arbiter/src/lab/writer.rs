@@ -220,8 +220,9 @@ async fn moved(aim: &Aim, server: SocketAddr) {
 /// What the logs of all writers show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// From the last acknowledgement that the follower had from the old to its first from the new.
-    pub outage: Duration,
+    /// From the last acknowledgement that the follower had from the old to its first from the new;
+    /// none: it did not move.
+    pub outage: Option<Duration>,
     /// Acknowledgements by `old` after the first by `new`.
     pub overlapping: usize,
     /// Last acknowledgement by `old`.
@@ -240,9 +241,9 @@ pub fn verdict(follower: &[Ack], all: &[Ack], old: IpAddr, new: IpAddr, from: In
     let overlapping =
         first_new.map_or(0, |first| all.iter().filter(|a| a.server == old && a.at > first).count());
     let last_old = all.iter().filter(|a| a.server == old).map(|a| a.at).max();
-    let outage = first_by_new(follower).map_or(Duration::ZERO, |first| {
+    let outage = first_by_new(follower).and_then(|first| {
         let served = follower.iter().filter(|a| a.server == old && a.at < first);
-        served.map(|a| a.at).max().map_or(Duration::ZERO, |last| first.since(last))
+        served.map(|a| a.at).max().map(|last| first.since(last))
     });
     Verdict { outage, overlapping, last_old, first_new }
 }

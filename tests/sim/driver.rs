@@ -9,9 +9,7 @@ use super::host::Key;
 use super::topology::Topology;
 use super::world::World;
 use arbiter_core::agent::{AgentEvent, Failure, Reached};
-use arbiter_core::{
-    Condition, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer, Position, TrafficFact,
-};
+use arbiter_core::{Condition, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer, TrafficFact};
 
 /// How often streams flow.
 const REPLICATE: Nanos = 100 * MS;
@@ -131,6 +129,8 @@ impl World {
         let upstream = work.terms.upstream.as_str();
         let followed = self.server_at(upstream).cloned();
         let rebuilds = self.rng.chance(300);
+        self.forks += 1;
+        let forks = self.forks;
         let host = &mut self.hosts[index];
         let hold = host.holds.holds().get(&work.group).cloned().unwrap_or_default();
         let server = host.servers.get_mut(&key(work)).expect("a data instance has a server");
@@ -152,16 +152,15 @@ impl World {
                 // What an earlier attempt at promotion left running is stopped first.
                 if server.primary {
                     server.kill(true);
-                    let follows = followed.as_ref().is_none_or(|other| server.can_follow(other));
-                    if !follows && !rebuilds {
-                        return Err(Failure::Refused("its data left the stream".to_owned()));
-                    }
-                    if let Some(other) = followed.filter(|_| !follows) {
-                        server.position = Position { offset: other.fork.offset, ..other.fork };
-                        server.fork = other.fork;
-                    }
-                    server.primary = false;
                 }
+                let follows = followed.as_ref().is_none_or(|other| server.can_follow(other));
+                if !follows && !rebuilds {
+                    return Err(Failure::Refused("its data left the stream".to_owned()));
+                }
+                if let Some(other) = followed.filter(|_| !follows) {
+                    server.copy(&other, other.fork());
+                }
+                server.primary = false;
                 if hold.armed && hold.frozen {
                     return retry("its cgroup is frozen");
                 }
@@ -183,7 +182,7 @@ impl World {
                     server.start();
                 }
                 server.start_file = true;
-                server.promote();
+                server.promote(forks);
                 Ok(())
             }
         }
@@ -289,8 +288,7 @@ impl World {
                     Some(id) == upstream.as_ref() && reached(*from) && server.can_follow(other)
                 });
                 if let Some((_, _, _, source)) = source {
-                    server.position = source.position;
-                    server.fork = source.fork;
+                    server.copy(source, source.position);
                     server.heard = Some((source.position, now));
                     server.streaming = true;
                 }

@@ -66,7 +66,7 @@ pub struct Host {
     pub frozen: BTreeSet<GroupId>,
     /// The arbiter that the agent dialled, and since when it heard nothing.
     pub via: usize,
-    quiet_since: Nanos,
+    pub(super) quiet_since: Nanos,
     /// Its stream there.
     pub stream: StreamId,
     /// Attempts of drivers that run, by instance.
@@ -409,15 +409,6 @@ impl World {
         for delay in self.net.send(Topology::node(index), via, &mut self.rng) {
             self.after(delay, Due::ReportIn { via, at: via, stream, report: report.clone() });
         }
-    }
-
-    /// A new stream, to the next arbiter.
-    fn dial(&mut self, index: usize) {
-        self.streams += 1;
-        let host = &mut self.hosts[index];
-        host.stream = StreamId(self.streams);
-        host.via = (host.via + 1) % VOTERS;
-        host.quiet_since = self.now;
     }
 
     /// A line when what the agent shows of its enforcement changes.

@@ -19,7 +19,9 @@ pub mod postgres;
 pub mod raft;
 pub mod rng;
 mod seat;
+mod stream;
 pub mod topology;
+mod vantage;
 pub mod world;
 
 pub use world::{Options, Outcome};

@@ -26,6 +26,8 @@ pub struct Topology {
     pub agents: Vec<AgentId>,
     /// Region of each node of the network.
     pub region_of: Vec<usize>,
+    /// Timers of the Raft group.
+    pub timing: Timing,
     /// Longest ordinary delay of a message.
     pub delay_max: Nanos,
 }
@@ -70,7 +72,7 @@ impl Topology {
             let name: GroupId = format!("g{}", group + 1).into();
             spec.groups.insert(name, draw_group(group, active, hosts, timing, rng));
         }
-        Self { spec, arbiters, agents, region_of, delay_max }
+        Self { spec, arbiters, agents, region_of, timing, delay_max }
     }
 
     /// The node of an agent's host.

@@ -78,6 +78,8 @@ pub struct World {
     pub healed: bool,
     /// Streams dialled so far.
     pub streams: u64,
+    /// Promotions asked for so far.
+    pub forks: u64,
     /// Operators' requests so far.
     pub requests: u64,
     options: Options,
@@ -115,6 +117,7 @@ impl World {
             watch: Watch::default(),
             healed: false,
             streams: 0,
+            forks: 0,
             requests: 0,
             topology,
             options,
@@ -246,7 +249,8 @@ impl World {
             Due::RoundEnded { leader, round, confirmed } => {
                 self.round_ended(leader, round, confirmed);
             }
-            Due::Closed { leader, stream, agent } => self.closed(leader, stream, agent),
+            Due::Seen { from, leader, looked } => self.seen(from, leader, looked),
+            Due::Closed { via, at, stream, agent } => self.closed(via, at, stream, agent),
             Due::Operator => self.operator(),
             Due::Fault(fault) => self.fault(fault),
             Due::Heal => self.heal(),

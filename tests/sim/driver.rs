@@ -9,7 +9,9 @@ use super::host::Key;
 use super::topology::Topology;
 use super::world::World;
 use arbiter_core::agent::{AgentEvent, Failure, Reached};
-use arbiter_core::{Condition, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer, TrafficFact};
+use arbiter_core::{
+    Condition, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer, TrafficFact,
+};
 
 /// How often streams flow.
 const REPLICATE: Nanos = 100 * MS;
@@ -44,7 +46,8 @@ impl World {
             return server.fact(self.now);
         }
         let dns = self.topology.dns();
-        if !self.net.both(Topology::node(host), dns) {
+        let traffic = self.hosts[host].instances[key].layer == Layer::Traffic;
+        if !traffic || !self.net.both(Topology::node(host), dns) {
             return Fact::default();
         }
         let read = self.dns.read(&key.0);
@@ -94,6 +97,8 @@ impl World {
         let layer = self.hosts[work.host].instances[&key(&work)].layer;
         let result = if layer == Layer::Traffic {
             self.traffic_acts(&mut work)
+        } else if self.is_external(&work) {
+            self.fence_acts(&work)
         } else {
             self.server_acts(&work)
         };
@@ -119,6 +124,20 @@ impl World {
         let Work { host, process, group, instance, attempt, .. } = work;
         let event = AgentEvent::EnsureEnded { group, instance, attempt, result };
         self.agent_step(host, process, event);
+    }
+
+    fn is_external(&self, work: &Work) -> bool {
+        self.hosts[work.host].instances[&key(work)].kind == EXTERNAL_FENCE
+    }
+
+    /// The external fence's part.
+    fn fence_acts(&mut self, work: &Work) -> Result<(), Failure> {
+        if self.rng.chance(300) {
+            return Err(Failure::Retry("the command failed".to_owned()));
+        }
+        let region = self.hosts[work.host].instances[&key(work)].region.clone();
+        self.cut_power(&region);
+        Ok(())
     }
 
     /// The database's part.
@@ -203,7 +222,8 @@ impl World {
         }
         let fact = self.look(work.host, &key(&work));
         let Some(server) = self.hosts[work.host].servers.get(&key(&work)) else {
-            return self.end_work(work, Ok(Reached { fact, ..Reached::default() }));
+            let evidence = self.is_external(&work).then_some(EvidenceKind::PowerOff);
+            return self.end_work(work, Ok(Reached { fact, evidence, ..Reached::default() }));
         };
         let reached = match work.goal {
             Goal::Fenced => !server.running,

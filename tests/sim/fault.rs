@@ -143,14 +143,14 @@ impl World {
         let until = |lasts, end| (lasts, Due::Fault(end));
         let (lasts, end) = match fault {
             Fault::CutRegion { region, out, back, lasts } => {
+                self.count("one-way cuts", u64::from(out != back));
                 let links = self.net.around(&self.topology.nodes_of(region), out, back);
-                self.net.cut(&links);
-                until(lasts, Fault::Mend { links })
+                (lasts, self.cut(links))
             }
             Fault::CutLink { a, b, both, lasts } => {
+                self.count("one-way cuts", u64::from(!both));
                 let links = if both { vec![(a, b), (b, a)] } else { vec![(a, b)] };
-                self.net.cut(&links);
-                until(lasts, Fault::Mend { links })
+                (lasts, self.cut(links))
             }
             Fault::Noise { loss, double, late, lasts } => {
                 (self.net.loss, self.net.double, self.net.late) = (loss, double, late);
@@ -161,11 +161,7 @@ impl World {
                 (lasts, Due::AgentStart { host })
             }
             Fault::KillBoth { host, lasts } => {
-                self.kill_agent(host);
-                self.fault_now(Fault::KillDeadman { host });
-                // The unit starts again with its deadman, unless the agent was quicker.
-                let late = lasts + self.rng.range(100 * MS, SECOND);
-                self.after(late, Due::Fault(Fault::StartByHand { host }));
+                self.kill_both(host, lasts);
                 (lasts, Due::AgentStart { host })
             }
             Fault::FreezeAgent { host, lasts } => {
@@ -177,9 +173,7 @@ impl World {
                 until(lasts, Fault::ThawDeadman { host })
             }
             Fault::Crash { host, lasts } => {
-                let keeps = self.keeps_start_files();
-                self.falls_silent(host);
-                self.hosts[host].crash(keeps);
+                self.power_fails(host);
                 until(lasts.max(SECOND), Fault::Boot { host })
             }
             Fault::KillArbiter { arbiter, reboot, lasts } => {
@@ -198,16 +192,29 @@ impl World {
             }
             Fault::CutAndFreeze { region, lasts } => {
                 let links = self.net.around(&self.topology.nodes_of(region), true, true);
-                self.net.cut(&links);
                 self.freeze_agent(region);
                 self.after(lasts / 2, Due::Fault(Fault::ThawAgent { host: region }));
-                until(lasts, Fault::Mend { links })
+                (lasts, self.cut(links))
             }
             now => return self.fault_now(now),
         };
         if !self.healed {
             self.after(lasts, end);
         }
+    }
+
+    /// Links are cut; says how that ends.
+    fn cut(&mut self, links: Vec<Link>) -> Due {
+        self.net.cut(&links);
+        Due::Fault(Fault::Mend { links })
+    }
+
+    /// The unit starts again with its deadman, unless the agent was quicker.
+    fn kill_both(&mut self, host: usize, lasts: Nanos) {
+        self.kill_agent(host);
+        self.fault_now(Fault::KillDeadman { host });
+        let late = lasts + self.rng.range(100 * MS, SECOND);
+        self.after(late, Due::Fault(Fault::StartByHand { host }));
     }
 
     /// Faults without an end, and ends.
@@ -226,11 +233,13 @@ impl World {
             Fault::StartArbiter { arbiter, reboot } => {
                 let now = self.now;
                 let voter = &mut self.raft.voters[arbiter];
-                if !voter.up {
-                    (voter.up, voter.leader, voter.heard) = (true, None, now);
-                    if reboot {
-                        self.arbiters[arbiter].clock.reboot(now);
-                    }
+                if voter.up {
+                    return;
+                }
+                (voter.up, voter.leader, voter.heard) = (true, None, now);
+                if reboot {
+                    self.arbiters[arbiter].clock.reboot(now);
+                    self.count("arbiters rebooted", 1);
                 }
             }
             Fault::ThawArbiter { arbiter } => {
@@ -333,6 +342,7 @@ impl World {
             return;
         }
         self.hosts[host].boot(now);
+        self.count("hosts rebooted", 1);
         // Somebody is quicker than the agent.
         if self.rng.chance(700) {
             self.start_by_hand(host);

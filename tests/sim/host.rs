@@ -14,6 +14,7 @@ use arbiter_core::leader::StreamId;
 use arbiter_core::plant::Plant;
 use arbiter_core::{
     Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, Report, Timing,
+    external_fences_beside,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,6 +102,9 @@ impl Host {
                     servers.insert(key.clone(), Postgres::new(primary, upstream));
                 }
                 instances.insert(key, known.clone());
+            }
+            for (id, fence) in external_fences_beside(spec, agent) {
+                instances.insert((group.clone(), id), fence);
             }
         }
         let mut host = Self {

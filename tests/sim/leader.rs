@@ -101,6 +101,7 @@ impl World {
         }
         self.say(|| format!("arbiter {candidate} leads in term {term}"));
         self.watch.elected.insert(term, now);
+        self.count("leader changes", 1);
         let arbiter = &mut self.arbiters[candidate];
         let former = arbiter.seat.take();
         arbiter.seat = Some(Seat::elected(term, arbiter.clock.at(now), former));
@@ -113,6 +114,7 @@ impl World {
             return;
         }
         self.turn(leader);
+        self.leader_fences(leader);
         self.maybe_transfer(leader);
         self.after(TICK, Due::LeaderTick { leader, term });
     }
@@ -136,6 +138,9 @@ impl World {
         let Committed { at: LogId { index, .. }, proposal, outcome } = committed;
         if let Err(Rejected::Breach { invariant, detail }) = outcome {
             self.watch.seen.push(format!("{invariant} in State: {detail}"));
+        }
+        if outcome.is_ok() {
+            self.count_command(&proposal.command);
         }
         match outcome {
             Ok(_) => self.say(|| format!("#{index} {:?} by {:?}", proposal.command, proposal.by)),

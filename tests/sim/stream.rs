@@ -82,6 +82,12 @@ impl World {
 
     /// A leader ends a stream.
     pub(super) fn end_stream(&mut self, leader: usize, stream: StreamId, why: &StreamEnd) {
+        let what = match why {
+            StreamEnd::Wrong { .. } => "streams refused",
+            StreamEnd::Replaced => "streams replaced",
+            StreamEnd::NotRead => "streams not read",
+        };
+        self.count(what, 1);
         self.say(|| format!("arbiter {leader} ends stream {}: {why}", stream.0));
         let Some(host) = self.hosts.iter().position(|host| host.stream == stream) else { return };
         let delay = 2 * self.net.delay(&mut self.rng);

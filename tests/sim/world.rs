@@ -2,6 +2,7 @@
 //! one due thing to the next and lets the invariants be checked after each.
 
 use super::clock::{Clock, MS, Nanos, SECOND};
+use super::coverage::Counts;
 use super::dns::Dns;
 use super::event::Due;
 use super::fault::Fault;
@@ -48,6 +49,8 @@ pub struct Outcome {
     pub steps: u64,
     /// Epochs gained over all groups: how much happened.
     pub epochs: u64,
+    /// How often what happened.
+    pub counts: Counts,
     /// The transcript, if it was kept.
     pub trace: Vec<String>,
 }
@@ -82,6 +85,7 @@ pub struct World {
     pub forks: u64,
     /// Operators' requests so far.
     pub requests: u64,
+    pub(super) counts: Counts,
     options: Options,
     trace: Vec<String>,
 }
@@ -120,6 +124,7 @@ impl World {
             forks: 0,
             requests: 0,
             topology,
+            counts: Counts::new(),
             options,
             trace: Vec::new(),
         };
@@ -229,7 +234,8 @@ impl World {
         }
         let groups = self.raft.newest().groups.values();
         let epochs = groups.map(|group| group.epoch().0).sum();
-        Outcome { seed, broken, steps, epochs, trace: self.trace }
+        let counts = self.counted();
+        Outcome { seed, broken, steps, epochs, counts, trace: self.trace }
     }
 
     fn take(&mut self, due: Due) {

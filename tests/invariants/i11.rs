@@ -4,7 +4,7 @@
 use crate::sim::clock::{Nanos, SECOND};
 use crate::sim::postgres::Postgres;
 use crate::sim::world::World;
-use arbiter_core::{EvidenceKind, GroupId, InstanceId, Plan, PlanKind, Position, State};
+use arbiter_core::{EvidenceKind, GroupId, InstanceId, Plan, PlanKind, State};
 
 /// What a Report and its mark may be late by.
 const LATE_MAX: Nanos = 5 * SECOND;
@@ -45,8 +45,8 @@ fn lost(
     from: &Postgres,
     to: &Postgres,
 ) -> Option<String> {
-    let (end, reached) = (from.position, to.position);
-    let missing = missing(end, reached)?;
+    let reached = from.shared(to);
+    let missing = from.position.offset - reached;
     if plan.kind == PlanKind::Switchover && missing > 0 {
         return Some(format!("is a switchover and loses {missing}"));
     }
@@ -61,7 +61,7 @@ fn lost(
     }
     // The mark was within at the last Report that was answered, and its position no older than the
     // RPO when the plan opened.
-    let oldest = from.written.iter().find(|(_, position)| *position > reached)?.0;
+    let oldest = from.written.iter().find(|(_, position)| position.offset > reached)?.0;
     let opened = world.watch.opened.get(&plan.id)?;
     let age = opened.saturating_sub(oldest);
     let rpo = world.raft.newest().groups.keys().find_map(|id| {
@@ -70,9 +70,4 @@ fn lost(
     })?;
     (age > 2 * rpo + LATE_MAX)
         .then(|| format!("loses {} ms, over an RPO of {}", age / 1_000_000, rpo / 1_000_000))
-}
-
-/// Where both stand on one timeline.
-fn missing(end: Position, reached: Position) -> Option<u64> {
-    (end.timeline == reached.timeline).then(|| end.offset.saturating_sub(reached.offset))
 }

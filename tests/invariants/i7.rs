@@ -31,8 +31,8 @@ pub(super) fn traffic_names_the_active_region(world: &World, state: &State) -> O
     None
 }
 
-/// Since the last plan that was completed one was superseded, and what superseded it was undone: the
-/// active region is told to write.
+/// Since the last plan that was completed one was superseded, and what superseded it was undone:
+/// the active region is told to write.
 fn is_moving(group: &Group, active: &RegionId) -> bool {
     let told = group.goal(active, Layer::Traffic).is_some_and(|set| set.goal == Goal::Active);
     let since = group.plans.iter().rev().take_while(|plan| plan.end != Some(PlanEnd::Completed));

@@ -5,8 +5,8 @@
 use super::clock::{MS, Nanos, SECOND};
 use super::event::Due;
 use super::world::World;
+use arbiter_core::GroupId;
 use arbiter_core::agent::{AgentEvent, Deadman, DeadmanAction, DeadmanEvent};
-use arbiter_core::{EvidenceKind, GroupId};
 
 /// How long the agent waits for its deadman before it takes it for gone.
 pub(super) const DEADMAN_LIMIT: Nanos = SECOND;
@@ -63,7 +63,7 @@ impl World {
         let host = &self.hosts[index];
         let holds = host.holds.holds().clone();
         let groups = host.instances.keys().map(|(group, _)| group.clone());
-        let counts_as = groups.map(|group| (group, EvidenceKind::LeaseExpired)).collect();
+        let counts_as = groups.map(|group| (group, self.topology.expiry_counts_as)).collect();
         let process = host.agent.life;
         let event = AgentEvent::DeadmanShows { holds, counts_as };
         self.after(delay, Due::ToAgent { host: index, process, event });

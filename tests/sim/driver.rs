@@ -10,7 +10,7 @@ use super::topology::Topology;
 use super::world::World;
 use arbiter_core::agent::{AgentEvent, Failure, Reached};
 use arbiter_core::{
-    Condition, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer, Position, TrafficFact,
+    Condition, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer, TrafficFact,
 };
 
 /// How often streams flow.
@@ -46,7 +46,8 @@ impl World {
             return server.fact(self.now);
         }
         let dns = self.topology.dns();
-        if !self.net.both(Topology::node(host), dns) {
+        let traffic = self.hosts[host].instances[key].layer == Layer::Traffic;
+        if !traffic || !self.net.both(Topology::node(host), dns) {
             return Fact::default();
         }
         let read = self.dns.read(&key.0);
@@ -96,6 +97,8 @@ impl World {
         let layer = self.hosts[work.host].instances[&key(&work)].layer;
         let result = if layer == Layer::Traffic {
             self.traffic_acts(&mut work)
+        } else if self.is_external(&work) {
+            self.fence_acts(&work)
         } else {
             self.server_acts(&work)
         };
@@ -123,6 +126,20 @@ impl World {
         self.agent_step(host, process, event);
     }
 
+    fn is_external(&self, work: &Work) -> bool {
+        self.hosts[work.host].instances[&key(work)].kind == EXTERNAL_FENCE
+    }
+
+    /// The external fence's part.
+    fn fence_acts(&mut self, work: &Work) -> Result<(), Failure> {
+        if self.rng.chance(300) {
+            return Err(Failure::Retry("the command failed".to_owned()));
+        }
+        let region = self.hosts[work.host].instances[&key(work)].region.clone();
+        self.cut_power(&region);
+        Ok(())
+    }
+
     /// The database's part.
     fn server_acts(&mut self, work: &Work) -> Result<(), Failure> {
         let retry = |why: &str| Err(Failure::Retry(why.to_owned()));
@@ -131,6 +148,8 @@ impl World {
         let upstream = work.terms.upstream.as_str();
         let followed = self.server_at(upstream).cloned();
         let rebuilds = self.rng.chance(300);
+        self.forks += 1;
+        let forks = self.forks;
         let host = &mut self.hosts[index];
         let hold = host.holds.holds().get(&work.group).cloned().unwrap_or_default();
         let server = host.servers.get_mut(&key(work)).expect("a data instance has a server");
@@ -152,16 +171,15 @@ impl World {
                 // What an earlier attempt at promotion left running is stopped first.
                 if server.primary {
                     server.kill(true);
-                    let follows = followed.as_ref().is_none_or(|other| server.can_follow(other));
-                    if !follows && !rebuilds {
-                        return Err(Failure::Refused("its data left the stream".to_owned()));
-                    }
-                    if let Some(other) = followed.filter(|_| !follows) {
-                        server.position = Position { offset: other.fork.offset, ..other.fork };
-                        server.fork = other.fork;
-                    }
-                    server.primary = false;
                 }
+                let follows = followed.as_ref().is_none_or(|other| server.can_follow(other));
+                if !follows && !rebuilds {
+                    return Err(Failure::Refused("its data left the stream".to_owned()));
+                }
+                if let Some(other) = followed.filter(|_| !follows) {
+                    server.copy(&other, other.fork());
+                }
+                server.primary = false;
                 if hold.armed && hold.frozen {
                     return retry("its cgroup is frozen");
                 }
@@ -183,7 +201,7 @@ impl World {
                     server.start();
                 }
                 server.start_file = true;
-                server.promote();
+                server.promote(forks);
                 Ok(())
             }
         }
@@ -204,7 +222,8 @@ impl World {
         }
         let fact = self.look(work.host, &key(&work));
         let Some(server) = self.hosts[work.host].servers.get(&key(&work)) else {
-            return self.end_work(work, Ok(Reached { fact, ..Reached::default() }));
+            let evidence = self.is_external(&work).then_some(EvidenceKind::PowerOff);
+            return self.end_work(work, Ok(Reached { fact, evidence, ..Reached::default() }));
         };
         let reached = match work.goal {
             Goal::Fenced => !server.running,
@@ -289,8 +308,7 @@ impl World {
                     Some(id) == upstream.as_ref() && reached(*from) && server.can_follow(other)
                 });
                 if let Some((_, _, _, source)) = source {
-                    server.position = source.position;
-                    server.fork = source.fork;
+                    server.copy(source, source.position);
                     server.heard = Some((source.position, now));
                     server.streaming = true;
                 }

@@ -1,6 +1,6 @@
 //! What can be due in a simulated world. Data only.
 
-use super::dns::Swap;
+use super::dns::{Record, Swap};
 use super::fault::Fault;
 use arbiter_core::agent::{AgentEvent, DeadmanEvent};
 use arbiter_core::leader::{Confirmed, Ended, RoundId, StreamId, Subject};
@@ -27,6 +27,19 @@ pub struct Work {
     pub terms: Terms,
     /// For traffic: the request that was sent.
     pub swap: Option<Swap>,
+}
+
+/// What an arbiter saw of one group.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// The group.
+    pub group: GroupId,
+    /// Whether each region's servers answer.
+    pub up: [bool; 2],
+    /// What the authority says.
+    pub record: Option<Record>,
+    /// The region that the record names answers.
+    pub reached: bool,
 }
 
 /// Whom the end of a proposal is told to.
@@ -59,7 +72,7 @@ pub enum Due {
     /// A leader's quorum round is over.
     RoundEnded { leader: usize, round: RoundId, confirmed: Option<Confirmed> },
     /// The agent's end of a stream is gone, and its leader learns it.
-    Closed { leader: usize, stream: StreamId, agent: AgentId },
+    Closed { via: usize, at: usize, stream: StreamId, agent: AgentId },
     /// A leader ended a stream, and its host learns it.
     StreamEnds { host: usize, stream: StreamId },
     /// A leader's tick.
@@ -72,8 +85,10 @@ pub enum Due {
     Applied { voter: usize, term: u64, index: u64, carries: Carries, ended: Ended },
     /// A leader knows what became of a proposal that did not get as far.
     Carried { leader: usize, term: u64, carries: Carries, ended: Ended },
-    /// An arbiter's probes reach the leader.
+    /// An arbiter looks.
     Vantage { from: usize },
+    /// What it saw reaches the leader.
+    Seen { from: usize, leader: usize, looked: Vec<Looked> },
     /// Something reaches a deadman.
     ToDeadman { host: usize, life: u64, event: DeadmanEvent },
     /// A wake-up of a deadman.

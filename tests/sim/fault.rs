@@ -3,7 +3,7 @@
 
 use super::clock::{MS, Nanos, SECOND};
 use super::event::Due;
-use super::net::Node;
+use super::net::{Link, Node};
 use super::raft::VOTERS;
 use super::world::World;
 use arbiter_core::agent::Deadman;
@@ -17,7 +17,7 @@ pub enum Fault {
     /// One link is cut, in one or both directions.
     CutLink { a: Node, b: Node, both: bool, lasts: Nanos },
     /// Links mend.
-    Mend,
+    Mend { links: Vec<Link> },
     /// Messages are lost, doubled, late.
     Noise { loss: u64, double: u64, late: u64, lasts: Nanos },
     /// No more of that.
@@ -42,10 +42,10 @@ pub enum Fault {
     Crash { host: usize, lasts: Nanos },
     /// It comes back.
     Boot { host: usize },
-    /// An arbiter is killed and comes back.
-    KillArbiter { arbiter: usize, lasts: Nanos },
+    /// An arbiter is killed, alone or with its host, and comes back.
+    KillArbiter { arbiter: usize, reboot: bool, lasts: Nanos },
     /// It comes back.
-    StartArbiter { arbiter: usize },
+    StartArbiter { arbiter: usize, reboot: bool },
     /// An arbiter is stopped for a while.
     FreezeArbiter { arbiter: usize, lasts: Nanos },
     /// It goes on.
@@ -102,7 +102,7 @@ impl Fault {
             15 => Fault::FreezeDeadman { host, lasts: short },
             16 => Fault::UpgradeDeadman { host },
             17 | 18 => Fault::Crash { host, lasts },
-            19 => Fault::KillArbiter { arbiter, lasts },
+            19 => Fault::KillArbiter { arbiter, reboot: rng.chance(500), lasts },
             20 => Fault::FreezeArbiter { arbiter, lasts: short },
             21 => Fault::Elect { arbiter, back: rng.chance(700) },
             22 => Fault::CrashServer { host },
@@ -121,7 +121,7 @@ impl Fault {
     fn ends_one(&self) -> bool {
         matches!(
             self,
-            Fault::Mend
+            Fault::Mend { .. }
                 | Fault::Quiet
                 | Fault::ThawAgent { .. }
                 | Fault::ThawDeadman { .. }
@@ -143,15 +143,14 @@ impl World {
         let until = |lasts, end| (lasts, Due::Fault(end));
         let (lasts, end) = match fault {
             Fault::CutRegion { region, out, back, lasts } => {
-                self.net.isolate(&self.topology.nodes_of(region), out, back);
-                until(lasts, Fault::Mend)
+                self.count("one-way cuts", u64::from(out != back));
+                let links = self.net.around(&self.topology.nodes_of(region), out, back);
+                (lasts, self.cut(links))
             }
             Fault::CutLink { a, b, both, lasts } => {
-                self.net.set(a, b, false);
-                if both {
-                    self.net.set(b, a, false);
-                }
-                until(lasts, Fault::Mend)
+                self.count("one-way cuts", u64::from(!both));
+                let links = if both { vec![(a, b), (b, a)] } else { vec![(a, b)] };
+                (lasts, self.cut(links))
             }
             Fault::Noise { loss, double, late, lasts } => {
                 (self.net.loss, self.net.double, self.net.late) = (loss, double, late);
@@ -162,11 +161,7 @@ impl World {
                 (lasts, Due::AgentStart { host })
             }
             Fault::KillBoth { host, lasts } => {
-                self.kill_agent(host);
-                self.fault_now(Fault::KillDeadman { host });
-                // The unit starts again with its deadman, unless the agent was quicker.
-                let late = lasts + self.rng.range(100 * MS, SECOND);
-                self.after(late, Due::Fault(Fault::StartByHand { host }));
+                self.kill_both(host, lasts);
                 (lasts, Due::AgentStart { host })
             }
             Fault::FreezeAgent { host, lasts } => {
@@ -178,15 +173,12 @@ impl World {
                 until(lasts, Fault::ThawDeadman { host })
             }
             Fault::Crash { host, lasts } => {
-                let keeps = self.keeps_start_files();
-                self.hosts[host].crash(keeps);
+                self.power_fails(host);
                 until(lasts.max(SECOND), Fault::Boot { host })
             }
-            Fault::KillArbiter { arbiter, lasts } => {
-                let voter = &mut self.raft.voters[arbiter];
-                (voter.up, voter.frozen, voter.leads) = (false, false, None);
-                self.arbiters[arbiter].parked.clear();
-                until(lasts, Fault::StartArbiter { arbiter })
+            Fault::KillArbiter { arbiter, reboot, lasts } => {
+                self.kill_arbiter(arbiter);
+                until(lasts, Fault::StartArbiter { arbiter, reboot })
             }
             Fault::FreezeArbiter { arbiter, lasts } => {
                 self.raft.voters[arbiter].frozen = true;
@@ -199,10 +191,10 @@ impl World {
                 (delay, Due::Fault(cut))
             }
             Fault::CutAndFreeze { region, lasts } => {
-                self.net.isolate(&self.topology.nodes_of(region), true, true);
+                let links = self.net.around(&self.topology.nodes_of(region), true, true);
                 self.freeze_agent(region);
                 self.after(lasts / 2, Due::Fault(Fault::ThawAgent { host: region }));
-                until(lasts, Fault::Mend)
+                (lasts, self.cut(links))
             }
             now => return self.fault_now(now),
         };
@@ -211,10 +203,24 @@ impl World {
         }
     }
 
+    /// Links are cut; says how that ends.
+    fn cut(&mut self, links: Vec<Link>) -> Due {
+        self.net.cut(&links);
+        Due::Fault(Fault::Mend { links })
+    }
+
+    /// The unit starts again with its deadman, unless the agent was quicker.
+    fn kill_both(&mut self, host: usize, lasts: Nanos) {
+        self.kill_agent(host);
+        self.fault_now(Fault::KillDeadman { host });
+        let late = lasts + self.rng.range(100 * MS, SECOND);
+        self.after(late, Due::Fault(Fault::StartByHand { host }));
+    }
+
     /// Faults without an end, and ends.
     fn fault_now(&mut self, fault: Fault) {
         match fault {
-            Fault::Mend => self.net.mend(),
+            Fault::Mend { links } => self.net.mend(&links),
             Fault::Quiet => (self.net.loss, self.net.double, self.net.late) = (0, 0, 0),
             Fault::ThawAgent { host } => self.thaw_agent(host),
             Fault::ThawDeadman { host } => self.thaw_deadman(host),
@@ -224,11 +230,16 @@ impl World {
                 *holds = Deadman::restore(holds.snapshot());
             }
             Fault::Boot { host } => self.boot(host),
-            Fault::StartArbiter { arbiter } => {
+            Fault::StartArbiter { arbiter, reboot } => {
                 let now = self.now;
                 let voter = &mut self.raft.voters[arbiter];
-                if !voter.up {
-                    (voter.up, voter.leader, voter.heard) = (true, None, now);
+                if voter.up {
+                    return;
+                }
+                (voter.up, voter.leader, voter.heard) = (true, None, now);
+                if reboot {
+                    self.arbiters[arbiter].clock.reboot(now);
+                    self.count("arbiters rebooted", 1);
                 }
             }
             Fault::ThawArbiter { arbiter } => {
@@ -278,8 +289,18 @@ impl World {
         host.up && !other.frozen && (agent || other.up)
     }
 
+    /// What it held is gone with its process.
+    fn kill_arbiter(&mut self, arbiter: usize) {
+        let voter = &mut self.raft.voters[arbiter];
+        (voter.up, voter.frozen, voter.leads) = (false, false, None);
+        self.arbiters[arbiter].parked.clear();
+        self.arbiters[arbiter].seat = None;
+        self.relay_ends(arbiter);
+    }
+
     fn kill_agent(&mut self, host: usize) {
         if self.acts_without(host, true) {
+            self.hang_up(host);
             self.hosts[host].agent.end();
             self.hosts[host].machine = None;
         }
@@ -321,6 +342,7 @@ impl World {
             return;
         }
         self.hosts[host].boot(now);
+        self.count("hosts rebooted", 1);
         // Somebody is quicker than the agent.
         if self.rng.chance(700) {
             self.start_by_hand(host);
@@ -352,7 +374,7 @@ impl World {
         self.say(|| "all is mended".to_owned());
         self.net.heal();
         for arbiter in 0..VOTERS {
-            self.fault_now(Fault::StartArbiter { arbiter });
+            self.fault_now(Fault::StartArbiter { arbiter, reboot: false });
             self.fault_now(Fault::ThawArbiter { arbiter });
         }
         for host in 0..self.hosts.len() {

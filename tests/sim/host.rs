@@ -14,6 +14,7 @@ use arbiter_core::leader::StreamId;
 use arbiter_core::plant::Plant;
 use arbiter_core::{
     Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, Report, Timing,
+    external_fences_beside,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +67,7 @@ pub struct Host {
     pub frozen: BTreeSet<GroupId>,
     /// The arbiter that the agent dialled, and since when it heard nothing.
     pub via: usize,
-    quiet_since: Nanos,
+    pub(super) quiet_since: Nanos,
     /// Its stream there.
     pub stream: StreamId,
     /// Attempts of drivers that run, by instance.
@@ -101,6 +102,9 @@ impl Host {
                     servers.insert(key.clone(), Postgres::new(primary, upstream));
                 }
                 instances.insert(key, known.clone());
+            }
+            for (id, fence) in external_fences_beside(spec, agent) {
+                instances.insert((group.clone(), id), fence);
             }
         }
         let mut host = Self {
@@ -409,15 +413,6 @@ impl World {
         for delay in self.net.send(Topology::node(index), via, &mut self.rng) {
             self.after(delay, Due::ReportIn { via, at: via, stream, report: report.clone() });
         }
-    }
-
-    /// A new stream, to the next arbiter.
-    fn dial(&mut self, index: usize) {
-        self.streams += 1;
-        let host = &mut self.hosts[index];
-        host.stream = StreamId(self.streams);
-        host.via = (host.via + 1) % VOTERS;
-        host.quiet_since = self.now;
     }
 
     /// A line when what the agent shows of its enforcement changes.

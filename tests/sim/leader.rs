@@ -4,17 +4,12 @@
 use super::clock::{Clock, MS, Nanos};
 use super::event::Due;
 use super::raft::{Committed, VOTERS};
-use super::topology::{REGIONS, Topology};
 use super::world::World;
 use arbiter_core::leader::Seat;
-use arbiter_core::{GroupId, LogId, Rejected, ServiceSeen, View, preferred_leader};
+use arbiter_core::{LogId, Rejected, View, preferred_leader};
 
 /// Between two looks of the leader at the time.
 const TICK: Nanos = 50 * MS;
-/// Between two heartbeats, and two looks for an election.
-const RAFT_TICK: Nanos = 100 * MS;
-/// Between two rounds of probes of one arbiter.
-const VANTAGE: Nanos = 500 * MS;
 
 /// One arbiter.
 pub struct Arbiter {
@@ -57,8 +52,8 @@ impl World {
 
     /// A quorum round of `leader`, now.
     pub(super) fn round(&mut self, leader: usize, term: u64) -> Option<Vec<usize>> {
-        let net = &self.net;
-        self.raft.round(leader, term, |from, to| net.up(from, to))
+        let (net, rng) = (&mut self.net, &mut self.rng);
+        self.raft.round(leader, term, |to| net.there_and_back(leader, to, rng))
     }
 
     pub(super) fn raft_tick(&mut self) {
@@ -76,27 +71,37 @@ impl World {
                 voter.applied = if peer == leader { voter.applied } else { last };
             }
         }
-        // The witness looks first; windows are disjoint.
+        let timing = self.topology.timing;
         for (place, voter) in [2, 1, 0].into_iter().enumerate() {
-            let quiet = (600 + 300 * place as u64) * MS;
             let state = &self.raft.voters[voter];
-            if state.leads.is_none() && self.now > state.heard + quiet {
+            if state.leads.is_none() && self.now > state.heard + self.patience(place as u32) {
                 self.elect(voter);
             }
         }
-        self.after(RAFT_TICK, Due::RaftTick);
+        self.after(timing.heartbeat.as_nanos() as u64, Due::RaftTick);
+    }
+
+    /// How long a voter waits for a leader. The windows are disjoint, and the witness looks first.
+    fn patience(&mut self, place: u32) -> Nanos {
+        let timing = self.topology.timing;
+        let window = (timing.election_max - timing.election_min) / VOTERS as u32;
+        let least = timing.election_min + window * place;
+        least.as_nanos() as u64 + self.rng.range(0, window.as_nanos() as u64 / 2)
     }
 
     /// `candidate` tries to become leader.
     pub(super) fn elect(&mut self, candidate: usize) {
-        let (net, rng, now) = (&self.net, &mut self.rng, self.now);
-        let won = self.raft.elect(candidate, now, |from, to| net.up(from, to), || rng.chance(500));
+        let (net, rng, now) = (&mut self.net, &mut self.rng, self.now);
+        let reached: Vec<bool> =
+            (0..VOTERS).map(|peer| net.there_and_back(candidate, peer, rng)).collect();
+        let won = self.raft.elect(candidate, now, |peer| reached[peer], || rng.chance(500));
         let Some((term, settled)) = won else { return };
         for entry in settled {
             self.note_commit(&entry);
         }
         self.say(|| format!("arbiter {candidate} leads in term {term}"));
         self.watch.elected.insert(term, now);
+        self.count("leader changes", 1);
         let arbiter = &mut self.arbiters[candidate];
         let former = arbiter.seat.take();
         arbiter.seat = Some(Seat::elected(term, arbiter.clock.at(now), former));
@@ -109,6 +114,7 @@ impl World {
             return;
         }
         self.turn(leader);
+        self.leader_fences(leader);
         self.maybe_transfer(leader);
         self.after(TICK, Due::LeaderTick { leader, term });
     }
@@ -133,6 +139,9 @@ impl World {
         if let Err(Rejected::Breach { invariant, detail }) = outcome {
             self.watch.seen.push(format!("{invariant} in State: {detail}"));
         }
+        if outcome.is_ok() {
+            self.count_command(&proposal.command);
+        }
         match outcome {
             Ok(_) => self.say(|| format!("#{index} {:?} by {:?}", proposal.command, proposal.by)),
             Err(Rejected::Stale(_)) => {}
@@ -140,63 +149,5 @@ impl World {
                 self.say(|| format!("#{index} refused: {:?}: {refused}", proposal.command));
             }
         }
-    }
-
-    pub(super) fn vantage(&mut self, from: usize) {
-        self.after(VANTAGE, Due::Vantage { from });
-        let voter = &self.raft.voters[from];
-        if !voter.up || voter.frozen {
-            return;
-        }
-        let Some((leader, _)) = voter.leader else { return };
-        let reached = self.raft.voters[leader].up
-            && !self.raft.voters[leader].frozen
-            && self.net.up(from, leader)
-            && self.raft.voters[leader].leads.is_some();
-        if !reached {
-            return;
-        }
-        let groups: Vec<GroupId> = self.topology.spec.groups.keys().cloned().collect();
-        let name = self.topology.arbiters[from].clone();
-        for group in &groups {
-            for (index, region) in REGIONS.iter().enumerate() {
-                let up = self.region_serves(from, group, index);
-                let local = self.arbiters[leader].clock.at(self.now);
-                let probe = format!("{region}-db");
-                if let Some(seat) = self.arbiters[leader].seat.as_mut() {
-                    seat.view.probe(&name, group, &probe, Some(up), String::new(), local);
-                }
-            }
-            let at = self.arbiters[leader].clock.at(self.now);
-            let dns = self.topology.dns();
-            let read = self.dns.read(group).filter(|_| self.net.both(from, dns));
-            let region = read.as_ref().map(|(_, region)| region.clone());
-            let served = REGIONS
-                .iter()
-                .position(|name| region.as_ref().is_some_and(|region| region.as_str() == *name));
-            let seen = ServiceSeen {
-                at,
-                token: read.map(|(token, _)| token),
-                region,
-                reached: served.is_some_and(|index| self.region_serves(from, group, index)),
-                detail: String::new(),
-            };
-            if let Some(seat) = self.arbiters[leader].seat.as_mut() {
-                seat.view.service_seen(&name, group, seen);
-            }
-        }
-    }
-
-    /// Whether a server of `group` in a region answers `arbiter`.
-    fn region_serves(&self, arbiter: usize, group: &GroupId, region: usize) -> bool {
-        self.hosts.iter().enumerate().any(|(index, host)| {
-            self.topology.region(Topology::node(index)) == region
-                && host.up
-                && self.net.both(arbiter, Topology::node(index))
-                && host
-                    .servers
-                    .iter()
-                    .any(|((of, _), server)| of == group && server.running && !server.frozen)
-        })
     }
 }

@@ -3,6 +3,7 @@
 //! Exit 0: nothing was broken (or what was planted was found). 1: something was. 2: bad arguments.
 
 use arbiter_core::plant::Plant;
+use arbiter_tests::sim::coverage::{Counts, add};
 use arbiter_tests::sim::{Options, run};
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
 
 fn go(seeds: u64, first: u64, options: Options) -> ExitCode {
     let (mut steps, mut epochs, mut broken) = (0, 0, 0);
+    let mut counts = Counts::new();
     for seed in first..first + seeds {
         let outcome = run(seed, options);
         for line in &outcome.trace {
@@ -51,6 +53,7 @@ fn go(seeds: u64, first: u64, options: Options) -> ExitCode {
         }
         steps += outcome.steps;
         epochs += outcome.epochs;
+        add(&mut counts, outcome.counts);
         if let Some(what) = outcome.broken {
             broken += 1;
             println!("seed {seed}: {what}");
@@ -60,6 +63,7 @@ fn go(seeds: u64, first: u64, options: Options) -> ExitCode {
             }
         }
     }
+    counts.iter().for_each(|(what, times)| println!("{times:>9} {what}"));
     println!("{seeds} seeds, {steps} steps, {epochs} epochs, {broken} broken");
     if (broken > 0) == options.plant.is_some() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }

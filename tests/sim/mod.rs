@@ -6,6 +6,7 @@
 //! seed draws the cluster and all that happens to it; the same seed is the same run.
 
 pub mod clock;
+pub mod coverage;
 mod deadman;
 pub mod dns;
 mod driver;
@@ -16,10 +17,13 @@ mod leader;
 pub mod net;
 mod operator;
 pub mod postgres;
+mod power;
 pub mod raft;
 pub mod rng;
 mod seat;
+mod stream;
 pub mod topology;
+mod vantage;
 pub mod world;
 
 pub use world::{Options, Outcome};

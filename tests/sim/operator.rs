@@ -128,6 +128,11 @@ impl World {
         plan: arbiter_core::PlanId,
     ) -> Option<Command> {
         let (expected_epoch, group_id) = (group.epoch(), id.clone());
+        if self.rng.chance(300)
+            && let Some(command) = self.honest_attestation(state, leader, id, plan)
+        {
+            return Some(command);
+        }
         match self.rng.range(0, 15) {
             0 | 1 => {
                 let took = Duration::from_secs(1);
@@ -139,8 +144,7 @@ impl World {
             }
             5 => Some(Command::Arm { group: group_id, armed: false }),
             6 => self.superseding(state, leader, id),
-            7 | 8 => self.honest_attestation(state, leader, id, plan),
-            9 => self.other_lease(state, id),
+            7 => self.other_lease(state, id),
             _ => None,
         }
     }
@@ -189,9 +193,11 @@ impl World {
         id: &GroupId,
         plan: arbiter_core::PlanId,
     ) -> Option<Command> {
-        let host = self.hosts.iter().find(|host| !host.up)?;
-        let mut data = host.servers.keys().filter(|(group, _)| group == id);
-        let (_, instance) = data.next()?;
+        let (spec, group) = state.group(id)?;
+        let source = &group.plan.as_ref()?.source;
+        let off = self.hosts.iter().filter(|host| !host.up).flat_map(|host| host.servers.keys());
+        let mut off = off.filter(|(of, _)| of == id).map(|(_, instance)| instance);
+        let instance = off.find(|instance| spec.instances[*instance].region == *source)?;
         let local = self.arbiters[leader].clock.at(self.now);
         attest(state, self.view(leader)?, id, plan, instance, local).ok()
     }

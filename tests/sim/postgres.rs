@@ -23,8 +23,9 @@ pub struct Postgres {
     pub asked: bool,
     /// End of its stream.
     pub position: Position,
-    /// Where its timeline began.
-    pub fork: Position,
+    /// Every timeline that it stands on, the oldest first: its one identity and where it began. Two
+    /// servers that were promoted to one number stand on two.
+    pub lineage: Vec<(u64, Position)>,
     /// Whom it follows.
     pub upstream: Option<InstanceId>,
     /// What it last heard of its primary, and when.
@@ -51,7 +52,7 @@ impl Postgres {
             start_file: false,
             asked: false,
             position: start,
-            fork: start,
+            lineage: vec![(0, start)],
             upstream,
             heard: None,
             streaming: false,
@@ -91,25 +92,42 @@ impl Postgres {
         true
     }
 
-    /// Become primary on a timeline of its own.
-    pub fn promote(&mut self) {
+    /// Become primary on a timeline of its own, which nobody else's has the identity of.
+    pub fn promote(&mut self, identity: u64) {
         if !self.primary {
             self.primary = true;
-            self.fork = Position { timeline: self.position.timeline + 1, ..self.position };
-            self.position = self.fork;
+            let timeline = self.position.timeline + 1;
+            self.position = Position { timeline, ..self.position };
+            self.lineage.push((identity, self.position));
+            self.written.clear();
         }
         self.upstream = None;
         self.detached = false;
         self.streaming = false;
     }
 
-    /// Whether it can follow a primary that stands as `other`.
+    /// Where its timeline began.
+    pub fn fork(&self) -> Position {
+        self.lineage.last().map_or(self.position, |(_, fork)| *fork)
+    }
+
+    /// Up to where its history and that of `other` are one.
+    pub fn shared(&self, other: &Postgres) -> u64 {
+        let pairs = self.lineage.iter().zip(&other.lineage);
+        let same = pairs.take_while(|(own, theirs)| own.0 == theirs.0).count();
+        let end = |of: &Postgres| of.lineage.get(same).map_or(of.position, |(_, fork)| *fork);
+        end(self).offset.min(end(other).offset)
+    }
+
+    /// Whether it can follow a primary that stands as `other`: all that it has is there too.
     pub fn can_follow(&self, other: &Postgres) -> bool {
-        if self.position.timeline == other.position.timeline {
-            return self.position.offset <= other.position.offset;
-        }
-        self.position.timeline < other.position.timeline
-            && self.position.offset <= other.fork.offset
+        self.shared(other) == self.position.offset
+    }
+
+    /// Now its data is as that of `other`, up to `position`.
+    pub fn copy(&mut self, other: &Postgres, position: Position) {
+        self.position = position;
+        self.lineage.clone_from(&other.lineage);
     }
 
     /// What a driver sees.
@@ -134,7 +152,7 @@ impl Postgres {
             replayed: Some(self.position).filter(|_| !self.primary),
             upstream,
             data_id: "data".to_owned(),
-            fork: Some(self.fork),
+            fork: Some(self.fork()),
             ..Fact::default()
         }
     }

@@ -104,13 +104,13 @@ impl Raft {
         &mut self,
         leader: usize,
         term: u64,
-        reach: impl Fn(usize, usize) -> bool,
+        mut reach: impl FnMut(usize) -> bool,
     ) -> Option<Vec<usize>> {
         let mut held = vec![leader];
         let mut higher = None;
         for peer in (0..VOTERS).filter(|peer| *peer != leader) {
             let voter = &self.voters[peer];
-            if !voter.up || voter.frozen || !reach(leader, peer) || !reach(peer, leader) {
+            if !voter.up || voter.frozen || !reach(peer) {
                 continue;
             }
             if voter.term > term {
@@ -159,7 +159,7 @@ impl Raft {
         &mut self,
         candidate: usize,
         now: Nanos,
-        reach: impl Fn(usize, usize) -> bool,
+        reach: impl Fn(usize) -> bool,
         mut keep: impl FnMut() -> bool,
     ) -> Option<(u64, Vec<Committed>)> {
         let able = |voter: &Voter| voter.up && !voter.frozen;
@@ -167,12 +167,7 @@ impl Raft {
             return None;
         }
         let votes: Vec<usize> = (0..VOTERS)
-            .filter(|&peer| {
-                peer == candidate
-                    || (able(&self.voters[peer])
-                        && reach(candidate, peer)
-                        && reach(peer, candidate))
-            })
+            .filter(|&peer| peer == candidate || (able(&self.voters[peer]) && reach(peer)))
             .collect();
         if votes.len() <= VOTERS / 2 {
             return None;

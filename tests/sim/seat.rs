@@ -5,9 +5,7 @@ use super::clock::{MS, Nanos, SECOND};
 use super::event::{Carries, Due};
 use super::topology::Topology;
 use super::world::World;
-use arbiter_core::leader::{
-    Applied, Confirmed, Ended, RoundId, SeatAction, SeatEvent, StreamEnd, StreamId,
-};
+use arbiter_core::leader::{Applied, Confirmed, Ended, RoundId, SeatAction, SeatEvent, StreamId};
 use arbiter_core::{AgentId, Directive, Proposal, Rejected, Report};
 use std::collections::VecDeque;
 
@@ -112,16 +110,6 @@ impl World {
         }
     }
 
-    /// The agent's end of a stream is gone.
-    pub(super) fn closed(&mut self, leader: usize, stream: StreamId, agent: AgentId) {
-        let again = agent.clone();
-        let due = || Due::Closed { leader, stream, agent: again };
-        if self.awake(leader, due) && self.raft.voters[leader].leads.is_some() {
-            self.seat_step(leader, SeatEvent::Closed { stream, agent });
-            self.turn(leader);
-        }
-    }
-
     fn hand_over(
         &mut self,
         leader: usize,
@@ -152,13 +140,6 @@ impl World {
             let directive = directive.clone();
             self.after(delay, Due::DirectiveIn { host, from: via, directive });
         }
-    }
-
-    fn end_stream(&mut self, leader: usize, stream: StreamId, why: &StreamEnd) {
-        self.say(|| format!("arbiter {leader} ends stream {}: {why}", stream.0));
-        let Some(host) = self.hosts.iter().position(|host| host.stream == stream) else { return };
-        let delay = 2 * self.net.delay(&mut self.rng);
-        self.after(delay, Due::StreamEnds { host, stream });
     }
 
     /// Propose; what it carries is told how that ended.

@@ -1,6 +1,7 @@
 //! The seeds that every run of the tests passes, and the bugs that they must find.
 
 use arbiter_core::plant::Plant;
+use arbiter_tests::sim::coverage::{Counts, SEEN, add};
 use arbiter_tests::sim::{Options, run};
 
 /// Seeds of one run of the tests.
@@ -8,25 +9,39 @@ const SEEDS: u64 = 500;
 /// Threads that share them.
 const THREADS: u64 = 2;
 
-/// The first seed of those from 1 that breaks something, with what.
-fn first_broken(options: Options) -> Option<(u64, String)> {
-    let threads: Vec<_> = (0..THREADS)
-        .map(|thread| {
-            std::thread::spawn(move || {
-                (1..=SEEDS)
-                    .filter(|seed| seed % THREADS == thread)
-                    .find_map(|seed| run(seed, options).broken.map(|what| (seed, what)))
-            })
-        })
-        .collect();
-    threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).min()
+/// The first seed of those from 1 that breaks something, with what, and what happened until then.
+fn first_broken(options: Options) -> (Option<(u64, String)>, Counts) {
+    let look = move |thread| {
+        let mut counts = Counts::new();
+        for seed in (1..=SEEDS).filter(|seed| seed % THREADS == thread) {
+            let outcome = run(seed, options);
+            add(&mut counts, outcome.counts);
+            if let Some(what) = outcome.broken {
+                return (Some((seed, what)), counts);
+            }
+        }
+        (None, counts)
+    };
+    let threads: Vec<_> =
+        (0..THREADS).map(|thread| std::thread::spawn(move || look(thread))).collect();
+    let (mut broken, mut counts) = (None, Counts::new());
+    for thread in threads {
+        let (first, seen) = thread.join().expect("no panic");
+        broken = [broken, first].into_iter().flatten().min();
+        add(&mut counts, seen);
+    }
+    (broken, counts)
 }
 
 #[test]
-fn nothing_breaks() {
-    if let Some((seed, what)) = first_broken(Options::default()) {
+fn nothing_breaks_though_everything_happens() {
+    let (broken, counts) = first_broken(Options::default());
+    if let Some((seed, what)) = broken {
         panic!("seed {seed}: {what}\nreplay: ./tests/run sim --seeds 1 --first {seed} --trace");
     }
+    let happened = |what: &str| counts.get(what).is_some_and(|times| *times > 0);
+    let never: Vec<_> = SEEN.iter().filter(|what| !happened(what)).collect();
+    assert!(never.is_empty(), "never seen: {never:?}; seen: {counts:#?}");
 }
 
 #[test]
@@ -40,7 +55,7 @@ macro_rules! planted {
         $(#[test]
         fn $test() {
             let options = Options { plant: Some(Plant::$bug), only: $breaks, trace: false };
-            assert!(first_broken(options).is_some(), "no seed breaks {}", $breaks);
+            assert!(first_broken(options).0.is_some(), "no seed breaks {}", $breaks);
         })*
 
         #[test]

@@ -26,6 +26,10 @@ pub struct Topology {
     pub agents: Vec<AgentId>,
     /// Region of each node of the network.
     pub region_of: Vec<usize>,
+    /// Timers of the Raft group.
+    pub timing: Timing,
+    /// What deadmen hold less firmly counts one class lower.
+    pub expiry_counts_as: EvidenceKind,
     /// Longest ordinary delay of a message.
     pub delay_max: Nanos,
 }
@@ -70,7 +74,10 @@ impl Topology {
             let name: GroupId = format!("g{}", group + 1).into();
             spec.groups.insert(name, draw_group(group, active, hosts, timing, rng));
         }
-        Self { spec, arbiters, agents, region_of, delay_max }
+        let weak = rng.chance(150);
+        let expiry_counts_as =
+            if weak { EvidenceKind::ProviderAsserted } else { EvidenceKind::LeaseExpired };
+        Self { spec, arbiters, agents, region_of, timing, expiry_counts_as, delay_max }
     }
 
     /// The node of an agent's host.
@@ -179,7 +186,11 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         clients_decide: rng.chance(200),
         on_drift: OnDrift::Alert,
         durability: Durability::Async,
-        external_fence: BTreeMap::new(),
+        external_fence: if rng.chance(200) {
+            REGIONS.map(|region| (region.into(), BTreeMap::new())).into()
+        } else {
+            BTreeMap::new()
+        },
         step_limit: Duration::from_secs(8),
         step_attempts_max: 3,
     }

@@ -2,6 +2,7 @@
 //! one due thing to the next and lets the invariants be checked after each.
 
 use super::clock::{Clock, MS, Nanos, SECOND};
+use super::coverage::Counts;
 use super::dns::Dns;
 use super::event::Due;
 use super::fault::Fault;
@@ -48,6 +49,8 @@ pub struct Outcome {
     pub steps: u64,
     /// Epochs gained over all groups: how much happened.
     pub epochs: u64,
+    /// How often what happened.
+    pub counts: Counts,
     /// The transcript, if it was kept.
     pub trace: Vec<String>,
 }
@@ -78,8 +81,11 @@ pub struct World {
     pub healed: bool,
     /// Streams dialled so far.
     pub streams: u64,
+    /// Promotions asked for so far.
+    pub forks: u64,
     /// Operators' requests so far.
     pub requests: u64,
+    pub(super) counts: Counts,
     options: Options,
     trace: Vec<String>,
 }
@@ -115,8 +121,10 @@ impl World {
             watch: Watch::default(),
             healed: false,
             streams: 0,
+            forks: 0,
             requests: 0,
             topology,
+            counts: Counts::new(),
             options,
             trace: Vec::new(),
         };
@@ -226,7 +234,8 @@ impl World {
         }
         let groups = self.raft.newest().groups.values();
         let epochs = groups.map(|group| group.epoch().0).sum();
-        Outcome { seed, broken, steps, epochs, trace: self.trace }
+        let counts = self.counted();
+        Outcome { seed, broken, steps, epochs, counts, trace: self.trace }
     }
 
     fn take(&mut self, due: Due) {
@@ -246,7 +255,8 @@ impl World {
             Due::RoundEnded { leader, round, confirmed } => {
                 self.round_ended(leader, round, confirmed);
             }
-            Due::Closed { leader, stream, agent } => self.closed(leader, stream, agent),
+            Due::Seen { from, leader, looked } => self.seen(from, leader, looked),
+            Due::Closed { via, at, stream, agent } => self.closed(via, at, stream, agent),
             Due::Operator => self.operator(),
             Due::Fault(fault) => self.fault(fault),
             Due::Heal => self.heal(),

@@ -192,3 +192,38 @@ pub struct Fact {
     /// For people: anything else worth showing, such as `version`.
     pub detail: BTreeMap<String, String>,
 }
+
+impl Fact {
+    /// Whether what stands here left the stream of `source`: positions on two histories say nothing
+    /// about each other, whatever their numbers. // I11
+    pub fn left(&self, source: &Fact) -> bool {
+        let (Some(here), Some(there)) = (self.position, source.position) else { return false };
+        match (self.fork, source.fork) {
+            _ if here.timeline > there.timeline => true,
+            (Some(own), Some(other)) if here.timeline == there.timeline => own != other,
+            (_, Some(fork)) if here.timeline < there.timeline => here.offset > fork.offset,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(timeline: u32, offset: u64, fork: Option<u64>) -> Fact {
+        let fork = fork.map(|offset| Position { timeline, offset });
+        Fact { position: Some(Position { timeline, offset }), fork, ..Fact::default() }
+    }
+
+    #[test]
+    fn positions_of_two_histories_are_not_compared() {
+        let source = at(3, 900, Some(500));
+        assert!(!at(3, 800, Some(500)).left(&source));
+        assert!(at(3, 9000, Some(400)).left(&source), "another promotion to the same number");
+        assert!(at(4, 600, Some(550)).left(&source), "a number that the source never had");
+        assert!(!at(2, 500, Some(100)).left(&source), "it may still follow");
+        assert!(at(2, 501, Some(100)).left(&source), "it wrote past the fork");
+        assert!(!at(0, 7, None).left(&at(0, 9, None)), "a kind without timelines");
+    }
+}

@@ -105,6 +105,17 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// What was last shown of `instance` is of another history than what was of the primary. What
+    /// lost the active role may be, whatever its numbers, until it was seen as a standby.
+    pub fn left_stream(&self, resource: &ResourceId, instance: &InstanceId) -> bool {
+        if self.group.returning.contains(instance) {
+            return true;
+        }
+        let shown = self.group.primaries.get(resource).and_then(|id| self.instance(id));
+        let own = self.instance(instance);
+        shown.zip(own).is_some_and(|(primary, own)| own.fact.left(&primary.fact))
+    }
+
     /// The instance of `resource` in `region` that has received the most, and its position; those
     /// that a live agent shows to be fit before others.
     pub fn furthest(
@@ -118,7 +129,9 @@ impl<'a> Context<'a> {
             .map(|(id, _)| {
                 let fact = self.live_fact(id);
                 let fit = fact.is_some_and(|f| f.condition == Condition::Healthy);
-                (fit, fact.and_then(|f| f.position), std::cmp::Reverse(id))
+                let position = fact.and_then(|f| f.position);
+                let position = position.filter(|_| !self.left_stream(resource, id));
+                (fit, position, std::cmp::Reverse(id))
             })
             .max()
             .map(|(_, position, id)| (id.0, position))

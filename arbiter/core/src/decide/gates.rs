@@ -2,6 +2,7 @@
 //! so before a plan opens; opens none.
 
 use super::context::Context;
+use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
@@ -36,7 +37,7 @@ pub(crate) fn gates(
         gates.target_data(&target);
         match request.kind {
             PlanKind::Switchover => gates.source_can_drain(&target),
-            PlanKind::Failover => gates.loss(),
+            PlanKind::Failover => gates.loss(&target),
         }
     }
     if request.by_policy {
@@ -229,7 +230,7 @@ impl Gates<'_> {
 
     /// The loss is bounded by what was committed before; a position too old is unknown, and unknown
     /// is out of RPO.
-    fn loss(&mut self) {
+    fn loss(&mut self, target: &RegionId) {
         let rpo = self.context.spec.policy.rpo;
         let next = format!(
             "arbiter {} --group {} --accept-loss",
@@ -261,7 +262,17 @@ impl Gates<'_> {
                 }
             };
             self.gate("position-unknown", open, text, next.clone());
+            self.candidate(resource, target, next.clone());
         }
+    }
+
+    /// I11: the mark is of the furthest standby; the one to be promoted may be behind it.
+    fn candidate(&mut self, resource: &ResourceId, target: &RegionId, next: String) {
+        let Some((id, _)) = self.context.furthest(resource, target) else { return };
+        let Some(behind) = lag::behind(self.context, resource, id) else { return };
+        let text = format!("{id} is {behind:.1?} behind the newest word of its source");
+        let open = behind <= self.context.spec.policy.rpo;
+        self.gate("candidate-behind", open, text, next);
     }
 
     fn hold_down(&mut self) {

@@ -2,7 +2,7 @@
 //! when they were true; never how many writes a byte is.
 
 use super::context::{Context, session_limit};
-use crate::{Epoch, Instant, LagMark, Position, ResourceId};
+use crate::{Epoch, InstanceId, Instant, LagMark, Position, ResourceId};
 use std::time::Duration;
 
 /// How far the standby side follows one resource, by this leader's clock.
@@ -52,6 +52,31 @@ pub(crate) fn follow(context: &Context, track: Option<LagTrack>, of: &ResourceId
     track
 }
 
+/// Follow one standby instance a step further.
+pub(crate) fn follow_instance(
+    context: &Context,
+    track: Option<LagTrack>,
+    of: &ResourceId,
+    instance: &InstanceId,
+) -> LagTrack {
+    let mut track = track.unwrap_or_else(|| LagTrack::new(context.group.epoch(), context.now));
+    let received = context.instance(instance).filter(|_| !context.left_stream(of, instance));
+    track.look(source_position(context, of), received.and_then(|shown| shown.fact.position));
+    track
+}
+
+/// By how much what `instance` has is older than the newest word of the source; none where this
+/// leader did not hear both. What it heard of neither is bounded by the mark.
+pub(crate) fn behind(
+    context: &Context,
+    of: &ResourceId,
+    instance: &InstanceId,
+) -> Option<Duration> {
+    let track = context.view.received.get(&(context.id.clone(), instance.clone()))?;
+    let (_, at) = source_position(context, of)?;
+    Some(at.since(track.safe_until.unwrap_or(track.began)))
+}
+
 fn source_position(context: &Context, resource: &ResourceId) -> Option<(Position, Instant)> {
     let primary = context.group.primaries.get(resource)?;
     let agent = &context.spec.instances.get(primary)?.agent;
@@ -60,12 +85,14 @@ fn source_position(context: &Context, resource: &ResourceId) -> Option<(Position
     Some((shown.fact.position?, at.before(shown.age)))
 }
 
-/// The furthest that any standby region has received.
+/// The furthest that any standby region has received. What left the stream has received none of
+/// it. // I11
 fn standby_position(context: &Context, resource: &ResourceId) -> Option<Position> {
     let active = context.group.active()?;
     let instances = context.spec.instances.iter();
     let others = instances.filter(|(_, i)| i.resource == *resource && i.region != *active);
-    others.filter_map(|(id, _)| context.instance(id)?.fact.position).max()
+    let received = others.filter(|(id, _)| !context.left_stream(resource, id));
+    received.filter_map(|(id, _)| context.instance(id)?.fact.position).max()
 }
 
 /// What would be lost now, at most, in time; none while this leader does not know yet.

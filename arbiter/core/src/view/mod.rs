@@ -3,8 +3,8 @@
 mod note;
 
 use crate::{
-    AgentId, ArbiterId, Directive, GroupId, Instant, LagTrack, LeaseBook, PlanId, RegionId, Report,
-    ResourceId, State, StepId, Token, directive,
+    AgentId, ArbiterId, Directive, GroupId, InstanceId, Instant, LagTrack, LeaseBook, PlanId,
+    RegionId, Report, ResourceId, State, StepId, Token, directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub struct View {
     pub lapsed_since: BTreeMap<(GroupId, AgentId), Instant>,
     /// How far the standby side follows each resource.
     pub lag: BTreeMap<(GroupId, ResourceId), LagTrack>,
+    /// How far each standby instance does: the one that is promoted is not always the furthest.
+    pub received: BTreeMap<(GroupId, InstanceId), LagTrack>,
     /// Since when this leader has granted no lease longer than the policy's L, and the entry that
     /// set this L.
     pub short_since: BTreeMap<GroupId, (u64, Instant)>,

@@ -2,7 +2,8 @@
 //! itself.
 
 use crate::{
-    Goal, GroupId, Instant, Layer, State, View, decide::Context, decide::judge, decide::lag,
+    Goal, GroupId, Instance, Instant, Layer, State, View, decide::Context, decide::judge,
+    decide::lag,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub(super) fn note(view: &mut View, state: &State, now: Instant) {
     }
     view.progress.retain(|id, _| state.groups.contains_key(id));
     view.lag.retain(|(id, _), _| state.groups.contains_key(id));
+    view.received.retain(|(id, _), _| state.groups.contains_key(id));
 }
 
 /// What State tells the active region, and since when by this leader's clock.
@@ -108,5 +110,13 @@ fn follow(view: &mut View, state: &State, id: &GroupId, now: Instant) {
         let Some(context) = Context::new(state, view, now, id) else { return };
         let track = lag::follow(&context, track, resource);
         view.lag.insert(key, track);
+    }
+    let standby = |i: &Instance| i.needs_evidence() && group.active() != Some(&i.region);
+    for (name, instance) in spec.instances.iter().filter(|(_, i)| standby(i)) {
+        let key = (id.clone(), name.clone());
+        let track = view.received.remove(&key).filter(|track| track.epoch == group.epoch());
+        let Some(context) = Context::new(state, view, now, id) else { return };
+        let track = lag::follow_instance(&context, track, &instance.resource, name);
+        view.received.insert(key, track);
     }
 }

@@ -43,7 +43,9 @@ fn caught_up(row: &Row, required: &BTreeMap<&ResourceId, &InstanceId>, token: To
             target_end.insert((*resource).clone(), end);
         }
         let source = row.plan.source_end.get(*resource);
-        let missing = source.zip(end).and_then(|(s, t)| missing_bytes(*s, t));
+        let comparable = !row.context.left_stream(resource, id);
+        let missing = source.zip(end).filter(|_| comparable);
+        let missing = missing.and_then(|(s, t)| missing_bytes(*s, t));
         bytes = bytes.zip(missing).map(|(sum, more)| sum.saturating_add(more));
     }
     if let Some(fault) = over_bound(row, &target_end) {

@@ -231,3 +231,34 @@ fn a_strict_group_fails_over_only_when_somebody_accepts_the_loss() {
     world.run(ms(1000));
     assert_eq!(world.group().epoch(), Epoch(2));
 }
+
+/// The mark is of the furthest standby, which is not always the one that can be promoted. // I11
+#[test]
+fn a_candidate_that_is_behind_does_not_hide_behind_the_mark() {
+    let mut world = World::in_mode(Mode::Automatic);
+    let gate = |world: &World| {
+        let request = world.request(PlanKind::Failover);
+        let gates = preflight(&world.state, &world.view, world.now, &request).err();
+        gates.unwrap_or_default().iter().any(|reason| reason.code == "candidate-behind")
+    };
+    assert!(!gate(&world));
+    world.link_cut = true;
+    world.run(ms(61_000));
+    assert!(gate(&world), "it received nothing for longer than the RPO");
+}
+
+/// What lost the active role counts as following only once it was seen as a standby. // I11
+#[test]
+fn an_old_primary_that_has_not_come_back_has_received_nothing() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.agent(EU).stubborn.insert(format!("db-{EU}").into());
+    let request = OpenRequest { accept_loss: true, ..world.request(PlanKind::Failover) };
+    world.cut(EU);
+    world.open(&request).unwrap();
+    world.run(ms(20_000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+    world.heal(EU);
+    world.run(ms(70_000));
+    assert!(!world.group().returning.is_empty());
+    assert_eq!(world.group().lag, LagMark::Over);
+}

@@ -1,0 +1,83 @@
+//! How much of what can happen did happen, over many seeds. Knows names and numbers.
+
+use super::world::World;
+use arbiter_core::{Command, PlanEnd, PlanKind};
+use std::collections::BTreeMap;
+
+/// How often each thing happened.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// What the seeds of the tests must have seen, all of it. An attestation is not among it: it waits
+/// for the whole lease, and where State knows an arming the expiry is proposed in that instant.
+pub const SEEN: &[&str] = &[
+    "switchovers completed",
+    "failovers completed",
+    "plans aborted",
+    "plans resumed",
+    "plans superseded",
+    "confirmed",
+    "lease-expired",
+    "power-off",
+    "provider-asserted",
+    "L raised",
+    "L lowered",
+    "RPO crossed",
+    "hosts rebooted",
+    "arbiters rebooted",
+    "messages lost",
+    "messages doubled",
+    "messages late",
+    "one-way cuts",
+    "leader changes",
+    "several groups",
+    "streams replaced",
+    "streams refused",
+];
+
+/// Add what another run counted.
+pub fn add(counts: &mut Counts, more: Counts) {
+    for (what, times) in more {
+        *counts.entry(what).or_default() += times;
+    }
+}
+
+impl World {
+    /// Something happened so often.
+    pub(super) fn count(&mut self, what: &'static str, times: u64) {
+        *self.counts.entry(what).or_default() += times;
+    }
+
+    /// A command was applied.
+    pub(super) fn count_command(&mut self, command: &Command) {
+        let what = match command {
+            Command::RaiseLease { .. } => "L raised",
+            Command::LowerLease { .. } => "L lowered",
+            Command::MarkLag { lag: arbiter_core::LagMark::Over, .. } => "RPO crossed",
+            Command::ResumePlan { .. } => "plans resumed",
+            Command::RecordEvidence { evidence, .. } => evidence.kind.as_str(),
+            Command::Attest { .. } => "attested",
+            _ => return,
+        };
+        self.count(what, 1);
+    }
+
+    /// All that was counted, at the end.
+    pub(super) fn counted(&mut self) -> Counts {
+        let state = self.raft.newest().clone();
+        self.count("several groups", u64::from(state.groups.len() > 1));
+        self.count("messages lost", self.net.lost);
+        self.count("messages doubled", self.net.doubled);
+        self.count("messages late", self.net.delayed);
+        for plan in state.groups.values().flat_map(|group| &group.plans) {
+            let what = match (&plan.end, plan.kind) {
+                (Some(PlanEnd::Completed), PlanKind::Switchover) => "switchovers completed",
+                (Some(PlanEnd::Completed), PlanKind::Failover) => "failovers completed",
+                (Some(PlanEnd::Aborted(_)), _) => "plans aborted",
+                (Some(PlanEnd::Superseded(_)), _) => "plans superseded",
+                (None, _) => continue,
+            };
+            self.count(what, 1);
+        }
+        std::mem::take(&mut self.counts)
+    }
+}

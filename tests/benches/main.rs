@@ -2,6 +2,7 @@
 
 mod cases;
 mod commit;
+mod floor;
 mod idle;
 mod loopback;
 
@@ -14,7 +15,14 @@ use std::process::ExitCode;
 const RUNS: u32 = 5;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    let all: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("--part", rest)) = all.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return match floor::part(rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => usage(&error.to_string()),
+        };
+    }
+    let mut arguments = all.into_iter();
     let (mut wanted, mut json, mut runs) = (Vec::new(), false, RUNS);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {

@@ -35,7 +35,11 @@ impl Leader {
     async fn cut(self: Arc<Self>, wanted: Wanted, running: Arc<Mutex<BTreeSet<Wanted>>>) {
         let (group, region, token) = &wanted;
         // The command runs again until the check says so or nobody wants it any more.
-        while self.fences_wanted().contains(&wanted) {
+        while let Some(still) = self.still_wanted(&wanted).await {
+            if !still {
+                sleep(CHECK_EVERY).await;
+                continue;
+            }
             let Some(settings) = self.raft.state().with(|state| settings(state, group, region))
             else {
                 break;
@@ -48,6 +52,19 @@ impl Leader {
             }
         }
         running.lock().unwrap_or_else(PoisonError::into_inner).remove(&wanted);
+    }
+
+    /// Whether a quorum says, now, that this arbiter leads and the fence is wanted: one that is cut
+    /// off does not know that the plan was undone, and that the region serves again. False: no
+    /// quorum answers. None: nobody wants it here any more.
+    async fn still_wanted(&self, wanted: &Wanted) -> Option<bool> {
+        let Ok(confirmed) = self.raft.read_index().await else {
+            return self.fences_wanted().contains(wanted).then_some(false);
+        };
+        let wanted = self.look(|state, view, now| {
+            view.term == confirmed.term && external_fence_wanted(state, view, now).contains(wanted)
+        });
+        (wanted == Some(true)).then_some(true)
     }
 
     async fn cut_once(&self, settings: &BTreeMap<String, String>, wanted: &Wanted) -> bool {

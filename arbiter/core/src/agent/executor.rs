@@ -3,8 +3,8 @@
 
 use super::{AgentAction, Failure, Reached, is_current};
 use crate::{
-    Condition, DoneReport, ErrorReport, Fact, Fencing, Goal, GroupId, Instance, InstanceId,
-    InstanceReport, Instant, Layer, Order, Role, Terms, Timing, Token,
+    Condition, DoneReport, EXTERNAL_FENCE, ErrorReport, Fact, Fencing, Goal, GroupId, Instance,
+    InstanceId, InstanceReport, Instant, Layer, Order, Role, Terms, Timing, Token,
 };
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(super) struct Leave {
     pub(super) rest: bool,
     /// Be started though nobody orders it.
     pub(super) as_is: bool,
+    /// Cut off another region.
+    pub(super) outside: bool,
 }
 
 /// Where an executor stands while it converges.
@@ -176,10 +178,18 @@ impl Executor {
         let news = self.fact.condition != fact.condition
             || self.fact.role != fact.role
             || self.fact.writable != fact.writable;
+        // Looked at after it was done: what accepts writes is not fenced, whatever was done.
+        let since = self.observing.take();
+        let undone = self.done.take_if(|(done, _, at)| {
+            let quiet = super::group::is_quiet(done.goal);
+            quiet && fact.writable && since.is_some_and(|since| since > *at)
+        });
+        if undone.is_some() {
+            self.writes = Writes::Unknown;
+        }
         self.fact = fact;
         self.fact_at = Some(now);
-        self.observing = None;
-        news
+        news || undone.is_some()
     }
 
     pub(super) fn ensure_ended(
@@ -292,7 +302,9 @@ impl Executor {
         }
         let order = order?;
         let allowed = match order.goal {
-            Goal::Fenced => true,
+            // An order to cut off another region does not outlive the quorum's word: meanwhile the
+            // plan may be undone, and that region serve again.
+            Goal::Fenced => leave.outside || self.spec.kind != EXTERNAL_FENCE,
             Goal::Active => leave.active || !self.is_held(),
             Goal::Standby | Goal::Drained => leave.rest || !self.is_held(),
         };

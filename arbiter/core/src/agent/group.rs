@@ -3,6 +3,7 @@
 
 use super::executor::{Executor, Leave};
 use super::{AgentAction, DeadmanEvent, Failure, Hold, Lease, Reached};
+use crate::decide::session_limit;
 use crate::{
     Arming, EvidenceKind, Fact, Goal, GroupDirective, GroupId, GroupReport, Instance, InstanceId,
     Instant, Timing, Token,
@@ -36,6 +37,8 @@ pub(super) struct GroupMachine {
     obeyed: u64,
     /// The leader's last answer renewed the lease, or none came yet.
     granted: bool,
+    /// When the last Report left that was answered.
+    answered: Option<Instant>,
     armed_on_disk: Option<Arming>,
     /// The deadman was told to disarm and has not shown it: until then it counts as neither.
     disarming: bool,
@@ -58,6 +61,7 @@ impl GroupMachine {
             arm_wanted: None,
             obeyed: 0,
             granted: true,
+            answered: None,
             armed_on_disk,
             disarming: false,
             // The gate was in before the disk said so.
@@ -103,12 +107,14 @@ impl GroupMachine {
         self.instances.values_mut().for_each(Executor::must_fence);
     }
 
-    /// The leader's part for this group. `answers`: to a Report of this process, so it was made
-    /// from a State that is no older than that Report.
-    pub(super) fn told(&mut self, told: &GroupDirective, answers: bool, now: Instant) {
+    /// The leader's part for this group. `sent`: when the Report of this process left that it
+    /// answers; it was made from a State that is no older.
+    pub(super) fn told(&mut self, told: &GroupDirective, sent: Option<Instant>, now: Instant) {
         if told.revision < self.obeyed {
             return;
         }
+        let answers = sent.is_some();
+        self.answered = sent.or(self.answered);
         self.obeyed = told.revision;
         self.lease.set_timing(told.timing);
         // A late "do not arm" must not disarm what State has since recorded as armed.
@@ -244,19 +250,27 @@ impl GroupMachine {
 
     /// What may be done to a held instance now.
     fn leave(&self, now: Instant) -> Leave {
+        let outside = self.is_heard(now);
         let Some(hold) = &self.hold else {
-            return Leave { active: false, rest: !self.enforces(), as_is: false };
+            return Leave { active: false, rest: !self.enforces(), as_is: false, outside };
         };
         if !self.enforces() {
             let told = self.arm_wanted == Some(false);
-            return Leave { active: told, rest: true, as_is: told && self.gate == Some(false) };
+            let as_is = told && self.gate == Some(false);
+            return Leave { active: told, rest: true, as_is, outside };
         }
         // I4: nothing starts as primary before the deadman acknowledged a deadline that is running.
         // An earlier one than the lease's does: it is the stricter, and a renewal on its way to the
         // deadman must not interrupt a promotion.
         let live = self.lease.is_live(now) && hold.armed && hold.is_running(now);
         let rest = hold.deadline.is_none() || live;
-        Leave { active: self.is_armed() && live, rest, as_is: false }
+        Leave { active: self.is_armed() && live, rest, as_is: false, outside }
+    }
+
+    /// What was last answered came from a quorum, a few renewals ago at most.
+    fn is_heard(&self, now: Instant) -> bool {
+        let limit = session_limit(self.lease.timing());
+        self.answered.is_some_and(|sent| now.since(sent) <= limit)
     }
 
     /// The next thing that arming or disarming needs. More enforcement: gate, deadman, disk, and

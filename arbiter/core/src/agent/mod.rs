@@ -7,6 +7,8 @@ mod executor;
 mod group;
 mod lease;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use deadman::*;
 pub use lease::Lease;
@@ -305,7 +307,7 @@ impl AgentMachine {
         for (id, told) in directive.groups {
             let Some(group) = self.groups.get_mut(&id) else { continue };
             if !old_term {
-                group.told(&told, sent.is_some(), now);
+                group.told(&told, sent, now);
             }
             if let (Some(sent), Some(length)) = (sent, told.lease) {
                 group.renew(sent, length, now);

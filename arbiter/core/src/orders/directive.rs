@@ -2,7 +2,7 @@
 
 use super::grants::{is_bound, lease_of};
 use super::{grants, group_orders};
-use crate::{AgentId, Directive, Goal, GroupDirective, GroupId, Report, State, View};
+use crate::{AgentId, Directive, Goal, GroupDirective, GroupId, Order, Report, State, View};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -50,8 +50,10 @@ fn part(
     timing.lease = lease_of(state, id)?;
     let mut orders = group_orders(state, &report.agent, id);
     if !is_bound(state, report) {
-        // A life that is not bound yet may be told to hold still, never to serve.
-        orders.retain(|order| order.goal == Goal::Fenced);
+        // A life that is not bound yet may be told to hold still, never to serve, nor to cut off
+        // another region.
+        let own = |order: &Order| spec.instances.contains_key(&order.instance);
+        orders.retain(|order| order.goal == Goal::Fenced && own(order));
     }
     Some(GroupDirective {
         revision: group.revision,

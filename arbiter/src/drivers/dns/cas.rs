@@ -175,8 +175,13 @@ impl Seen {
         for sentence in &self.in_the_way {
             drift = join(sentence.clone(), &drift);
         }
-        // Before the first write, records that name nobody are nobody's drift.
-        if self.token.is_none() && names.is_none() && self.in_the_way.is_empty() {
+        // What was written here is gone, or older than what was written.
+        if let Some((at, _)) = ordered.filter(|(at, _)| token.is_none_or(|held| held < *at)) {
+            let name = &settings.token_name;
+            let held = token.map_or_else(|| "absent".to_owned(), |held| held.to_string());
+            drift = join(format!("{name} TXT is {held}, not {at}"), &drift);
+        } else if self.token.is_none() && names.is_none() && self.in_the_way.is_empty() {
+            // Before the first write, records that name nobody are nobody's drift.
             drift.clear();
         }
         TrafficFact { token, names, drift }

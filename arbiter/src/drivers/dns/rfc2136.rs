@@ -13,6 +13,7 @@ use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::tsig::TsigError;
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType, TSigner};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Mutex;
 
 /// Servers that may be listed.
@@ -79,6 +80,8 @@ pub struct Rfc2136 {
     guard: Name,
     /// Left open between a read and its swap, and from one look to the next.
     connection: Mutex<Option<Connection>>,
+    /// Servers that answered but took no update, so far: the next is asked first.
+    passed: AtomicUsize,
 }
 
 impl Rfc2136 {
@@ -89,7 +92,14 @@ impl Rfc2136 {
     pub fn new(settings: &Settings, own: Own) -> Result<Self, DriverError> {
         let guard = settings.guard_name();
         let (zone, token) = (name(&settings.zone)?, name(&settings.token_name)?);
-        Ok(Self { own, zone, token, guard: name(&guard)?, connection: Mutex::default() })
+        Ok(Self {
+            own,
+            zone,
+            token,
+            guard: name(&guard)?,
+            connection: Mutex::default(),
+            passed: AtomicUsize::new(0),
+        })
     }
 
     /// Ask everything over one connection: the one left open, else the first server that answers.
@@ -101,17 +111,20 @@ impl Rfc2136 {
             *self.connection.lock().await = Some(connection);
             return Ok(answers);
         }
-        let mut faults = Vec::new();
-        for server in &self.own.servers {
+        let (mut faults, mut useless) = (Vec::new(), None);
+        let (count, passed) = (self.own.servers.len(), self.passed.load(Ordering::Relaxed));
+        for server in self.own.servers.iter().cycle().skip(passed % count.max(1)).take(count) {
             match one(server, questions, key).await {
-                Ok((connection, answers)) => {
+                Ok((connection, answers)) if answers.iter().all(is_useful) => {
                     *self.connection.lock().await = Some(connection);
                     return Ok(answers);
                 }
+                // Another may do better: what this one says is kept for when none does.
+                Ok((_, answers)) => useless = useless.or(Some(answers)),
                 Err(error) => faults.push(error.to_string()),
             }
         }
-        Err(DriverError::Retry(faults.join("; ")))
+        useless.ok_or_else(|| DriverError::Retry(faults.join("; ")))
     }
 
     fn questions(&self, settings: &Settings) -> Vec<(Name, RecordType)> {
@@ -224,6 +237,12 @@ impl Authority for Rfc2136 {
         let answers = connection.exchange(vec![message], Some(&key)).await;
         let mut answers = answers.map_err(|error| DriverError::Retry(error.to_string()))?;
         let server = connection.server().to_owned();
+        if self.own.servers.len() > 1 && !answers.iter().all(is_useful) {
+            // A secondary can be read and takes no update; a primary is perhaps among the others.
+            self.passed.fetch_add(1, Ordering::Relaxed);
+            let text = format!("DNS server {server} takes no update of {}", settings.zone);
+            return Err(DriverError::Retry(format!("{text}: the next one is asked")));
+        }
         *self.connection.lock().await = Some(connection);
         match answers.pop() {
             Some(answer) => match outcome(&answer, &server, &settings.zone)? {
@@ -265,10 +284,21 @@ fn in_the_way(slot: &Slot, kind: RecordType, set: &RrSet) -> String {
     )
 }
 
+/// Whether a server could do what it was asked: one whose copy of the zone expired, or a secondary
+/// that is asked to update, cannot.
+fn is_useful(answer: &Answer) -> bool {
+    use ResponseCode::{NotAuth, NotImp, Refused, ServFail};
+    !matches!(answer.message.response_code, ServFail | Refused | NotAuth | NotImp)
+}
+
 /// Whether an answer to a question can be believed.
 fn readable(answer: &Answer, zone: &Name) -> Result<(), DriverError> {
     signature(answer)?;
     match answer.message.response_code {
+        // That nothing is there would halt a plan: it takes a signed word.
+        ResponseCode::NXDomain if !answer.verified => {
+            Err(DriverError::Retry(format!("the DNS server answers NXDOMAIN for {zone}, unsigned")))
+        }
         ResponseCode::NoError | ResponseCode::NXDomain if answer.message.authoritative => Ok(()),
         ResponseCode::NoError | ResponseCode::NXDomain => Err(DriverError::Refused(format!(
             "the DNS server is no authority for {zone}; set server to the zone's primary"

@@ -76,16 +76,21 @@ fn hopeless(row: &Row) -> Option<Command> {
     let least = weakest_allowed(row.plan, &context.spec.policy);
     let enough = |id: &InstanceId| row.plan.evidence.get(id).is_some_and(|e| e.kind >= least);
     // An operator may attest at any time: what can come by itself is asked.
+    let policy = &context.spec.policy;
+    let patience = policy.timing.dead_after(context.group.lease_max);
+    // What could come and does not come must not be waited for in silence.
+    let longest = patience + policy.step_limit * policy.step_attempts_max.max(1);
+    let over = context.row_ran() >= longest;
     let can = |id: &InstanceId| can_come(context, id).is_some_and(|kind| kind >= least);
-    let needing = context.spec.needing_evidence(&row.plan.source);
-    let (id, _) = needing.into_iter().find(|(id, _)| !enough(id) && !can(id))?;
-    let patience = context.spec.policy.timing.dead_after(context.group.lease_max);
+    let mut needing = context.spec.needing_evidence(&row.plan.source).into_iter();
+    let (id, _) = needing.find(|(id, _)| !enough(id) && (over || !can(id)))?;
     if context.row_ran() < patience {
         return None;
     }
     let group = context.id;
+    let why = if can(id) { format!("came within {longest:?}") } else { "can come".to_owned() };
     Some(row.halt(
-        format!("no evidence of kind {least} or stronger can come for {id}"),
+        format!("no evidence of kind {least} or stronger {why} for {id}"),
         format!(
             "make sure that {id} is stopped, then: arbiter attest --group {group} --instance {id}; \
              or arbiter plan abort --group {group}"
@@ -158,9 +163,14 @@ fn own_word(row: &Row, id: &InstanceId) -> Option<OwnWord> {
     };
     let token = row.plan.fence_token;
     let done = row.done(id, goal, token)?;
-    let stored = row.context.instance(id)?.token;
+    let shown = row.context.instance(id)?;
     let kind = done.evidence?;
-    (stored >= token).then_some(OwnWord { kind, end: done.end, clean: done.clean })
+    // What accepts writes is not fenced, whatever was done to it.
+    (shown.token >= token && !shown.fact.writable).then_some(OwnWord {
+        kind,
+        end: done.end,
+        clean: done.clean,
+    })
 }
 
 /// The external fence check came back true for this goal.

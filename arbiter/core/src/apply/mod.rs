@@ -98,7 +98,7 @@ fn run(entry: &mut Entry) -> Outcome {
         _ if !initialised => entry::refuse(
             "not-initialized",
             "this cluster has no name and no policy yet",
-            "arbiter members initialize",
+            "arbiter members initialize --config FILE",
         ),
         ApplyPolicy { spec } => cluster::apply_policy(entry, spec),
         RaiseVersion { version } => cluster::raise_version(entry, *version),

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Judges and records; orders nothing, kills nothing.
+    /// Judges and records; orders nothing. What is armed stays so: its deadman still fences.
     #[default]
     Observe,
     /// An operator opens plans.

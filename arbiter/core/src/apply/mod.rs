@@ -22,7 +22,6 @@ pub(crate) use arming::{leases_to_outlive, unarmed_in};
 pub(crate) use entry::{refusal, unknown_group};
 pub(crate) use evidence::lease_alive;
 pub(crate) use group::mode_word;
-pub(crate) use open::kind_word;
 
 use crate::{
     Command, EVENTS_KEPT_MAX, Event, LogId, Proposal, Rejected, STATE_VERSION_MAX, State,

@@ -219,7 +219,7 @@ fn record(id: StepId, state: StepState, note: &str) -> StepRecord {
     StepRecord { id, state, attempts: 0, took: Duration::ZERO, note: note.to_owned() }
 }
 
-pub(crate) fn kind_word(kind: PlanKind) -> &'static str {
+fn kind_word(kind: PlanKind) -> &'static str {
     match kind {
         PlanKind::Switchover => "switchover",
         PlanKind::Failover => "failover",

@@ -118,7 +118,7 @@ fn config(ports: &[u16]) -> String {
     }
     text + &format!(
         "[groups.{GROUP}]\ninitial_active = \"eu-west\"\n\
-         [groups.{GROUP}.resources.db]\nkind = \"postgres\"\n"
+         allow_automatic = false\n[groups.{GROUP}.resources.db]\nkind = \"postgres\"\n"
     )
 }
 

@@ -131,6 +131,7 @@ fn policy(group: &file::Group) -> core::Policy {
         hold_down: keys.hold_down,
         evidence_min: evidence_kind(keys.evidence_min),
         rpo: keys.rpo,
+        allow_automatic: keys.allow_automatic,
         on_primary_failure: match keys.on_primary_failure {
             file::OnPrimaryFailure::Restart => core::OnPrimaryFailure::Restart,
             file::OnPrimaryFailure::RestartThenFailover => {

@@ -104,7 +104,7 @@ const ROUTE53: &[Setting] = &[
     may("aws_region", "us-east-1", "Region that requests are signed for."),
     may("profile", "arbiter", "Profile of the credentials; by default as AWS's tools choose."),
     may("credentials_file", "/etc/arbiter/aws", "File with credentials, as AWS's tools write it."),
-    may(
+    must(
         "name_servers",
         "205.251.192.1:53",
         "The zone's name servers: arbiters ask what clients see.",

@@ -190,14 +190,15 @@ section! {
         margin: Option<Duration> [unset ("\"500ms\"", "as its profile, or the cluster")],
         /// How long the signs of loss must hold.
         detect_after: Option<Duration> [unset ("\"4s\"", "half of the lease")],
-        /// How many different kinds of signal must agree that a region is lost: agent silence,
-        /// TCP probes, HTTP probes.
+        /// How many different kinds of signal must agree that a region is lost, 1 or 2: agent
+        /// silence, and health endpoints, which are the probes of the region, TCP and HTTP alike.
+        /// With 2, mode `automatic` needs a probe of each data region.
         signal_kinds_min: u64 [default 2u64],
         /// How long a primary may take to start or recover.
         start_limit: Duration [default secs(30)],
         /// How long a switchover may drain the source before it is aborted.
         drain_limit: Duration [default secs(10)],
-        /// How long a failover first tries a clean stop of a source that answers.
+        /// How long a failover first tries a clean stop of a source that answers; at most 1s.
         clean_stop_limit: Duration [default secs(1)],
         /// No failover opens by itself this soon after the last one.
         hold_down: Duration [default secs(15 * 60)],
@@ -205,7 +206,7 @@ section! {
         evidence_min: EvidenceKind [default EvidenceKind::LeaseExpired],
         /// RPO: the greatest loss, in time, that a failover may bring.
         rpo: Duration [default secs(60)],
-        /// Whether mode `automatic` may be set. With it, rpo must be at least
+        /// Whether mode `automatic` may be set; refused otherwise. With it, rpo must be at least
         /// detect_after + 2·renewal: a younger position is not to be had when a region is lost.
         allow_automatic: bool [default true],
         /// What is done about a primary that died beside a live agent.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Longest fsync that the timers allow for.
 const FSYNC_MAX: Duration = Duration::from_millis(20);
+/// Least width of a voter's election window.
+const WINDOW_MIN: Duration = Duration::from_millis(2);
 /// Least F where a host lacks `cgroup.kill`.
 const FENCE_WITHOUT_CGROUP_KILL_MIN: Duration = Duration::from_secs(6);
 
@@ -84,6 +86,18 @@ impl Timing {
         self.lease + self.lease / 100 + self.margin
     }
 
+    /// How often Raft looks at its timers; a deadline is met up to this much late.
+    fn tick(&self) -> Duration {
+        ms(self.heartbeat.as_millis() as u64 * 13 / 64).max(ms(1))
+    }
+
+    /// The least election_max − election_min in which this many voters have windows of their own,
+    /// each more than 2·rtt after the former.
+    pub fn election_span_min(&self, voters: u32) -> Duration {
+        let gap = 2 * self.rtt + self.tick() + ms(1);
+        gap * voters.saturating_sub(1) + WINDOW_MIN * voters
+    }
+
     /// What the timers of the Raft group break, for this many voters.
     pub(crate) fn broken_raft(&self, voters: u32) -> Vec<Broken> {
         let mut broken = Vec::new();
@@ -102,26 +116,7 @@ impl Timing {
                 remedy: format!("raise heartbeat above {}", show_duration(needed * 4 / 3)),
             });
         }
-        let gaps = 2 * voters.saturating_sub(1);
-        let window = self.election_max.saturating_sub(self.election_min);
-        if window <= self.rtt * gaps {
-            broken.push(Broken {
-                key: "election_max",
-                what: format!(
-                    "election_max − election_min > 2·rtt·(voters − 1) does not hold: \
-                     {} − {} = {} ≤ {gaps}·{} = {}",
-                    show_duration(self.election_max),
-                    show_duration(self.election_min),
-                    show_duration(window),
-                    show_duration(self.rtt),
-                    show_duration(self.rtt * gaps),
-                ),
-                remedy: format!(
-                    "raise election_max above {}: voters need election windows of their own",
-                    show_duration(self.election_min + self.rtt * gaps)
-                ),
-            });
-        }
+        broken.extend(self.broken_windows(voters));
         if self.heartbeat * 2 > self.election_min {
             broken.push(Broken {
                 key: "election_min",
@@ -134,6 +129,29 @@ impl Timing {
             });
         }
         broken
+    }
+
+    fn broken_windows(&self, voters: u32) -> Option<Broken> {
+        let span = self.election_max.saturating_sub(self.election_min);
+        let needed = self.election_span_min(voters);
+        (span < needed).then(|| Broken {
+            key: "election_max",
+            what: format!(
+                "election_max − election_min ≥ (voters − 1)·(2·rtt + tick + 1ms) + voters·2ms does \
+                 not hold: {} − {} = {} < {}·(2·{} + {} + 1ms) + {voters}·2ms = {}",
+                show_duration(self.election_max),
+                show_duration(self.election_min),
+                show_duration(span),
+                voters.saturating_sub(1),
+                show_duration(self.rtt),
+                show_duration(self.tick()),
+                show_duration(needed),
+            ),
+            remedy: format!(
+                "raise election_max to at least {}: voters need election windows of their own",
+                show_duration(self.election_min + needed)
+            ),
+        })
     }
 
     /// What the timers of the lease break.

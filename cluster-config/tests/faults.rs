@@ -49,7 +49,7 @@ fn timers_show_the_inequality_with_numbers() {
     let fault = only_fault("id = \"shop\"", "id = \"shop\"\nheartbeat = \"100ms\"");
     says(&fault, &["cluster.heartbeat", "0.75·100ms = 75ms ≤ 80ms + 20ms = 100ms"]);
     let fault = only_fault("id = \"shop\"", "id = \"shop\"\nelection_max = \"1300ms\"");
-    says(&fault, &["cluster.election_max", "100ms ≤ 4·80ms = 320ms"]);
+    says(&fault, &["cluster.election_max", "100ms < 2·(2·80ms + 60ms + 1ms) + 3·2ms = 448ms"]);
     let fault = only_fault("id = \"shop\"", "id = \"shop\"\ncgroup_kill = false");
     says(&fault, &["groups.default.fence", "2s < 6s"]);
 }
@@ -60,6 +60,41 @@ fn a_low_rpo_is_refused_for_automatic_only() {
     says(&fault, &["groups.default.rpo", "5s < 4s + 2·1s = 6s", "raise rpo to 6s"]);
     let manual = "rpo = \"5s\"\nallow_automatic = false\ninitial_active";
     assert_eq!(faults(&GOOD.replacen("initial_active", manual, 1)), Vec::<String>::new());
+}
+
+#[test]
+fn automatic_needs_as_many_kinds_of_signal_as_must_agree() {
+    let probe = &GOOD[GOOD.find("[groups.default.probes.db-us]").unwrap()..];
+    let probe = &probe[..probe.find("\n\n").unwrap()];
+    let fault = only_fault(probe, "");
+    says(&fault, &["groups.default.probes", "\"us-east\" has agent silence only"]);
+    for one in ["signal_kinds_min = 1", "allow_automatic = false"] {
+        let text = GOOD.replacen(probe, "", 1);
+        let text = text.replacen("initial_active", &format!("{one}\ninitial_active"), 1);
+        assert_eq!(faults(&text), Vec::<String>::new());
+    }
+    let fault = only_fault("initial_active", "signal_kinds_min = 3\ninitial_active");
+    says(&fault, &["is 3", "from 1 to 2"]);
+}
+
+#[test]
+fn a_failover_does_not_wait_long_for_a_clean_stop() {
+    let fault = only_fault("initial_active", "clean_stop_limit = \"1500ms\"\ninitial_active");
+    says(&fault, &["groups.default.clean_stop_limit", "is 1.5s", "at most 1s"]);
+}
+
+#[test]
+fn no_two_groups_share_a_data_directory_on_one_host() {
+    let group = &GOOD[GOOD.find("[groups.default]").unwrap()..];
+    let group = &group[..group.find("[groups.default.resources.dns]").unwrap()];
+    let other = group.replace("groups.default", "groups.other").replace("5432", "5433");
+    let found = faults(&format!("{GOOD}\n{other}"));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let words =
+        ["groups.other.resources.db.instances.db-", "groups.default.resources.db.instances.db-"];
+    found.iter().for_each(|fault| says(fault, &words));
+    let apart = other.replace("15/main", "15/other");
+    assert_eq!(faults(&format!("{GOOD}\n{apart}")), Vec::<String>::new());
 }
 
 #[test]

@@ -176,6 +176,7 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         } else {
             Duration::from_secs(60)
         },
+        allow_automatic: true,
         on_primary_failure: if rng.chance(500) {
             OnPrimaryFailure::Restart
         } else {

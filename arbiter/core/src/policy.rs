@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Judges and records; orders nothing, kills nothing.
+    /// Judges and records; orders nothing. What is armed stays so: its deadman still fences.
     #[default]
     Observe,
     /// An operator opens plans.
@@ -78,6 +78,9 @@ pub struct Policy {
     pub evidence_min: EvidenceKind,
     /// Greatest loss that a failover may bring, in time.
     pub rpo: Duration,
+    /// Mode `automatic` may be set.
+    #[serde(default = "allowed")]
+    pub allow_automatic: bool,
     /// See [`OnPrimaryFailure`].
     pub on_primary_failure: OnPrimaryFailure,
     /// A halted failover aborts when its source reports again, healthy.
@@ -97,6 +100,11 @@ pub struct Policy {
     pub step_limit: Duration,
     /// Attempts at such a row before it halts, 1..
     pub step_attempts_max: u32,
+}
+
+/// A policy written before this could be said allowed it.
+fn allowed() -> bool {
+    true
 }
 
 /// Kind of region.

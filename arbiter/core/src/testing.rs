@@ -47,6 +47,7 @@ pub fn policy() -> Policy {
         hold_down: ms(900_000),
         evidence_min: EvidenceKind::LeaseExpired,
         rpo: ms(60_000),
+        allow_automatic: true,
         on_primary_failure: OnPrimaryFailure::Restart,
         abort_when_source_returns: true,
         supersede_by_itself: false,
@@ -73,13 +74,13 @@ pub fn spec() -> ClusterSpec {
         add("web", Layer::Workload, Fencing::BestEffort);
         add("dns", Layer::Traffic, Fencing::BestEffort);
     }
-    let probe = ProbeSpec {
-        region: EU.into(),
+    let probe = |region: &str| ProbeSpec {
+        region: region.into(),
         kind: "tcp".to_owned(),
-        target: "db.eu-west:5432".to_owned(),
+        target: format!("db.{region}:5432"),
         limit: ms(1000),
     };
-    let probes = BTreeMap::from([("eu-db".to_owned(), probe)]);
+    let probes = [("eu-db", EU), ("us-db", US)].map(|(name, at)| (name.to_owned(), probe(at)));
     let voter = |node_id, region: &str| Voter {
         node_id,
         region: region.into(),
@@ -97,7 +98,10 @@ pub fn spec() -> ClusterSpec {
             ("arbiter-wi".into(), voter(3, "witness")),
         ]),
         agents: [EU, US].map(|r| (format!("agent-{r}").into(), r.into())).into(),
-        groups: BTreeMap::from([(group(), GroupSpec { policy: policy(), instances, probes })]),
+        groups: BTreeMap::from([(
+            group(),
+            GroupSpec { policy: policy(), instances, probes: probes.into() },
+        )]),
     }
 }
 
@@ -113,6 +117,7 @@ pub struct FakeAgent {
     /// Instances whose goal is refused.
     pub refusing: BTreeSet<InstanceId>,
     pub conditions: BTreeMap<InstanceId, Condition>,
+    pub obstacles: BTreeMap<InstanceId, String>,
     /// What it reads in its zone that it did not write.
     pub drift: String,
     orders: BTreeMap<InstanceId, Order>,
@@ -131,6 +136,8 @@ pub struct World {
     pub down: BTreeSet<RegionId>,
     /// Where the primary's stream ends.
     pub written: u64,
+    /// Nobody can read the token in the zone.
+    pub tokenless: bool,
     /// The standby receives nothing.
     pub link_cut: bool,
     /// What was applied, in order.
@@ -154,6 +161,7 @@ impl World {
             agents,
             down: BTreeSet::new(),
             written: 1000,
+            tokenless: false,
             link_cut: false,
             log: Vec::new(),
         };
@@ -293,18 +301,26 @@ impl World {
             if self.down.contains(&voter.region) {
                 continue;
             }
-            let up = !self.down.contains(&RegionId::from(EU));
             let now = self.now;
-            self.view.probe(&arbiter, &group(), "eu-db", Some(up), String::new(), now);
+            for (name, region) in [("eu-db", EU), ("us-db", US)] {
+                let up = !self.down.contains(&RegionId::from(region));
+                self.view.probe(&arbiter, &group(), name, Some(up), String::new(), now);
+            }
             let seen = ServiceSeen {
                 at: now,
                 region: region.clone(),
-                token: None,
+                token: self.traffic_token().filter(|_| !self.tokenless),
                 reached: true,
                 detail: "the name".to_owned(),
             };
             self.view.service_seen(&arbiter, &group(), seen);
         }
+    }
+
+    /// What the active region's agent has written into the zone.
+    fn traffic_token(&self) -> Option<Token> {
+        let group = self.state.groups.get(&group())?;
+        Some(group.goal(group.active()?, Layer::Traffic)?.token)
     }
 
     fn group_active(&self) -> Option<RegionId> {
@@ -393,6 +409,7 @@ impl FakeAgent {
             stubborn: BTreeSet::new(),
             refusing: BTreeSet::new(),
             conditions: BTreeMap::new(),
+            obstacles: BTreeMap::new(),
             drift: String::new(),
             orders: BTreeMap::new(),
             obeyed: 0,
@@ -424,6 +441,7 @@ impl FakeAgent {
             upstream: (data && goal == Goal::Standby).then_some(upstream),
             traffic: (instance.layer == Layer::Traffic)
                 .then(|| TrafficFact { drift: self.drift.clone(), ..TrafficFact::default() }),
+            obstacles: self.obstacles.get(name).cloned().into_iter().collect(),
             ..Fact::default()
         };
         let obeys = !self.stubborn.contains(name) && !self.refusing.contains(name);

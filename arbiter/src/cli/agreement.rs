@@ -2,12 +2,13 @@
 //! What only one side knows would pass `config check`, and stop a process later.
 
 use crate::drivers::{self, Command, DriverError, Holder, Output};
-use crate::policy_file;
+use crate::{policy_file, raft};
 use arbiter_core::{Control, Fencing, Instance, Layer};
 use cluster_config::{KINDS, Kind, Profile};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Hands that hold nothing: no driver is asked to do anything here.
 struct NoHands;
@@ -98,5 +99,19 @@ fn profiles_are_those_of_the_core() {
         assert_eq!(timing, core.timing(), "{file}");
         assert_eq!(timing.dead_after(timing.lease), file.timing().dead_after(), "{file}");
         assert_eq!(timing.faults(true), [], "{file}");
+    }
+}
+
+#[test]
+fn election_windows_fit_where_the_file_says_so() {
+    for profile in [Profile::Wan, Profile::Regional, Profile::Metro] {
+        for heartbeat_ms in [1, 7, 50, 133, 300, 2_000] {
+            let mut file = profile.timing();
+            file.heartbeat = Duration::from_millis(heartbeat_ms);
+            for voters in [1, 3, 5, 7] {
+                let needed = raft::election_span_min(&policy_file::timing(&file), voters);
+                assert_eq!(file.election_span_min(voters), needed, "{file:?} {voters}");
+            }
+        }
     }
 }

@@ -257,7 +257,12 @@ pub(super) fn failures(heard: &[Heard]) -> Fail {
     let failed = heard.iter().filter_map(|(endpoint, answer)| {
         answer.as_ref().err().map(|failure| (endpoint.clone(), failure.clone()))
     });
-    unreachable(&failed.collect::<Vec<_>>())
+    let failed = failed.collect::<Vec<_>>();
+    let unknown = failed.iter().find_map(|(_, why)| why.strip_prefix("unknown-group: "));
+    match unknown {
+        Some(why) => Fail::refused("unknown-group", why, "arbiter status"),
+        None => unreachable(&failed),
+    }
 }
 
 fn unreachable(failed: &[(String, String)]) -> Fail {

@@ -14,7 +14,8 @@ pub(super) struct ModeArgs {
     #[command(flatten)]
     why: Why,
     /// The mode to set; the present one is shown otherwise.
-    /// observe: judges and records, orders nothing, kills nothing.
+    /// observe: judges and records, orders nothing, and kills nothing unless the group is armed: it
+    /// stays so, and the deadman still fences, until `arbiter disarm`.
     /// manual: operators open plans. automatic: the leader opens failovers as well.
     #[arg(value_parser = ["observe", "manual", "automatic"])]
     mode: Option<String>,
@@ -86,12 +87,12 @@ pub(super) async fn mode(args: ModeArgs) -> Result<Exit, Fail> {
     let arbiters = Arbiters::find(&args.common.at)?;
     let group = arbiters.group(&args.common.group).await?;
     let Some(mode) = args.mode else {
-        let effect = if group.mode_in_effect { "in effect" } else { "not in effect: no quorum" };
         say(&match args.common.json {
             true => json(&serde_json::json!({
                 "group": group.group, "mode": group.mode, "in_effect": group.mode_in_effect,
+                "blocked_by": group.mode_blocked_by,
             }))?,
-            false => format!("{} ({effect})", group.mode),
+            false => super::render::status::mode(&group),
         });
         return Ok(if group.mode_in_effect { Exit::Yes } else { Exit::No });
     };
@@ -131,14 +132,16 @@ pub(super) async fn arm(args: ArmArgs, armed: bool) -> Result<Exit, Fail> {
 pub(super) async fn attest(args: AttestArgs) -> Result<Exit, Fail> {
     if args.why.reason.is_empty() {
         let why = "an attestation needs a reason: how do you know that it is fenced?";
-        let next = format!("arbiter attest {} --reason \"…\"", args.instance);
+        let group = &args.common.group;
+        let next = format!("arbiter attest {} --group {group} --reason \"…\"", args.instance);
         return Err(Fail::refused("no-reason", why, next));
     }
     let arbiters = Arbiters::find(&args.common.at)?;
     let group = arbiters.group(&args.common.group).await?;
     let Some(plan) = group.plan else {
         let why = format!("no plan is open for {}", args.common.group);
-        return Err(Fail::refused("no-plan", why, "arbiter explain"));
+        let next = format!("arbiter explain --group {}", args.common.group);
+        return Err(Fail::refused("no-plan", why, next));
     };
     let request = pb::AttestFencedRequest {
         asked: Some(args.why.asked()?),

@@ -15,6 +15,8 @@ mod connect;
 mod control;
 mod exit;
 mod members;
+#[cfg(test)]
+mod next;
 #[cfg(feature = "rocksdb")]
 mod node;
 mod plan;

@@ -51,10 +51,6 @@ async fn once(arbiters: &Arbiters, args: &Args, colour: bool) -> Result<(String,
     let heard = arbiters.statuses(&args.group).await;
     let look = Look { colour };
     if let Some(confirmed) = confirmed(&heard) {
-        if confirmed.groups.is_empty() && !args.group.is_empty() {
-            let why = format!("no group {:?}", args.group);
-            return Err(Fail::refused("unknown-group", why, "arbiter status"));
-        }
         let text = if args.json { json(confirmed)? } else { status::status(confirmed, look) };
         return Ok((text, Exit::Yes));
     }

@@ -127,7 +127,7 @@ fn warnings(face: &Face) -> BTreeSet<Warning> {
     let idle = status.groups.iter().filter(|group| !group.mode_in_effect);
     let idle = idle.map(|group| Warning {
         group: Some(GroupId::from(group.group.as_str())),
-        message: format!("mode {} is not in effect: an agent is not armed", group.mode),
+        message: format!("mode {} is not in effect: {}", group.mode, group.mode_blocked_by),
         next: format!("arbiter arm --group {}", group.group),
     });
     lost.chain(idle).collect()

@@ -177,6 +177,11 @@ impl RaftHandle {
         &self.inner.options.name
     }
 
+    /// The timers it was started with.
+    pub fn timing(&self) -> &Timing {
+        &self.inner.options.timing
+    }
+
     /// Whose disk this is.
     pub fn identity(&self) -> &Identity {
         &self.inner.identity

@@ -52,7 +52,7 @@ pub enum TransferError {
     #[error("this arbiter does not lead{}", who_does(.0.as_ref()))]
     NotLeader(Option<String>),
     /// No such voter.
-    #[error("no voter is called `{0}`; see `arbiter members`")]
+    #[error("no voter is called `{0}`; see `arbiter members list`")]
     NoSuchVoter(String),
     /// It did not take over in time; who leads is to be looked up.
     #[error("{0} did not take over within {1:?}; is it reachable and caught up?")]

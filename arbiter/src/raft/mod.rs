@@ -34,4 +34,6 @@ pub use service::RaftService;
 pub use state::{Applied, StateCell};
 #[cfg(feature = "rocksdb")]
 pub use store::StoreError;
-pub use timing::{ElectionWindow, VoterAt, WindowsDoNotFit, election_windows, voters};
+pub use timing::{
+    ElectionWindow, VoterAt, WindowsDoNotFit, election_span_min, election_windows, voters,
+};

@@ -96,22 +96,30 @@ impl RaftService {
             self.heard.refuse(&why);
             return Err(Status::failed_precondition(why));
         }
-        let pinned = self.pinned(peers.from);
-        if pinned.is_some_and(|pinned| pinned != 0 && pinned != peers.from_incarnation) {
-            return Err(Status::permission_denied(format!(
-                "node {} is known with another disk: remove it, and add it, empty, under a new id",
-                peers.from
-            )));
-        }
+        self.is_member(peers)?;
         self.heard.note(peers.from);
         Ok(peers.from)
     }
 
-    /// The incarnation under which the log knows `node`.
-    fn pinned(&self, node: u64) -> Option<u64> {
+    /// Where the log names members, only they are heard, each with the disk that it is known by.
+    fn is_member(&self, peers: &pb::Peers) -> Result<(), Status> {
         let metrics = self.raft.metrics();
-        let membership = metrics.borrow_watched().membership_config.clone();
-        membership.membership().get_node(&node).map(|member| member.incarnation)
+        let known = metrics.borrow_watched().membership_config.clone();
+        let members = known.membership();
+        match members.get_node(&peers.from).map(|member| member.incarnation) {
+            None if members.nodes().next().is_some() => Err(Status::permission_denied(format!(
+                "node {} is no member of cluster `{}`: it has no vote here",
+                peers.from, peers.cluster_id
+            ))),
+            Some(pinned) if pinned != 0 && pinned != peers.from_incarnation => {
+                Err(Status::permission_denied(format!(
+                    "node {} is known with another disk: remove it, and add it, empty, under a \
+                     new id",
+                    peers.from
+                )))
+            }
+            None | Some(_) => Ok(()),
+        }
     }
 
     async fn ask_vote(

@@ -59,8 +59,8 @@ pub struct ElectionWindow {
 /// The windows do not fit between `election_min` and `election_max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{voters} election windows, each more than 2*rtt + tick = {gap:?} after the former, need more \
-     than {needed:?}, and election_max - election_min is {span:?}; raise election_max"
+    "{voters} election windows, each more than 2*rtt + tick = {gap:?} after the former, need \
+     {needed:?}, and election_max - election_min is {span:?}; raise election_max"
 )]
 pub struct WindowsDoNotFit {
     voters: usize,
@@ -73,6 +73,16 @@ pub struct WindowsDoNotFit {
 fn tick(timing: &Timing) -> Duration {
     Duration::from_millis(timing.heartbeat.as_millis() as u64 * 13 / 64)
         .max(Duration::from_millis(1))
+}
+
+/// The least election_max − election_min in which `voters` have windows of their own.
+pub fn election_span_min(timing: &Timing, voters: u32) -> Duration {
+    gap(timing) * voters.saturating_sub(1) + WINDOW_MIN * voters
+}
+
+/// From the end of one voter's window to the begin of the next.
+fn gap(timing: &Timing) -> Duration {
+    2 * timing.rtt + tick(timing) + Duration::from_millis(1)
 }
 
 /// Disjoint election windows inside [election_min, election_max], more than 2·rtt apart so that
@@ -88,14 +98,13 @@ pub fn election_windows(
     let mut order: Vec<&VoterAt> = voters.iter().collect();
     order.sort_by_key(|voter| (!voter.witness, voter.node_id));
     let count = order.len().max(1) as u32;
-    let gap = 2 * timing.rtt + tick(timing) + Duration::from_millis(1);
+    let gap = gap(timing);
     let span = timing.election_max.saturating_sub(timing.election_min);
-    let gaps = gap * (count - 1);
-    if span < gaps + WINDOW_MIN * count {
-        let needed = gaps + WINDOW_MIN * count;
+    let needed = election_span_min(timing, count);
+    if span < needed {
         return Err(WindowsDoNotFit { voters: order.len(), gap, needed, span });
     }
-    let width = Duration::from_millis(((span - gaps) / count).as_millis() as u64);
+    let width = Duration::from_millis(((span - gap * (count - 1)) / count).as_millis() as u64);
     let mut min = timing.election_min;
     let mut windows = BTreeMap::new();
     for voter in order {

@@ -5,12 +5,13 @@
 //! - [`refusal`]: statuses; `peers`: connections to other arbiters
 //! - `query`, `admin`, `agent`, `vantage`: a gRPC service each
 //! - `status`: what `arbiter status` shows, as a pure function
-//! - `http`, `metrics`: the operations port
+//! - `http`, `metrics`, `limited`: the operations port
 
 mod active;
 mod admin;
 mod agent;
 mod http;
+mod limited;
 mod metrics;
 mod peers;
 mod query;
@@ -20,6 +21,7 @@ mod serve;
 mod status;
 mod vantage;
 
+pub use limited::{CONNECTIONS_MAX, UNANSWERED_MAX};
 pub use metrics::Metrics;
 pub use peers::Peers;
 pub use serve::{Listening, serve_grpc, serve_http};

@@ -106,6 +106,7 @@ impl Face {
                         self.confirmed_now();
                         Ok(answer)
                     }
+                    Err(refused) if refused.code() == Code::NotFound => Err(refused),
                     Ok(_) | Err(_) => Ok(self.own_status(&message.group, true)),
                 }
             }
@@ -184,7 +185,13 @@ impl pb::query_server::Query for Query {
         &self,
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::Status>, Status> {
-        self.face.whole_status(&request).await.map(Response::new)
+        let status = self.face.whole_status(&request).await?;
+        let group = &request.get_ref().group;
+        let begun = !status.cluster_id.is_empty();
+        if begun && !group.is_empty() && status.groups.is_empty() {
+            return Err(refusal::unknown_group(group));
+        }
+        Ok(Response::new(status))
     }
 
     async fn list_plans(

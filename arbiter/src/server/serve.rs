@@ -3,6 +3,7 @@
 
 use super::admin::Admin;
 use super::agent::Agent;
+use super::limited::Limited;
 use super::query::Query;
 use super::vantage::Vantage;
 use super::{Face, http};
@@ -110,7 +111,7 @@ async fn tell_health(face: Arc<Face>, reporter: tonic_health::server::HealthRepo
 pub fn serve_http(face: Arc<Face>, listener: TcpListener) -> io::Result<Listening> {
     let address = listener.local_addr()?;
     let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, http::router(face)).await {
+        if let Err(error) = axum::serve(Limited::new(listener), http::router(face)).await {
             tracing::error!(%error, "the operations port is closed");
         }
     });

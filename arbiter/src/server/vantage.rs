@@ -43,7 +43,7 @@ impl pb::vantage_server::Vantage for Vantage {
         let seen = request.into_inner();
         if seen.cluster_id != self.face.cluster_id {
             let text = format!("this is cluster {}", self.face.cluster_id);
-            return Err(refusal::precondition("wrong-cluster", text, "arbiter config check"));
+            return Err(refusal::precondition("wrong-cluster", text, "arbiter config check FILE"));
         }
         self.face.take_in(&seen).map(Response::new)
     }

@@ -2,7 +2,9 @@
 //! what an agent's stream survives, and what no client can break.
 
 mod answers;
+mod events;
 mod hostile;
+mod plaintext;
 mod refusals;
 mod sessions;
 mod trio;

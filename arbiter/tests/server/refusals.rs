@@ -64,6 +64,13 @@ async fn each_wrong_question_has_its_reason() {
     let transfer = pb::TransferLeadershipRequest { asked: asked("t"), to: "nobody".into() };
     let refused = admin.transfer_leadership(transfer).await.expect_err("no such arbiter");
     assert_eq!((refused.code(), reason_of(&refused).as_str()), (Code::NotFound, "no-such-voter"));
+    let nowhere = pb::GetStatusRequest { group: "nope".into() };
+    for name in super::trio::NAMES {
+        let refused = trio.query(name).await.get_status(nowhere.clone()).await;
+        let refused = refused.expect_err("no such group");
+        let told = reason_of(&refused);
+        assert_eq!((refused.code(), told.as_str()), (Code::NotFound, "unknown-group"), "{name}");
+    }
     let missing = pb::GetPlanRequest { id: 4711 };
     let refused = trio.query("a2").await.get_plan(missing).await.expect_err("no such plan");
     assert_eq!(reason_of(&refused), "no-such-plan");
@@ -106,6 +113,19 @@ async fn a_policy_is_compared_checked_and_applied_once() {
     assert_eq!(again.expect("answered").into_inner().outcome.expect("done").log_index, index);
     let shown = admin.apply_policy(apply(other, "", true)).await.expect("shown").into_inner();
     assert_eq!(shown.diff, "", "the second change stands");
+    // Leases may be others; the timers that Raft runs with may not.
+    let longer = trio.config.replace("rpo = \"30s\"", "rpo = \"30s\"\nlease = \"4s\"");
+    admin.apply_policy(apply(longer, "", true)).await.expect("only the lease changes");
+    let slower = trio.config.replace("metro", "wan");
+    for dry_run in [true, false] {
+        let refused = admin.apply_policy(apply(slower.clone(), "p4", dry_run)).await;
+        let refused = refused.expect_err("voters would still elect as before");
+        assert_eq!(
+            (refused.code(), reason_of(&refused).as_str()),
+            (Code::FailedPrecondition, "raft-timers-changed")
+        );
+        assert!(refused.message().contains("80ms") && refused.message().contains("5ms"));
+    }
     let bad = trio.config.replace("metro", "galaxy");
     let refused = admin.apply_policy(apply(bad, "p3", false)).await.expect_err("a fault");
     assert_eq!(
@@ -141,4 +161,29 @@ async fn an_agent_of_another_cluster_or_nobody_is_told_why() {
     report.sequence += 1;
     let _ = other.reports.send(arbiter::wire::report_to_proto(&report)).await;
     assert_eq!(reason_of(&other.ends().await), "wrong-cluster");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_plan_is_refused_and_observe_says_that_the_group_stays_armed() {
+    let (trio, _eu, _us) = Trio::manual_with("").await;
+    let observe = trio.set_mode("observe").await.expect("allowed while armed");
+    assert!(observe.message.contains("the deadman still fences"), "{}", observe.message);
+    assert_eq!(observe.next, "arbiter disarm --group default");
+    trio.set_mode("manual").await.expect("it is armed");
+    // These agents fence nothing: the plan stays open.
+    let mut opened = 0;
+    super::trio::until("a failover opens", async || {
+        let request = pb::OpenPlanRequest { accept_loss: true, ..open("us-east", 1, "first") };
+        let answer = trio.admin("a1").await.failover(request).await;
+        opened = answer.ok().and_then(|answer| answer.into_inner().plan).map_or(0, |plan| plan.id);
+        opened > 0
+    })
+    .await;
+    for name in super::trio::NAMES {
+        let refused = trio.admin(name).await.switchover(open("us-east", 1, name)).await;
+        let refused = refused.expect_err("one at a time");
+        let told = reason_of(&refused);
+        assert_eq!((refused.code(), told.as_str()), (Code::FailedPrecondition, "plan-open"));
+        assert!(refused.message().contains(&opened.to_string()), "{}", refused.message());
+    }
 }

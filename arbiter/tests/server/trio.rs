@@ -4,15 +4,18 @@ use arbiter::clock;
 use arbiter::node::{self, Node, NodeOptions};
 use arbiter::wire;
 use arbiter_core::{
-    Condition, Fact, GroupReport, Incarnation, InstanceReport, Position, Report, Role, Upstream,
+    Arming, Condition, EvidenceKind, Fact, GroupReport, Incarnation, InstanceReport, Position,
+    Report, Role, Upstream,
 };
 use arbiter_proto::v1 as pb;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -71,14 +74,20 @@ fn config(ports: &[u16]) -> String {
         );
     }
     text + "[groups.default]\ninitial_active = \"eu-west\"\nrpo = \"30s\"\n\
+            allow_automatic = false\n\
             [groups.default.resources.db]\nkind = \"postgres\"\n"
 }
 
 impl Trio {
     /// Started, not initialized.
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same, with these lines at the end of the file.
+    async fn start_with(more: &str) -> Self {
         let ports = free_ports(6);
-        let config = config(&ports);
+        let config = config(&ports) + more;
         let dir = tempfile::tempdir().expect("a directory");
         let mut trio = Self { nodes: BTreeMap::new(), config, ports, dir };
         for name in NAMES {
@@ -87,9 +96,13 @@ impl Trio {
         trio
     }
 
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     pub async fn start_node(&mut self, name: &'static str) {
         let cluster = cluster_config::parse(&self.config, "trio.toml").expect("a good file");
-        let data_dir = self.dir.path().join(name);
+        let data_dir = self.data_dir(name);
         let options = NodeOptions { cluster, name: name.to_owned(), data_dir };
         self.nodes.insert(name, node::start(options).await.expect("starts"));
     }
@@ -100,7 +113,11 @@ impl Trio {
 
     /// Started and begun, with a leader that everybody knows.
     pub async fn begun() -> Self {
-        let trio = Self::start().await;
+        Self::begun_with("").await
+    }
+
+    pub async fn begun_with(more: &str) -> Self {
+        let trio = Self::start_with(more).await;
         let request = pb::InitializeRequest {
             asked: asked("begin"),
             cluster_id: "trio".to_owned(),
@@ -113,7 +130,11 @@ impl Trio {
 
     /// Begun, and eu-west active by the word of two agents.
     pub async fn active() -> (Self, FakeAgent, FakeAgent) {
-        let trio = Self::begun().await;
+        Self::active_with("").await
+    }
+
+    pub async fn active_with(more: &str) -> (Self, FakeAgent, FakeAgent) {
+        let trio = Self::begun_with(more).await;
         let eu = FakeAgent::dial(&trio, "a1", "eu").await;
         let us = FakeAgent::dial(&trio, "a2", "us").await;
         until("eu-west is active", async || {
@@ -122,6 +143,24 @@ impl Trio {
         })
         .await;
         (trio, eu, us)
+    }
+
+    /// Armed and in mode manual, with two agents that go on reporting.
+    pub async fn manual_with(more: &str) -> (Self, Reporting, Reporting) {
+        let (trio, eu, us) = Self::active_with(more).await;
+        let (eu, us) = (Reporting::start(eu.armed()), Reporting::start(us.armed()));
+        let arm = pb::GroupRequest { asked: asked("arm"), ..Default::default() };
+        trio.admin("a1").await.arm(arm).await.expect("asked");
+        until("mode manual is set", async || trio.set_mode("manual").await.is_ok()).await;
+        (trio, eu, us)
+    }
+
+    pub async fn set_mode(&self, mode: &str) -> Result<pb::Outcome, Status> {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{mode}-{}", ASKED.fetch_add(1, Ordering::Relaxed));
+        let mode = mode.to_owned();
+        let request = pb::SetModeRequest { asked: asked(&id), mode, ..Default::default() };
+        self.admin("a1").await.set_mode(request).await.map(tonic::Response::into_inner)
     }
 
     /// Every running arbiter answers a linearizable question.
@@ -204,6 +243,7 @@ pub struct FakeAgent {
     side: String,
     sequence: u64,
     life: u64,
+    armed: bool,
 }
 
 impl FakeAgent {
@@ -218,9 +258,16 @@ impl FakeAgent {
         let mut client = pb::agent_client::AgentClient::new(channel);
         let session = client.session(ReceiverStream::new(receiver)).await.expect("a stream");
         let directives = session.into_inner();
-        let mut agent = Self { reports, directives, side: side.to_owned(), sequence: 0, life };
+        let side = side.to_owned();
+        let mut agent = Self { reports, directives, side, sequence: 0, life, armed: false };
         agent.report().await;
         agent
+    }
+
+    /// From now on it says that its deadman is armed and a deadline runs.
+    pub fn armed(mut self) -> Self {
+        self.armed = true;
+        self
     }
 
     /// Send the next Report; its sequence.
@@ -249,7 +296,11 @@ impl FakeAgent {
             ..Fact::default()
         };
         let instance = InstanceReport { fact, ..InstanceReport::default() };
+        let counts = Arming { expiry_counts_as: EvidenceKind::LeaseExpired };
         let group = GroupReport {
+            arming: self.armed.then_some(counts),
+            deadline_running: self.armed,
+            obeyed: if self.armed { u64::MAX } else { 0 },
             instances: BTreeMap::from([(format!("db-{}", self.side).into(), instance)]),
             ..GroupReport::default()
         };
@@ -288,5 +339,31 @@ impl FakeAgent {
                 Err(status) => return status,
             }
         }
+    }
+}
+
+/// An agent that goes on reporting until it is dropped.
+pub struct Reporting(JoinHandle<()>);
+
+impl Reporting {
+    pub fn start(mut agent: FakeAgent) -> Self {
+        Self(tokio::spawn(async move {
+            loop {
+                agent.report().await;
+                while let Ok(message) =
+                    timeout(Duration::from_millis(100), agent.directives.message()).await
+                {
+                    if !matches!(message, Ok(Some(_))) {
+                        return;
+                    }
+                }
+            }
+        }))
+    }
+}
+
+impl Drop for Reporting {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -7,15 +7,28 @@ use crate::schema::{Cluster, EvidenceKind, Fence, Group, Instance, ProbeKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Data directories, each with its agent and the instance that has it.
+pub(super) type DataDirs<'a> = BTreeMap<(&'a str, &'a str), String>;
+
+/// Agent silence, and health endpoints.
+const SIGNAL_KINDS: u64 = 2;
+/// Longest clean stop of a failover: a source that is not trusted gets no more.
+const CLEAN_STOP_MAX: Duration = Duration::from_secs(1);
 /// A group moves between this many regions.
 const REGIONS_OF_A_GROUP: usize = 2;
 
-pub(super) fn check(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
+pub(super) fn check<'a>(
+    cluster: &Cluster,
+    path: &str,
+    group: &'a Group,
+    data_dirs: &mut DataDirs<'a>,
+    book: &mut Book<'_>,
+) {
     regions(cluster, path, group, book);
     timers(cluster, path, group, book);
+    automatic(cluster, path, group, book);
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();
     let mut addresses: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut data_dirs: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for (resource_name, resource) in &group.resources {
         for (name, instance) in &resource.instances {
             let key = format!("{path}.resources.{resource_name}.instances.{name}");
@@ -36,7 +49,7 @@ pub(super) fn check(cluster: &Cluster, path: &str, group: &Group, book: &mut Boo
                 book.fault(&at, what, "give each instance its own");
             }
             if let Some(dir) = instance.settings.get("data_dir")
-                && let Some(other) = data_dirs.insert((&instance.agent, dir), name)
+                && let Some(other) = data_dirs.insert((&instance.agent, dir), key.clone())
             {
                 let what = format!("{dir:?} is also the data directory of {other}");
                 book.fault(&format!("{key}.data_dir"), what, "give each instance its own");
@@ -129,7 +142,7 @@ fn timers(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
         }
     }
     for (key, number, max) in [
-        ("signal_kinds_min", policy.signal_kinds_min, 3),
+        ("signal_kinds_min", policy.signal_kinds_min, SIGNAL_KINDS),
         ("step_attempts_max", policy.step_attempts_max, 1000),
     ] {
         if number == 0 || number > max {
@@ -137,15 +150,20 @@ fn timers(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
             book.fault(&format!("{path}.{key}"), format!("is {number}"), remedy);
         }
     }
-    automatic(path, group, book);
+    if policy.clean_stop_limit > CLEAN_STOP_MAX {
+        let what = format!("is {}", show_duration(policy.clean_stop_limit));
+        let remedy = "write at most 1s: a source that is not trusted is killed then";
+        book.fault(&format!("{path}.clean_stop_limit"), what, remedy);
+    }
 }
 
 /// A position older than the RPO is unknown, so an RPO below what detection takes blocks for ever.
-fn automatic(path: &str, group: &Group, book: &mut Book<'_>) {
+fn automatic(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
     let policy = &group.policy;
     if !policy.allow_automatic {
         return;
     }
+    signals(cluster, path, group, book);
     let (detect, r) = (group.detect_after(), group.timing.renewal);
     let least = detect + 2 * r;
     if policy.rpo < least {
@@ -166,6 +184,25 @@ fn automatic(path: &str, group: &Group, book: &mut Book<'_>) {
         let what = "automatic mode asks no operator, so \"attested\" never comes";
         let remedy = "write \"lease-expired\", or set allow_automatic = false";
         book.fault(&format!("{path}.evidence_min"), what, remedy);
+    }
+}
+
+/// A region that too few kinds of signal can tell of is never judged lost.
+fn signals(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
+    let instances = group.resources.values().flat_map(|resource| resource.instances.values());
+    let used: BTreeSet<&str> = instances.filter_map(|i| region_of(cluster, &i.agent)).collect();
+    let wanted = group.policy.signal_kinds_min;
+    for region in data_regions(cluster).into_iter().filter(|region| used.contains(region)) {
+        let probed = group.probes.values().any(|probe| probe.region == region);
+        if wanted == SIGNAL_KINDS && !probed {
+            let what = format!(
+                "automatic needs {wanted} kinds of signal, and {region:?} has agent silence only"
+            );
+            let remedy = format!(
+                "add [{path}.probes.NAME] with region = {region:?}, or set allow_automatic = false"
+            );
+            book.fault(&format!("{path}.probes"), what, remedy);
+        }
     }
 }
 

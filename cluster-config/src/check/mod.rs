@@ -13,9 +13,10 @@ pub(crate) fn check(cluster: &Cluster, book: &mut Book<'_>) {
         return;
     }
     members::check(cluster, book);
+    let mut data_dirs = groups::DataDirs::new();
     for (name, group) in &cluster.groups {
         let path = format!("groups.{name}");
-        groups::check(cluster, &path, group, book);
+        groups::check(cluster, &path, group, &mut data_dirs, book);
         traffic::check(cluster, &path, group, book);
     }
 }

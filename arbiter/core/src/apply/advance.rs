@@ -20,7 +20,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
     }
     let plan = entry.plan(group, id)?.clone();
     let (spec, found) = entry.group(group)?;
-    loss_is_allowed(found, &plan)?;
+    loss_is_allowed(group, found, &plan)?;
     let proof = FenceProof::establish(spec, found, &plan).map_err(|unproven| {
         let reasons: Vec<String> = unproven.iter().map(ToString::to_string).collect();
         refusal("not-fenced", reasons.join("; "), format!("arbiter plan show --group {group}"))
@@ -42,7 +42,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
 }
 
 /// I11: in `async` the loss is bounded by policy before the decision, or accepted by name.
-fn loss_is_allowed(group: &Group, plan: &Plan) -> Outcome {
+fn loss_is_allowed(id: &GroupId, group: &Group, plan: &Plan) -> Outcome {
     let bounded = plan.kind == PlanKind::Switchover || group.lag == LagMark::Within;
     if bounded || plan.accept_loss {
         return Ok(());
@@ -50,7 +50,9 @@ fn loss_is_allowed(group: &Group, plan: &Plan) -> Outcome {
     refuse(
         "rpo",
         "the loss is over the RPO, or unknown",
-        "arbiter plan resume --accept-loss, or arbiter plan abort",
+        format!(
+            "arbiter plan resume --group {id} --accept-loss, or arbiter plan abort --group {id}"
+        ),
     )
 }
 

@@ -100,6 +100,14 @@ pub(super) fn arm(entry: &mut Entry, group: &GroupId, armed: bool) -> Outcome {
     if found.arming_wanted == armed {
         return Ok(());
     }
+    if armed && found.active().is_none() {
+        // A primary could not even be told from a replica: nothing may be gated or killed yet.
+        return refuse(
+            "not-activated",
+            format!("group {group} has no active region yet"),
+            format!("arbiter explain --group {group}, which says what it waits for"),
+        );
+    }
     if !armed {
         may_disarm(entry, group)?;
         for binding in entry.next.bindings.values_mut() {
@@ -111,11 +119,12 @@ pub(super) fn arm(entry: &mut Entry, group: &GroupId, armed: bool) -> Outcome {
     found.arming_wanted = armed;
     found.revision = revision;
     let (message, next) = if armed {
-        (format!("agents of group {group} are asked to arm"), "arbiter status shows when they are")
+        let next = format!("arbiter status --group {group}, which shows when they are");
+        (format!("agents of group {group} are asked to arm"), next)
     } else {
-        (format!("group {group} is unarmed"), "arbiter arm puts it back")
+        (format!("group {group} is unarmed"), format!("arbiter arm --group {group}"))
     };
-    entry.tell(EventKind::ArmingChanged, Some(group), message, next.to_owned());
+    entry.tell(EventKind::ArmingChanged, Some(group), message, next);
     Ok(())
 }
 
@@ -135,14 +144,14 @@ fn may_disarm(entry: &Entry, group: &GroupId) -> Outcome {
         return refuse(
             "not-standby-yet",
             format!("{instance} was fenced and is not a standby again: unarmed it could start"),
-            format!("arbiter status --group {group} shows what it waits for"),
+            format!("arbiter status --group {group}, which shows what it waits for"),
         );
     }
     if found.mode != Mode::Observe {
         return refuse(
             "mode-needs-arming",
             format!("group {group} is in a mode that needs both regions armed"),
-            format!("arbiter mode observe --group {group} first"),
+            format!("arbiter mode observe --group {group}, then ask again"),
         );
     }
     Ok(())

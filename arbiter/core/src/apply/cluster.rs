@@ -3,7 +3,7 @@
 use super::entry::{Entry, Outcome, refuse, stale};
 use crate::{
     AgentId, ClusterId, ClusterSpec, EventKind, Group, GroupId, GroupSpec, Instance, InstanceId,
-    Layer, RegionKind, Rejected, STATE_VERSION_MAX, State,
+    Layer, Mode, RegionKind, Rejected, STATE_VERSION_MAX, State,
 };
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub(super) fn apply_policy(entry: &mut Entry, spec: &ClusterSpec) -> Outcome {
             return refuse(
                 "active-region",
                 format!("{active}, active for {id}, would no longer be a data region"),
-                format!("arbiter switchover --group {id} first"),
+                format!("arbiter switchover --group {id} --to REGION, then apply again"),
             );
         }
     }
@@ -67,18 +67,25 @@ pub(super) fn raise_version(entry: &mut Entry, version: u32) -> Outcome {
 fn sound(spec: &ClusterSpec) -> Outcome {
     match spec.fault() {
         None => Ok(()),
-        Some(fault) => refuse("bad-policy", fault, "arbiter config check names every fault"),
+        Some(fault) => {
+            refuse("bad-policy", fault, "arbiter config check FILE, which names every fault")
+        }
     }
 }
 
+/// I2: a group that came back would begin at epoch 1 again, and agents and DNS, which keep the
+/// higher tokens, would refuse its every order.
 fn may_go(id: &GroupId, group: &Group) -> Outcome {
-    if group.plan.is_none() && !group.arming_wanted {
+    if group.active().is_none() {
         return Ok(());
     }
     refuse(
-        "group-in-use",
-        format!("group {id} has an open plan or is armed, and would go"),
-        format!("arbiter mode observe --group {id}, then arbiter disarm --group {id}"),
+        "group-activated",
+        format!("group {id} was activated, and its epoch would be forgotten"),
+        format!(
+            "leave it in the file; to retire it: arbiter mode observe --group {id}, then arbiter \
+             disarm --group {id}"
+        ),
     )
 }
 
@@ -97,12 +104,19 @@ fn may_change(
             format!("arbiter plan show --group {id}; apply again when it ended"),
         );
     }
+    if group.mode == Mode::Automatic && !after.policy.allow_automatic {
+        return refuse(
+            "mode-automatic",
+            format!("group {id} is in mode automatic, which the file does not allow"),
+            format!("arbiter mode manual --group {id}, then apply again"),
+        );
+    }
     for agent in state.bindings.keys().filter(|agent| state.arming(agent, id).is_some()) {
         if held(before, agent) != held(after, agent) {
             return refuse(
                 "armed",
                 format!("what the armed agent {agent} holds for group {id} would change"),
-                format!("arbiter disarm --group {id} first"),
+                format!("arbiter disarm --group {id}, then apply again"),
             );
         }
     }

@@ -86,7 +86,11 @@ pub(super) fn refuse<T>(
 }
 
 pub(crate) fn unknown_group(id: &GroupId) -> Rejected {
-    refusal("unknown-group", format!("there is no group {id}"), "arbiter status lists the groups")
+    refusal(
+        "unknown-group",
+        format!("there is no group {id}"),
+        "arbiter status, which lists the groups",
+    )
 }
 
 fn not_open(id: PlanId) -> Rejected {

@@ -19,7 +19,8 @@ pub(super) fn record(
 ) -> Outcome {
     answers_this_plan(entry, group, id, &evidence.instance, evidence.token)?;
     if evidence.kind == EvidenceKind::Attested {
-        return refuse("attest", "an attestation is an operator's command", "arbiter attest");
+        let next = format!("arbiter attest {} --group {group}", evidence.instance);
+        return refuse("attest", "an attestation is an operator's command", next);
     }
     if evidence.term != entry.at.term {
         return stale("evidence was observed in another term");
@@ -144,7 +145,10 @@ pub(super) fn attest(
         return refuse(
             "switchover",
             "a switchover waits for the source's own word",
-            format!("arbiter plan abort --group {group}, then arbiter failover"),
+            format!(
+                "arbiter plan abort --group {group}, then arbiter failover --group {group} --to {}",
+                plan.target
+            ),
         );
     }
     whole_wait(entry, group, waited)?;

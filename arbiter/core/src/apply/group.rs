@@ -114,7 +114,7 @@ pub(super) fn covers(
         Some(missing) => refuse(
             "no-candidate",
             format!("resource {missing} has no instance ready in {region}"),
-            "arbiter explain",
+            "arbiter explain, which says what is missing",
         ),
     }
 }
@@ -137,12 +137,20 @@ pub(super) fn set_mode(
             format!("arbiter plan abort --group {group}, or let it end"),
         );
     }
+    if mode == Mode::Automatic && !entry.group(group)?.0.policy.allow_automatic {
+        return refuse(
+            "automatic-not-allowed",
+            format!("the policy of group {group} has allow_automatic = false"),
+            "set allow_automatic = true in the file, then: arbiter config apply FILE",
+        );
+    }
     if mode != Mode::Observe {
         mode_can_hold(&entry.next, group)?;
     }
     entry.group_mut(group)?.mode = mode;
     let message = format!("group {group} is in mode {}", mode_word(mode));
-    entry.tell(EventKind::ModeChanged, Some(group), message, "arbiter explain".to_owned());
+    let next = format!("arbiter explain --group {group}");
+    entry.tell(EventKind::ModeChanged, Some(group), message, next);
     Ok(())
 }
 
@@ -153,7 +161,7 @@ pub(crate) fn mode_can_hold(state: &State, group: &GroupId) -> Result<(), Reject
         return refuse(
             "not-activated",
             format!("group {group} has no active region yet"),
-            format!("arbiter explain --group {group} says what it waits for"),
+            format!("arbiter explain --group {group}, which says what it waits for"),
         );
     }
     for region in spec.regions() {

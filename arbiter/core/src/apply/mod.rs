@@ -22,7 +22,6 @@ pub(crate) use arming::{leases_to_outlive, unarmed_in};
 pub(crate) use entry::{refusal, unknown_group};
 pub(crate) use evidence::lease_alive;
 pub(crate) use group::mode_word;
-pub(crate) use open::kind_word;
 
 use crate::{
     Command, EVENTS_KEPT_MAX, Event, LogId, Proposal, Rejected, STATE_VERSION_MAX, State,
@@ -98,7 +97,7 @@ fn run(entry: &mut Entry) -> Outcome {
         _ if !initialised => entry::refuse(
             "not-initialized",
             "this cluster has no name and no policy yet",
-            "arbiter members initialize",
+            "arbiter members initialize --config FILE",
         ),
         ApplyPolicy { spec } => cluster::apply_policy(entry, spec),
         RaiseVersion { version } => cluster::raise_version(entry, *version),

@@ -18,7 +18,7 @@ pub(super) fn open(entry: &mut Entry, open: &OpenPlan) -> Outcome {
         return refuse(
             "plan-open",
             format!("plan {} of group {} is open", plan.id, open.group),
-            format!("arbiter plan show --group {}; arbiter plan abort undoes it", open.group),
+            format!("arbiter plan show --group {0}, or arbiter plan abort --group {0}", open.group),
         );
     }
     let source = may_open(entry, open)?;
@@ -93,7 +93,7 @@ fn may_open(entry: &Entry, open: &OpenPlan) -> Result<RegionId, Rejected> {
 
 fn target_fits(entry: &Entry, open: &OpenPlan, source: &RegionId) -> Outcome {
     let target = &open.target;
-    let next = "arbiter status lists the regions";
+    let next = "arbiter status, which lists the regions";
     match entry.next.spec.regions.get(target) {
         None => refuse("unknown-region", format!("there is no region {target}"), next),
         // I8
@@ -122,7 +122,11 @@ fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
         return refuse(
             "strict",
             "nothing shows that the target was the synchronous standby of every written byte",
-            format!("arbiter switchover, or arbiter failover --group {} --accept-loss", open.group),
+            format!(
+                "arbiter switchover --group {0} --to {1}, or arbiter failover --group {0} --to {1} \
+                 --accept-loss",
+                open.group, open.target
+            ),
         );
     }
     if group.lag != LagMark::Within && !accepted {
@@ -215,7 +219,7 @@ fn record(id: StepId, state: StepState, note: &str) -> StepRecord {
     StepRecord { id, state, attempts: 0, took: Duration::ZERO, note: note.to_owned() }
 }
 
-pub(crate) fn kind_word(kind: PlanKind) -> &'static str {
+fn kind_word(kind: PlanKind) -> &'static str {
     match kind {
         PlanKind::Switchover => "switchover",
         PlanKind::Failover => "failover",

@@ -58,7 +58,8 @@ pub(super) fn resume(
         record.attempts = 0;
     }
     let message = format!("plan {id} of group {group} goes on");
-    entry.tell(EventKind::PlanResumed, Some(group), message, "arbiter plan".to_owned());
+    let next = format!("arbiter plan show --group {group}");
+    entry.tell(EventKind::PlanResumed, Some(group), message, next);
     rows::after_evidence(entry, group, Duration::ZERO)
 }
 

@@ -259,7 +259,7 @@ fn learn_ends(entry: &mut Entry, group: &GroupId, id: PlanId, outcome: &StepOutc
             return refuse(
                 "behind",
                 format!("{resource} in {} has not received all of the source", plan.target),
-                "wait, or abort: arbiter plan abort",
+                format!("wait, or abort: arbiter plan abort --group {group}"),
             );
         }
     }

@@ -52,7 +52,11 @@ pub(super) fn adopt(
     let at = entry.at;
     let found = entry.group_mut(group)?;
     let active = found.active().cloned().ok_or_else(|| {
-        refusal("not-activated", format!("group {group} has no active region"), "arbiter explain")
+        refusal(
+            "not-activated",
+            format!("group {group} has no active region"),
+            format!("arbiter explain --group {group}"),
+        )
     })?;
     if found.goal(&active, Layer::Traffic).is_none_or(|set| set.goal != Goal::Active) {
         return refuse(
@@ -64,7 +68,12 @@ pub(super) fn adopt(
     let token = found.set_goal(&active, Layer::Traffic, Goal::Active, at);
     found.zones.entry(zone.to_owned()).or_default().adopt = Some(token);
     let message = format!("the write at {token} may take over zone {zone}");
-    entry.tell(EventKind::Drift, Some(group), message, "arbiter traffic".to_owned());
+    entry.tell(
+        EventKind::Drift,
+        Some(group),
+        message,
+        format!("arbiter traffic show --group {group}"),
+    );
     Ok(())
 }
 
@@ -74,5 +83,9 @@ fn known_zone(entry: &Entry, group: &GroupId, zone: &str) -> Outcome {
     if traffic.any(|i| GroupSpec::zone(i) == zone) {
         return Ok(());
     }
-    refuse("unknown-zone", format!("group {group} has no zone {zone}"), "arbiter status")
+    refuse(
+        "unknown-zone",
+        format!("group {group} has no zone {zone}"),
+        format!("arbiter traffic show --group {group}"),
+    )
 }

@@ -3,12 +3,13 @@
 
 use super::context::Context;
 use super::lag;
+use super::judge::signal_kinds;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
     Condition, Durability, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId, RegionKind,
     ResourceId, Role,
-    apply::{kind_word, mode_word, unarmed_in},
+    apply::{mode_word, unarmed_in},
 };
 
 /// Gates of one request, in the order in which they are shown.
@@ -41,6 +42,7 @@ pub(crate) fn gates(
         }
     }
     if request.by_policy {
+        gates.signals();
         gates.hold_down();
         gates.evidence();
     }
@@ -64,12 +66,21 @@ impl Gates<'_> {
         self.context.id.as_str()
     }
 
+    /// The command that shows `what`.
+    fn shows(&self, what: &str) -> String {
+        format!("arbiter status --group {}, which shows {what}", self.name())
+    }
+
+    fn failover_to(&self, target: &RegionId) -> String {
+        format!("arbiter failover --group {} --to {target}", self.name())
+    }
+
     fn activated(&mut self) {
         let (open, text) = match self.context.group.active() {
             Some(active) => (true, format!("{active} is active")),
             None => (false, "no region is active yet".to_owned()),
         };
-        self.gate("not-activated", open, text, "arbiter status shows what is missing".to_owned());
+        self.gate("not-activated", open, text, self.shows("what is missing"));
     }
 
     fn epoch(&mut self) {
@@ -87,7 +98,9 @@ impl Gates<'_> {
             (Some(plan), Some(_)) => (true, format!("plan {} would be superseded", plan.id)),
             (Some(plan), None) => (false, format!("plan {} is open", plan.id)),
         };
-        let next = format!("arbiter plan --group {}; arbiter plan abort undoes it", self.name());
+        let name = self.name();
+        let next =
+            format!("arbiter plan show --group {name}, or arbiter plan abort --group {name}");
         self.gate("plan-open", open, text, next);
     }
 
@@ -102,7 +115,7 @@ impl Gates<'_> {
     fn target(&mut self) -> Option<RegionId> {
         let Some(target) = target_of(self.context, self.request) else {
             let text = "the group has data in one region only".to_owned();
-            self.gate("unknown-region", false, text, "arbiter config check".to_owned());
+            self.gate("unknown-region", false, text, "arbiter config check FILE".to_owned());
             return None;
         };
         let kind = self.context.state.spec.regions.get(&target);
@@ -120,7 +133,7 @@ impl Gates<'_> {
             }
             Some(_) => ("target", true, format!("{target} can be the target")),
         };
-        self.gate(code, open, text, "arbiter status lists the regions".to_owned());
+        self.gate(code, open, text, self.shows("the regions"));
         open.then_some(target)
     }
 
@@ -158,12 +171,17 @@ impl Gates<'_> {
                 None => format!("{resource} in {target} is ready"),
                 Some(fault) => format!("{resource} in {target}: {fault}"),
             };
-            let next = format!("arbiter status --group {} shows the instance", self.name());
+            let next = self.shows("the instance");
             self.gate("target-not-ready", fault.is_none(), text, next);
-            for obstacle in fact.into_iter().flat_map(|fact| fact.obstacles.clone()) {
-                let next = "remove the obstacle, then ask again".to_owned();
-                self.gate("obstacle", false, obstacle, next);
-            }
+            self.obstacles(fact);
+        }
+    }
+
+    /// What an instance says stands in the way, a gate each.
+    fn obstacles(&mut self, fact: Option<&Fact>) {
+        for obstacle in fact.into_iter().flat_map(|fact| &fact.obstacles) {
+            let next = "remove the obstacle, then ask again".to_owned();
+            self.gate("obstacle", false, obstacle.clone(), next);
         }
     }
 
@@ -195,20 +213,20 @@ impl Gates<'_> {
             None => format!("every agent in {active} reports"),
             Some(agent) => format!("agent {agent} in {active} does not report"),
         };
-        let next = format!("arbiter failover --group {}", self.name());
-        self.gate("source-silent", silent.is_none(), text, next);
+        self.gate("source-silent", silent.is_none(), text, self.failover_to(target));
         for resource in self.context.spec.required_resources() {
-            self.source_healthy(resource);
+            self.source_healthy(resource, target);
             self.follows(resource, target);
         }
     }
 
-    fn source_healthy(&mut self, resource: &ResourceId) {
+    fn source_healthy(&mut self, resource: &ResourceId, target: &RegionId) {
         let primary = self.context.group.primaries.get(resource);
         let condition = primary.map_or(Condition::Unknown, |id| self.context.condition(id));
         let text = format!("the primary of {resource} is {condition:?}").to_lowercase();
-        let next = format!("arbiter failover --group {}", self.name());
+        let next = self.failover_to(target);
         self.gate("source-not-healthy", condition == Condition::Healthy, text, next);
+        self.obstacles(primary.and_then(|id| self.context.live_fact(id)));
     }
 
     fn follows(&mut self, resource: &ResourceId, target: &RegionId) {
@@ -222,7 +240,7 @@ impl Gates<'_> {
         } else {
             format!("{resource} does not follow its primary now")
         };
-        self.gate("not-streaming", streaming, text, "arbiter status shows the lag".to_owned());
+        self.gate("not-streaming", streaming, text, self.shows("the lag"));
         let over = self.context.group.lag == LagMark::Over;
         let text = format!("the lag is marked {:?} the RPO", self.context.group.lag).to_lowercase();
         self.gate("lag", !over, text, "wait until it has caught up".to_owned());
@@ -232,11 +250,7 @@ impl Gates<'_> {
     /// is out of RPO.
     fn loss(&mut self, target: &RegionId) {
         let rpo = self.context.spec.policy.rpo;
-        let next = format!(
-            "arbiter {} --group {} --accept-loss",
-            kind_word(self.request.kind),
-            self.name()
-        );
+        let next = format!("{} --accept-loss", self.failover_to(target));
         if self.request.accept_loss {
             self.gate("rpo", true, "any loss is accepted".to_owned(), next);
             return;
@@ -275,6 +289,18 @@ impl Gates<'_> {
         self.gate("candidate-behind", open, text, next);
     }
 
+    /// In each region as many kinds of signal can come as must agree that it is lost.
+    fn signals(&mut self) {
+        let wanted = usize::from(self.context.spec.policy.signal_kinds_min.max(1));
+        for region in self.context.spec.regions() {
+            let kinds = signal_kinds(self.context, region);
+            let text =
+                format!("{kinds} kinds of signal can tell that {region} is lost, {wanted} needed");
+            let next = format!("add a probe of {region}, then: arbiter config apply FILE");
+            self.gate("too-few-signals", kinds >= wanted, text, next);
+        }
+    }
+
     fn hold_down(&mut self) {
         let holds = self.context.group.holding_down;
         let limit = self.context.spec.policy.hold_down;
@@ -285,7 +311,9 @@ impl Gates<'_> {
             (true, Some(left)) => format!("the hold-down lasts {left:.0?} more"),
             (true, None) => format!("the hold-down of {limit:?} runs"),
         };
-        let next = format!("arbiter failover --group {} goes now", self.name());
+        let target = target_of(self.context, self.request);
+        let now = target.map(|target| self.failover_to(&target));
+        let next = now.unwrap_or_else(|| self.shows("the regions"));
         self.gate("hold-down", !holds, text, next);
     }
 

@@ -1,7 +1,7 @@
 //! What the leader writes down besides plans: lives, arming, first activation, leases, lag, and
 //! what came of an old region. Knows Reports; opens nothing.
 
-use super::context::{Context, VANTAGE_FRESH_MAX};
+use super::context::{Context, VANTAGE_FRESH_MAX, session_limit};
 use super::lag;
 use crate::{
     AgentId, Command, Condition, Goal, GroupReport, GroupSpec, Heard, InstanceId, Instant, Layer,
@@ -37,6 +37,8 @@ fn bind(
     }
     let former_dead = match former {
         None => None,
+        // A new leader has heard nobody yet: the bound life may be about to speak.
+        Some(_) if now.since(view.elected) < silence(state, agent) => return None,
         Some(former) => outlived(state, view, now, agent, former.incarnation)?,
     };
     Some(Command::Bind {
@@ -45,6 +47,12 @@ fn bind(
         boot_id: report.boot_id.clone(),
         former_dead,
     })
+}
+
+/// How long a bound life may be silent and still be there, by the slowest of its groups.
+fn silence(state: &State, agent: &AgentId) -> Duration {
+    let groups = state.spec.groups.values().filter(|group| group.serves(agent));
+    groups.map(|group| session_limit(&group.policy.timing)).max().unwrap_or_default()
 }
 
 fn proven_for(state: &State, agent: &AgentId) -> bool {

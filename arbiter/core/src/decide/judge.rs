@@ -2,7 +2,7 @@
 //! they hold; never what is done about them.
 
 use super::context::{Context, VANTAGE_FRESH_MAX, session_limit};
-use crate::{AgentId, Condition, InstanceId, Instant, OnPrimaryFailure};
+use crate::{AgentId, Condition, InstanceId, Instant, OnPrimaryFailure, RegionId};
 use std::collections::BTreeSet;
 
 const AGENT_SILENCE: &str = "agent-silence";
@@ -46,6 +46,12 @@ impl Judgement {
     pub fn is_suspect(&self) -> bool {
         self.signals.iter().any(|signal| signal.since.is_some())
     }
+}
+
+/// How many kinds of signal can ever say that `region` is lost.
+pub(super) fn signal_kinds(context: &Context, region: &RegionId) -> usize {
+    let probed = context.spec.probes.values().any(|probe| probe.region == *region);
+    1 + usize::from(probed)
 }
 
 /// Judge the active region of a group.

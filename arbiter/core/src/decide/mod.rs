@@ -22,7 +22,7 @@ pub(crate) use context::session_limit;
 pub(crate) use gates::gates;
 pub use lag::LagTrack;
 pub use leadership::{LEADERSHIP_MIN, preferred_leader};
-pub(crate) use plan::waited_for;
+pub(crate) use plan::{unseen, waited_for};
 pub use preflight::{OpenRequest, preflight, supersede};
 pub use strength::strongest_evidence;
 

@@ -90,7 +90,7 @@ fn context<'a>(
             code: "unknown-group".to_owned(),
             open: false,
             text: format!("there is no group {}", request.group),
-            next: "arbiter status lists the groups".to_owned(),
+            next: "arbiter status, which lists the groups".to_owned(),
         }]
     })
 }

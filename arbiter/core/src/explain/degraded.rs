@@ -2,8 +2,8 @@
 
 use super::reason;
 use crate::{
-    GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepState, Topic,
-    apply::unarmed_in, decide::Context,
+    GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepId, StepState, Topic,
+    apply::unarmed_in, decide::Context, decide::unseen,
 };
 
 pub(super) fn degraded(context: &Context) -> Vec<Reason> {
@@ -81,9 +81,16 @@ fn records(context: &Context) -> Vec<Reason> {
     });
     let last = group.plans.last().filter(|plan| plan.end == Some(PlanEnd::Completed));
     let steps = last.into_iter().flat_map(|plan| &plan.steps);
-    let verify = steps.filter(|record| record.state == StepState::Degraded);
+    // What an arbiter did not see then may be seen now.
+    let seen = |id| id == StepId::VerifyService && seen_now(context);
+    let verify = steps.filter(|r| r.state == StepState::Degraded && !seen(r.id));
     let verify = verify.map(|r| fault("verify", format!("{}: {}", r.id, r.note), String::new()));
     unfenced.chain(returning).chain(verify).collect()
+}
+
+/// Every arbiter sees the active region serve under the public name.
+fn seen_now(context: &Context) -> bool {
+    context.group.active().is_some_and(|active| unseen(context, active).is_empty())
 }
 
 /// Records that somebody else changed, that could not be written, or that name another region where

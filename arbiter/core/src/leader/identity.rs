@@ -53,7 +53,7 @@ impl Seat {
             return wrong(
                 "not-initialized",
                 "the cluster is not initialized".to_owned(),
-                "arbiter members initialize",
+                "arbiter members initialize --config FILE",
             );
         };
         if report.cluster_id.as_ref().is_some_and(|theirs| theirs != cluster) {
@@ -68,7 +68,7 @@ impl Seat {
             return wrong(
                 "unknown-agent",
                 format!("no agent {agent} in the policy in force"),
-                "add it to the cluster file and run: arbiter config apply",
+                "add it to the cluster file and run: arbiter config apply FILE",
             );
         }
         if self.is_in_use(state, stream, report, now) {

@@ -111,9 +111,22 @@ fn or_verdict(group: &pb::GroupStatus) -> String {
     }
 }
 
-fn mode(group: &pb::GroupStatus) -> String {
-    let effect = if group.mode_in_effect { "in effect" } else { "not in effect" };
+/// The mode, and whether it is in effect or why not.
+pub(in crate::cli) fn mode(group: &pb::GroupStatus) -> String {
+    let effect = match (group.mode_in_effect, group.mode_blocked_by.as_str()) {
+        (true, _) => "in effect".to_owned(),
+        (false, "") => "not in effect".to_owned(),
+        (false, why) => format!("not in effect: {why}"),
+    };
     format!("{} ({effect})", or_dash(&group.mode))
+}
+
+/// Observe orders nothing, but what is armed stays so.
+fn still_armed(group: &pb::GroupStatus) -> Option<Vec<String>> {
+    let mut agents = group.regions.iter().flat_map(|region| &region.agents);
+    let armed = group.mode == "observe" && agents.any(|agent| agent.arming == "armed");
+    let text = format!("the deadman still fences, until: arbiter disarm --group {}", group.group);
+    armed.then(|| row(&["armed", &text]))
 }
 
 fn regions(group: &pb::GroupStatus, look: Look) -> String {
@@ -154,6 +167,7 @@ fn lag(region: &pb::RegionStatus) -> String {
 /// What is always shown, a line each.
 fn facts(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
     let mut lines = vec![row(&["writer", &writer(group)]), row(&["mode", &mode(group)])];
+    lines.extend(still_armed(group));
     lines.extend(automatic(status, group));
     lines.extend([
         row(&["evidence", &evidence(group)]),
@@ -257,9 +271,11 @@ fn agent(agent: &pb::AgentStatus) -> Vec<String> {
 /// `arbiter traffic show`: what DNS says of a group.
 pub(in crate::cli) fn traffic(group: &pb::GroupStatus) -> String {
     let next = match &group.traffic {
-        Some(traffic) if !traffic.drift.is_empty() => "arbiter traffic adopt ZONE",
-        _ => "",
+        Some(traffic) if !traffic.drift.is_empty() => {
+            format!("arbiter traffic adopt ZONE --group {}", group.group)
+        }
+        _ => String::new(),
     };
     let active = or_dash(&group.active);
-    format!("active {active}; dns {}\n{}", dns(group), next_line(next))
+    format!("active {active}; dns {}\n{}", dns(group), next_line(&next))
 }

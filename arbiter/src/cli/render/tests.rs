@@ -231,6 +231,29 @@ fn observe_mode_says_what_it_would_have_done() {
 }
 
 #[test]
+fn observe_says_that_an_armed_group_stays_armed() {
+    let mut shown = steady();
+    shown.groups[0].mode = "observe".into();
+    let stays = "the deadman still fences, until: arbiter disarm --group default";
+    let text = status::status(&shown, Look::default());
+    assert!(text.contains(stays), "{text}");
+    for region in &mut shown.groups[0].regions[..2] {
+        region.agents[0].arming = "unarmed".into();
+    }
+    let text = status::status(&shown, Look::default());
+    assert!(!text.contains("deadman"), "{text}");
+}
+
+#[test]
+fn a_mode_that_is_not_in_effect_says_why() {
+    let mut shown = group();
+    shown.mode_in_effect = false;
+    shown.mode_blocked_by = "agent agent-us is not armed".into();
+    let text = "automatic (not in effect: agent agent-us is not armed)";
+    assert_eq!(status::mode(&shown), text);
+}
+
+#[test]
 fn without_quorum_each_view_is_stale() {
     let mut view = steady();
     (view.stale, view.age_ms, view.leader) = (true, 12_000, String::new());

@@ -1,5 +1,6 @@
 //! Three nodes over loopback, in one process.
 
+use super::isolated::Door;
 use super::kit;
 use crate::raft::handle::{ProposeError, RaftHandle, RaftOptions};
 use crate::raft::members::{InitializeError, TransferError};
@@ -21,7 +22,7 @@ struct Node {
     server: JoinHandle<()>,
 }
 
-struct Cluster {
+pub(super) struct Cluster {
     dir: TempDir,
     voters: Vec<VoterAt>,
     nodes: Vec<Option<Node>>,
@@ -44,17 +45,24 @@ async fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     .await
 }
 
-fn timing() -> Timing {
+pub(super) fn timing() -> Timing {
     Profile::Regional.timing()
 }
 
 impl Cluster {
     async fn start() -> Self {
+        Self::reached_by(Vec::new()).await
+    }
+
+    /// Each voter is reached at the address that `doors` has for it, else at its own.
+    pub(super) async fn reached_by(mut doors: Vec<Door>) -> Self {
         let mut listeners = Vec::new();
         let mut voters = Vec::new();
         for (node_id, name) in [(1, "eu"), (2, "us"), (3, "w")] {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let address = listener.local_addr().expect("bound").to_string();
+            let inner = listener.local_addr().expect("bound");
+            let door = doors.iter_mut().find(|door| door.node_id == node_id);
+            let address = door.map_or(inner, |door| door.lead_to(inner)).to_string();
             voters.push(VoterAt { name: name.into(), node_id, address, witness: node_id == 3 });
             listeners.push(listener);
         }
@@ -112,7 +120,7 @@ impl Cluster {
         node.handle.shutdown().await;
     }
 
-    fn handle(&self, at: usize) -> &RaftHandle {
+    pub(super) fn handle(&self, at: usize) -> &RaftHandle {
         &self.nodes[at].as_ref().expect("it runs").handle
     }
 
@@ -130,7 +138,7 @@ impl Cluster {
         spec
     }
 
-    async fn initialize(&self) {
+    pub(super) async fn initialize(&self) {
         let cluster_id = ClusterId::from(kit::CLUSTER);
         let command = Command::Initialize { cluster_id, spec: self.spec() };
         let proposal = kit::proposal("init", command);
@@ -139,7 +147,7 @@ impl Cluster {
     }
 
     /// Where the acting leader is.
-    async fn leader(&self) -> usize {
+    pub(super) async fn leader(&self) -> usize {
         until("a leader", || {
             self.nodes.iter().position(|node| {
                 node.as_ref().is_some_and(|node| node.handle.leader().borrow().acting)
@@ -149,7 +157,7 @@ impl Cluster {
     }
 
     /// Proposes at whoever leads until it is done.
-    async fn propose(&self, request: &str) {
+    pub(super) async fn propose(&self, request: &str) {
         let proposal = kit::harmless(request);
         within("propose", async {
             loop {
@@ -163,7 +171,7 @@ impl Cluster {
     }
 
     /// Waits until each running node has applied what the leader has, and compares.
-    async fn agree(&self) {
+    pub(super) async fn agree(&self) {
         let leader = self.leader().await;
         let applied = self.handle(leader).state().applied_index();
         for node in self.nodes.iter().flatten() {
@@ -176,7 +184,7 @@ impl Cluster {
         }
     }
 
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         for at in 0..self.nodes.len() {
             if self.nodes[at].is_some() {
                 self.stop(at).await;
@@ -335,6 +343,18 @@ async fn vote_of_a_stranger(cluster: &Cluster, wiped: usize) {
         leadership_transfer: true,
     };
     let refused = client.vote(ask.clone()).await.expect_err("its disk is not the one pinned");
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    let mut unknown = ask.clone();
+    unknown.peers.as_mut().expect("set").from = 7;
+    unknown.vote.as_mut().expect("set").voted_for = Some(7);
+    let refused = client.vote(unknown.clone()).await.expect_err("the log knows no node 7");
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    let append = pb::AppendRequest {
+        peers: unknown.peers,
+        vote: unknown.vote.map(|vote| pb::RaftVote { committed: true, ..vote }),
+        ..Default::default()
+    };
+    let refused = client.append(append).await.expect_err("nor one that leads");
     assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
     let mut elsewhere = ask.clone();
     elsewhere.peers.as_mut().expect("set").to = me.node_id;

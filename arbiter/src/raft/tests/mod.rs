@@ -5,5 +5,6 @@ mod crash;
 mod damage;
 mod full;
 mod idle;
+mod isolated;
 mod kit;
 mod suite;

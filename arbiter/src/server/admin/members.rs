@@ -37,6 +37,7 @@ impl Face {
             let text = "the file names other arbiters than the one this arbiter was started with";
             return Err(refusal::invalid("voters-changed", text, "give every arbiter one file"));
         }
+        self.keeps_timers_of(&spec)?;
         let proposal = Proposal {
             request: Some(asker.request),
             by: asker.by,

@@ -9,7 +9,7 @@ use super::peers::forwarded;
 use super::query::unforwarded;
 use super::{Answerer, CHANGE_LIMIT, Face, group_name, refusal};
 use crate::wire;
-use arbiter_core::{Command, Epoch, GroupId, InstanceId, PlanId, attest, zone_name};
+use arbiter_core::{Command, Epoch, GroupId, InstanceId, Mode, PlanId, attest, zone_name};
 use arbiter_proto::v1 as pb;
 use change::{check_epoch, epoch_or_now, known, outcome};
 use pb::admin_client::AdminClient;
@@ -86,8 +86,14 @@ impl pb::admin_server::Admin for Admin {
                 Ok(Command::SetMode { group: group.clone(), mode, expected_epoch })
             })
             .await?;
-        let next = format!("arbiter status --group {group}");
-        Ok(outcome(done, format!("mode of {group} is {}", request.mode), &next))
+        let state = self.face.state();
+        let armed = state.groups.get(&group).is_some_and(|found| found.arming_wanted);
+        let text = format!("mode of {group} is {}", request.mode);
+        if mode == Mode::Observe && armed {
+            let text = format!("{text}; it stays armed, and the deadman still fences");
+            return Ok(outcome(done, text, &format!("arbiter disarm --group {group}")));
+        }
+        Ok(outcome(done, text, &format!("arbiter status --group {group}")))
     }
 
     async fn arm(&self, request: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {

@@ -3,8 +3,9 @@
 use super::change::{asked_before, asker};
 use crate::policy_file;
 use crate::server::{Face, refusal};
-use arbiter_core::{ClusterSpec, Command};
+use arbiter_core::{ClusterSpec, Command, Timing};
 use arbiter_proto::v1 as pb;
+use std::time::Duration;
 use tonic::Status;
 
 /// What faults call the text that came over the wire.
@@ -22,7 +23,39 @@ pub(super) fn spec_of(text: &str, cluster_id: &str) -> Result<ClusterSpec, Statu
     Ok(policy_file::to_spec(&cluster))
 }
 
+/// The timers that Raft reads once, when an arbiter starts.
+fn of_raft(timing: &Timing) -> [(&'static str, Duration); 4] {
+    [
+        ("rtt", timing.rtt),
+        ("heartbeat", timing.heartbeat),
+        ("election_min", timing.election_min),
+        ("election_max", timing.election_max),
+    ]
+}
+
 impl Face {
+    /// A lease is measured by how soon voters elect: leases for timers that Raft does not keep
+    /// would end before a lost leader is replaced, and every active region would be fenced.
+    pub(super) fn keeps_timers_of(&self, spec: &ClusterSpec) -> Result<(), Status> {
+        let ours = of_raft(self.raft.timing());
+        let groups = spec.groups.values().map(|group| of_raft(&group.policy.timing));
+        let pairs = groups.flat_map(|theirs| ours.into_iter().zip(theirs));
+        for ((name, runs), (_, asked)) in pairs {
+            if runs != asked {
+                let text = format!(
+                    "{name} is {asked:?} in the file, and Raft runs with {runs:?}, which it reads \
+                     when an arbiter starts"
+                );
+                let next = format!(
+                    "where {name} grows, apply longer leases alone first; restart every arbiter \
+                     with the file, one after another, then: arbiter config apply FILE"
+                );
+                return Err(refusal::precondition("raft-timers-changed", text, &next));
+            }
+        }
+        Ok(())
+    }
+
     /// Bring a policy into force, or say what it would change.
     pub(super) async fn apply_policy(
         &self,
@@ -40,6 +73,7 @@ impl Face {
             let next = "leave [arbiters] as it is";
             return Err(refusal::precondition("voters-changed", text, next));
         }
+        self.keeps_timers_of(&spec)?;
         let lines = policy_file::diff(&state.spec, &spec);
         let diff = lines.join("\n");
         if request.dry_run {

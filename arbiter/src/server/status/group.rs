@@ -31,7 +31,7 @@ pub(super) fn group(
         None => (String::new(), 0),
     };
     let regions = state.spec.regions.iter();
-    let in_effect = !shown.stale && !not_in_effect(&reasons);
+    let mode_blocked_by = not_in_effect(shown, view, &reasons);
     Some(pb::GroupStatus {
         group: id.0.clone(),
         verdict: verdict(shown, id, group, health, &degraded),
@@ -39,7 +39,7 @@ pub(super) fn group(
         active: text(group.active()),
         epoch: group.epoch().0,
         mode: mode_word(group.mode).to_owned(),
-        mode_in_effect: in_effect,
+        mode_in_effect: mode_blocked_by.is_empty(),
         health: health.to_owned(),
         writer,
         writer_until_ms: until,
@@ -53,6 +53,7 @@ pub(super) fn group(
         would_have,
         would_have_wall_ms,
         preferred: text(spec.policy.preferred.as_ref()),
+        mode_blocked_by,
     })
 }
 
@@ -64,9 +65,15 @@ fn reasons_of(reasons: &[Reason], topic: Topic) -> Vec<String> {
     reasons.iter().filter(|r| r.topic == topic && !r.open).map(|r| r.text.clone()).collect()
 }
 
-/// A mode that counts on arming is not in effect where somebody is not armed.
-fn not_in_effect(reasons: &[Reason]) -> bool {
-    reasons.iter().any(|r| r.topic == Topic::Degraded && r.code == "not-armed")
+/// Why the mode is not in effect: nobody confirms it (I9), or it counts on arming and somebody is
+/// not armed. Empty: it is.
+fn not_in_effect(shown: &Shown, view: Option<&View>, reasons: &[Reason]) -> String {
+    if shown.stale || view.is_none() {
+        return "no quorum confirms it".to_owned();
+    }
+    let unarmed = reasons.iter().find(|r| r.topic == Topic::Degraded && r.code == "not-armed");
+    let agent = unarmed.and_then(|reason| reason.text.split(':').next());
+    agent.unwrap_or_default().to_owned()
 }
 
 fn lost_margin(voters: &[pb::VoterStatus]) -> impl Iterator<Item = String> {

@@ -140,3 +140,52 @@ fn a_cluster_begins_once() {
     let (group, armed) = (group(), true);
     assert_eq!(code(world.operator(Command::Arm { group, armed })), "not-initialized");
 }
+
+#[test]
+fn a_group_that_was_activated_stays_in_the_policy() {
+    let mut world = World::observing();
+    let mut without = world.state.spec.clone();
+    without.groups.clear();
+    let apply_policy = Command::ApplyPolicy { spec: without.clone() };
+    assert_eq!(code(world.operator(apply_policy)), "group-activated");
+    let mut idle = spec();
+    idle.groups.get_mut(&group()).unwrap().policy.initial_active = US.into();
+    let mut world = World::with(idle);
+    assert_eq!(world.group().active(), None, "its primary is elsewhere");
+    world.operator(Command::ApplyPolicy { spec: without }).unwrap();
+}
+
+#[test]
+fn nothing_is_armed_before_a_region_is_active() {
+    let mut idle = spec();
+    idle.groups.get_mut(&group()).unwrap().policy.initial_active = US.into();
+    let mut world = World::with(idle);
+    let arm = Command::Arm { group: group(), armed: true };
+    assert_eq!(code(world.operator(arm)), "not-activated");
+}
+
+#[test]
+fn automatic_is_set_only_where_policy_allows_it() {
+    let mut world = World::in_mode(Mode::Automatic);
+    let mut never = world.state.spec.clone();
+    never.groups.get_mut(&group()).unwrap().policy.allow_automatic = false;
+    let apply_policy = Command::ApplyPolicy { spec: never };
+    let set = |mode| Command::SetMode { group: group(), mode, expected_epoch: Epoch(1) };
+    assert_eq!(code(world.operator(apply_policy.clone())), "mode-automatic");
+    world.operator(set(Mode::Manual)).unwrap();
+    world.operator(apply_policy).unwrap();
+    assert_eq!(code(world.operator(set(Mode::Automatic))), "automatic-not-allowed");
+}
+
+#[test]
+fn what_stands_in_the_way_of_the_source_refuses_a_switchover_and_no_failover() {
+    let mut world = World::in_mode(Mode::Manual);
+    let backup = "a base backup is running".to_owned();
+    world.agent(EU).obstacles.insert("db-eu-west".into(), backup.clone());
+    world.run(ms(1000));
+    let asked =
+        |world: &World, kind| preflight(&world.state, &world.view, world.now, &world.request(kind));
+    let closed = asked(&world, PlanKind::Switchover).unwrap_err();
+    assert_eq!((closed.len(), &closed[0].text), (1, &backup), "{closed:?}");
+    asked(&world, PlanKind::Failover).unwrap();
+}

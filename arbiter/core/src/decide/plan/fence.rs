@@ -92,8 +92,8 @@ fn hopeless(row: &Row) -> Option<Command> {
     Some(row.halt(
         format!("no evidence of kind {least} or stronger {why} for {id}"),
         format!(
-            "make sure that {id} is stopped, then: arbiter attest --group {group} --instance {id}; \
-             or arbiter plan abort --group {group}"
+            "make sure that {id} is stopped, then: arbiter attest {id} --group {group} --reason \
+             \"…\"; or arbiter plan abort --group {group}"
         ),
     ))
 }

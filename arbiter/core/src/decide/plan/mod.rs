@@ -7,6 +7,7 @@ mod service;
 mod target;
 
 pub(crate) use fence::waited_for;
+pub(crate) use service::unseen;
 
 use super::context::Context;
 use crate::{

@@ -262,3 +262,35 @@ fn an_old_primary_that_has_not_come_back_has_received_nothing() {
     assert!(!world.group().returning.is_empty());
     assert_eq!(world.group().lag, LagMark::Over);
 }
+
+#[test]
+fn automatic_is_not_ready_where_too_few_kinds_of_signal_can_come() {
+    let mut spec = spec();
+    spec.groups.get_mut(&group()).unwrap().probes.remove("us-db");
+    let mut world = World::with(spec);
+    world.enter(Mode::Automatic);
+    let reasons = explain_group(&world.state, &world.view, world.now, &group());
+    let blocking = reasons.iter().filter(|r| r.topic == Topic::Automatic && !r.open);
+    let blocking: Vec<_> = blocking.collect();
+    assert_eq!(blocking.len(), 1, "{blocking:?}");
+    assert_eq!(blocking[0].code, "too-few-signals");
+    assert!(blocking[0].text.contains(US) && !blocking[0].next.is_empty(), "{blocking:?}");
+}
+
+#[test]
+fn a_second_life_that_speaks_first_after_an_election_takes_no_identity() {
+    let mut world = World::in_mode(Mode::Manual);
+    let bound = |world: &World| world.state.bindings[&"agent-us-east".into()].incarnation;
+    let first = bound(&world);
+    world.elect();
+    world.agent(US).life = Incarnation(7);
+    world.run(ms(3000));
+    assert_eq!(bound(&world), first, "the bound life may not have dialled yet");
+    world.agent(US).life = first;
+    world.run(ms(10_000));
+    assert_eq!(bound(&world), first);
+    world.elect();
+    world.agent(US).life = Incarnation(7);
+    world.run(ms(3500));
+    assert_eq!(bound(&world), Incarnation(7), "it was silent since the election");
+}

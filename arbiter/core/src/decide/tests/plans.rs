@@ -365,3 +365,34 @@ fn traffic_that_names_another_region_is_said_where_no_plan_says_it() {
     named(&mut world, EU);
     assert_eq!(said(&world), None);
 }
+
+#[test]
+fn an_arbiter_lost_with_its_region_is_named_and_degrades_until_it_sees_the_target() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.cut(EU);
+    world.run(ms(6000));
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(6000));
+    let step = world.last_plan().record(StepId::VerifyService).unwrap().clone();
+    assert_eq!(step.state, StepState::Degraded, "{step:?}");
+    assert_eq!(step.note, "arbiter-eu does not tell what it sees");
+    let degraded = |world: &World| {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        reasons.iter().any(|r| r.topic == Topic::Degraded && r.code == "verify")
+    };
+    assert!(degraded(&world));
+    world.heal(EU);
+    world.run(ms(1000));
+    assert!(!degraded(&world), "it sees the target now");
+}
+
+#[test]
+fn a_name_without_a_token_of_this_epoch_is_not_served_where_a_zone_holds_one() {
+    let mut world = World::in_mode(Mode::Manual);
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    assert!(world.until(StepId::VerifyService));
+    world.tokenless = true;
+    world.run(ms(31_000));
+    let step = world.last_plan().record(StepId::VerifyService).unwrap();
+    assert_eq!(step.state, StepState::Degraded, "{step:?}");
+}

@@ -7,6 +7,8 @@ mod executor;
 mod group;
 mod lease;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use deadman::*;
 pub use lease::Lease;
@@ -25,6 +27,9 @@ pub const SENT_KEPT_MAX: usize = 64;
 pub const REPORT_SPACING: Duration = Duration::from_millis(20);
 /// How often an agent without groups reports.
 pub const REPORT_IDLE: Duration = Duration::from_secs(1);
+
+/// The detail of a Fact by which a driver says that an armed instance has lost its start gate.
+pub const GATE_MISSING: &str = "start gate";
 
 /// What an agent finds on its disk when it starts, and who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

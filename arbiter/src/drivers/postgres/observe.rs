@@ -219,8 +219,8 @@ impl Postgres {
         let timeline: String = row.try_get("target_timeline")?;
         if timeline != "latest" {
             fact.obstacles.push(format!(
-                "recovery_target_timeline is {timeline}: set it to latest and restart, or it follows \
-                 no new primary"
+                "recovery_target_timeline is {timeline}, so it follows no new primary: set it to \
+                 latest and restart"
             ));
         }
         Ok(())

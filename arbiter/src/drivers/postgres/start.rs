@@ -144,11 +144,13 @@ impl Postgres {
     async fn answers(&self) -> Result<bool, DriverError> {
         match self.session().await {
             Ok(_) => Ok(true),
-            Err(Unreachable::Failed { state, message }) if no_login(&state) => Err(self.refuse(format!(
-                "user {} cannot log in over the Unix socket: {message}; allow it in pg_hba.conf \
-                 or set admin_user and admin_password_file",
-                self.set.admin_user
-            ))),
+            Err(Unreachable::Failed { state, message }) if no_login(&state) => {
+                Err(self.refuse(format!(
+                    "user {} cannot log in over the Unix socket: {message}; allow it in \
+                     pg_hba.conf or set admin_user and admin_password_file",
+                    self.set.admin_user
+                )))
+            }
             Err(_) => Ok(false),
         }
     }

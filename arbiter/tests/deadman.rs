@@ -9,6 +9,7 @@ use arbiter::clock;
 use arbiter_core::GroupId;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use support::{ARBITER, PATIENCE, Rig, living, perl, processes, root, timing, until};
@@ -119,8 +120,8 @@ fn two_groups_have_two_deadlines() {
     }
     let mut rig = Rig::new("two");
     let (first, second) = (rig.start_busy("g"), rig.start_busy("h"));
-    rig.arm("g", ms(400));
     rig.arm("h", ms(60_000));
+    rig.arm("g", ms(400));
     until("the first is dead", || living(&first).is_empty().then_some(()));
     assert_eq!(living(&second), second);
     // Disarmed in time, nothing dies.
@@ -139,14 +140,29 @@ fn exec_in_place_keeps_deadline_children_and_process_id() {
     }
     let mut rig = Rig::new("exec");
     let busy = rig.start_busy("g");
-    let began = clock::now();
     rig.arm("g", ms(2000));
-    let before = rig.held("g");
 
     // A program that cannot be executed changes nothing.
     rig.send(vec![Ask::Upgrade { program: "/nonexistent".into() }]);
     assert!(rig.hear().error.is_some());
 
+    // Nor does one that would not understand what it is handed.
+    let other = rig.runtime.path().join("other");
+    let say = |text: &str| {
+        std::fs::write(&other, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    for text in ["echo 999", "exit 2", "sleep 60"] {
+        say(text);
+        rig.send(vec![Ask::Upgrade { program: other.clone() }]);
+        assert!(rig.hear().error.is_some(), "{text}");
+        rig.arm("g", ms(2000));
+    }
+    assert_eq!(living(&busy), busy);
+
+    let began = clock::now();
+    rig.arm("g", ms(2000));
+    let before = rig.held("g");
     rig.send(vec![Ask::Upgrade { program: ARBITER.into() }]);
     rig.reconnect();
     let pid = rig.pid();

@@ -70,8 +70,13 @@ fn what_a_deadman_holds_is_killed_with_it() {
         assert!(has(&deadman, line), "the deadman needs {line}");
     }
     let server = read(UNITS[3].0);
-    for line in ["BindsTo=region-arbiter-deadman@AGENT.service", "KillSignal=SIGKILL", "Restart=no"]
-    {
+    for line in [
+        "BindsTo=region-arbiter-deadman@AGENT.service",
+        "ExecStop=",
+        "KillMode=control-group",
+        "KillSignal=SIGKILL",
+        "Restart=no",
+    ] {
         assert!(has(&server, line), "a bound server needs {line}");
     }
     assert!(has(&read(UNITS[2].0), "KillMode=process"), "an agent's end must end nothing else");

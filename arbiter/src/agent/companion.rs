@@ -8,6 +8,7 @@ use super::guards;
 use super::held::Holds;
 use super::link::{self, Ask, Reply, Request};
 use super::options::AgentOptions;
+use super::units;
 use crate::clock;
 use arbiter_core::{GroupId, Instant};
 use nix::libc;
@@ -24,6 +25,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, sleep};
 
 /// Requests that wait for the deadman.
@@ -139,6 +141,12 @@ impl Watch {
         }
     }
 
+    /// Ask systemd beside: nothing that may take long stands between the agent and its deadman.
+    fn reread(&self) -> JoinHandle<()> {
+        let (options, holds) = (self.options.clone(), self.holds.clone());
+        tokio::spawn(async move { units::reread(&options.name, &holds).await })
+    }
+
     async fn tell(&self, news: News) {
         // The loop is gone: so are we, soon.
         let _ = self.news.send(news).await;
@@ -229,6 +237,7 @@ impl Link {
                 return Ended::Connection;
             }
         }
+        let mut reading: Option<JoinHandle<()>> = None;
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -245,6 +254,9 @@ impl Link {
                     }
                     guards::keep(&watch.options, &watch.holds, &watch.groups, self.pid);
                     watch.holds.weigh();
+                    if reading.as_ref().is_none_or(JoinHandle::is_finished) {
+                        reading = Some(watch.reread());
+                    }
                     self.send(vec![Ask::Status], None).await
                 }
             };
@@ -277,6 +289,8 @@ impl Link {
                 }
             }
             if !watch.holds.is_weighed() {
+                // The agent may be new: what systemd ties to the deadman is not known yet.
+                units::reread(&watch.options.name, &watch.holds).await;
                 watch.holds.weigh();
             }
             watch.tell(News::Shows).await;

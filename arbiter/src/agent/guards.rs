@@ -4,25 +4,21 @@
 use super::cgroup::{self, Cgroup};
 use super::companion::{Companion, detached};
 use super::held::Holds;
-use super::holder::run_tool;
 use super::link::Ask;
 use super::options::AgentOptions;
-use crate::drivers::{Command, Driver};
+use super::units;
+use crate::drivers::Driver;
 use arbiter_core::GroupId;
 use nix::fcntl::{Flock, FlockArg};
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Looks at a server that forks while it is adopted.
 const ADOPT_PASSES_MAX: u32 = 8;
-/// Start of the name of the deadman's unit, as in `deploy/systemd`.
-const DEADMAN_UNIT: &str = "region-arbiter-deadman";
-/// Time limit of asking systemd.
-const SYSTEMD_LIMIT: Duration = Duration::from_secs(5);
 
 /// Take every running server of `group` into the held cgroup, or hold the cgroup of its unit.
 ///
@@ -55,14 +51,44 @@ async fn adopt_one(
         if outside.is_empty() {
             return Ok(());
         }
-        for pid in outside {
-            match unit_of(pid) {
-                Some((unit, path)) => hold_unit(group, &unit, path, holds, companion).await?,
-                None => admit(group, pid, holds)?,
-            }
-        }
+        hold(group, &outside, holds, companion).await?;
     }
     Err(io::Error::other("the server forks faster than it can be held"))
+}
+
+/// Take the processes of one server into the held cgroup, or hold the cgroup of its unit.
+///
+/// # Errors
+/// When one of them cannot be held.
+pub async fn hold(
+    group: &GroupId,
+    pids: &[i32],
+    holds: &Holds,
+    companion: &Companion,
+) -> io::Result<()> {
+    let mut known: BTreeMap<String, bool> = BTreeMap::new();
+    for pid in pids {
+        let Some((unit, path)) = units::of_process(*pid) else {
+            admit(group, *pid, holds)?;
+            continue;
+        };
+        let own = match known.get(&unit) {
+            Some(own) => *own,
+            None => {
+                let own = units::is_of(&unit, pids).await?;
+                if own {
+                    let cgroup = holds.as_deadman_sees(&path);
+                    companion.ask(vec![Ask::Include { group: group.clone(), cgroup }]).await?;
+                }
+                known.insert(unit, own);
+                own
+            }
+        };
+        if !own {
+            admit(group, *pid, holds)?;
+        }
+    }
+    Ok(())
 }
 
 fn admit(group: &GroupId, pid: i32, holds: &Holds) -> io::Result<()> {
@@ -73,41 +99,6 @@ fn admit(group: &GroupId, pid: i32, holds: &Holds) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
         outcome => outcome,
     }
-}
-
-/// The systemd unit of a process, and its cgroup's directory.
-fn unit_of(pid: i32) -> Option<(String, PathBuf)> {
-    if !Path::new("/run/systemd/system").is_dir() {
-        return None;
-    }
-    let below = cgroup::of_process(pid).ok()?;
-    let unit = below.split('/').rfind(|part| part.ends_with(".service"))?.to_owned();
-    let end = below.find(&unit)? + unit.len();
-    let mount = cgroup::find_mount().ok()??;
-    Some((unit, mount.join(below[..end].trim_start_matches('/'))))
-}
-
-async fn hold_unit(
-    group: &GroupId,
-    unit: &str,
-    path: PathBuf,
-    holds: &Holds,
-    companion: &Companion,
-) -> io::Result<()> {
-    let cgroup = holds.as_deadman_sees(&path);
-    companion.ask(vec![Ask::Include { group: group.clone(), cgroup }]).await?;
-    let show = Command {
-        program: PathBuf::from("systemctl"),
-        args: ["show", "--property=BindsTo", "--value", unit].map(str::to_owned).to_vec(),
-        env: Vec::new(),
-        user: None,
-        limit: SYSTEMD_LIMIT,
-        log: None,
-    };
-    if run_tool(&show).await.is_ok_and(|output| output.stdout.contains(DEADMAN_UNIT)) {
-        holds.set_bound(&path);
-    }
-    Ok(())
 }
 
 /// Start a guard for each cgroup that needs one and has none.

@@ -14,6 +14,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The least F where a cgroup cannot be killed in one write.
+const FENCE_WITHOUT_KILL_MIN: Duration = Duration::from_secs(6);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -31,8 +35,8 @@ struct Inner {
     groups: BTreeMap<GroupId, Held>,
     /// Kept when the deadman goes, so that what is in them can still be killed and counted.
     cgroups: BTreeMap<GroupId, BTreeSet<PathBuf>>,
-    /// Units that systemd stops when the deadman stops.
-    bound: BTreeSet<PathBuf>,
+    /// Units that systemd kills when the deadman goes, and their main processes.
+    bound: BTreeMap<PathBuf, i32>,
     /// Armed, says the disk.
     armed: BTreeSet<GroupId>,
     counts_as: BTreeMap<GroupId, EvidenceKind>,
@@ -112,9 +116,14 @@ impl Holds {
         };
     }
 
-    /// Note that a unit's cgroup is bound to the deadman by systemd.
-    pub fn set_bound(&self, cgroup: &Path) {
-        self.lock().bound.insert(cgroup.to_owned());
+    /// Note which cgroups of units systemd kills with the deadman, and their main processes.
+    pub fn set_bound(&self, bound: BTreeMap<PathBuf, i32>) {
+        self.lock().bound = bound;
+    }
+
+    /// Existing cgroups that are held for any group.
+    pub fn included(&self) -> BTreeSet<PathBuf> {
+        self.lock().groups.values().flat_map(|held| held.included.iter().cloned()).collect()
     }
 
     /// Whether anything enforces for `group`: the deadman, or what the disk says.
@@ -178,12 +187,14 @@ impl Holds {
     pub fn unguarded(&self, group: &GroupId) -> Vec<PathBuf> {
         let namespace = self.place(group).and_then(|place| place.init).map(|(_, inode)| inode);
         let bound = self.lock().bound.clone();
+        // 0 stands for one of a namespace that cannot be seen from here.
+        let foreign =
+            |pid: &i32| *pid == 0 || namespace_of(*pid).is_some_and(|ns| Some(ns) != namespace);
         let outlives = |cgroup: &Cgroup| {
-            !bound.contains(cgroup.path())
-                && cgroup.processes().is_ok_and(|pids| {
-                    pids.iter()
-                        .any(|pid| namespace_of(*pid).is_some_and(|ns| Some(ns) != namespace))
-                })
+            cgroup.processes().is_ok_and(|pids| {
+                let unit = bound.get(cgroup.path()).is_some_and(|main| pids.contains(main));
+                !unit && pids.iter().any(foreign)
+            })
         };
         let cgroups = self.cgroups(group).into_iter();
         cgroups.filter(outlives).map(|cgroup| cgroup.path().to_owned()).collect()
@@ -193,15 +204,34 @@ impl Holds {
     pub fn weigh(&self) {
         let groups: Vec<GroupId> = self.lock().groups.keys().cloned().collect();
         for group in groups {
-            let firm = match self.place(&group) {
-                // A kill takes the namespace, and the next start makes one.
-                Some(Place { cgroup: Some(_), .. }) => self.unguarded(&group).is_empty(),
-                _ => false,
-            };
+            let weak = self.weakness(&group);
             let full = EvidenceKind::LeaseExpired;
-            let counts_as = if firm { full } else { full.one_lower() };
-            self.lock().counts_as.insert(group, counts_as);
+            let counts_as = if weak.is_none() { full } else { full.one_lower() };
+            let before = self.lock().counts_as.insert(group.clone(), counts_as);
+            if let Some(why) = weak
+                && before != Some(counts_as)
+            {
+                tracing::warn!(%group, why, "evidence counts a class lower");
+            }
         }
+    }
+
+    /// Why `group` is not held as firmly as can be.
+    fn weakness(&self, group: &GroupId) -> Option<&'static str> {
+        // A kill takes the namespace, and the next start makes one.
+        let Some(Place { cgroup: Some(_), .. }) = self.place(group) else {
+            return Some("there is no cgroup v2 here");
+        };
+        if !self.unguarded(group).is_empty() {
+            return Some("nothing but a guard kills what was adopted when the deadman goes");
+        }
+        let timing = self.lock().groups.get(group).and_then(|held| held.hold.timing);
+        let short = timing.is_none_or(|timing| timing.fence < FENCE_WITHOUT_KILL_MIN);
+        let slow = |cgroup: &Cgroup| cgroup.path().exists() && !cgroup.has_kill();
+        (short && self.cgroups(group).iter().any(slow)).then_some(
+            "this kernel has no cgroup.kill, and the fence may take less than 6 s: set \
+             cgroup_kill = false and fence = \"6s\", or run Linux 5.14 or newer",
+        )
     }
 
     /// What the expiry of each group's lease counts as, as last weighed.
@@ -240,4 +270,71 @@ fn is_init(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     inner.and_then(|line| line.split_whitespace().last()) == Some("1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use arbiter_core::Profile;
+    use arbiter_core::agent::{Deadman, DeadmanEvent};
+
+    /// Holds of group `g` in directories that look like cgroups; the second is a unit's.
+    fn holds(dir: &Path, fence: Duration) -> Holds {
+        let (own, unit) = (dir.join("own"), dir.join("db.service"));
+        for path in [dir, &own, &unit] {
+            fs::create_dir_all(path).unwrap();
+            fs::write(path.join("cgroup.procs"), "").unwrap();
+            fs::write(path.join("cgroup.kill"), "").unwrap();
+        }
+        let (group, mut timing) = (GroupId::from("g"), Profile::Wan.timing());
+        timing.fence = fence;
+        let mut deadman = Deadman::new();
+        let (now, deadline) = (clock::now(), clock::now() + timing.lease);
+        deadman.step(DeadmanEvent::Renew { group: group.clone(), deadline, timing }, now);
+        let place = Some(Place { cgroup: Some(own), init: None });
+        let held = Held { hold: deadman.holds()[&group].clone(), place, included: vec![unit] };
+        let groups = BTreeMap::from([(group, held)]);
+        let holds = Holds::default();
+        holds.learn(&Reply { id: 1, version: 1, pid: 1, mount: None, groups, error: None });
+        holds
+    }
+
+    fn weighed(holds: &Holds) -> EvidenceKind {
+        holds.weigh();
+        holds.counts_as()[&GroupId::from("g")]
+    }
+
+    const FULL: EvidenceKind = EvidenceKind::LeaseExpired;
+
+    #[test]
+    fn without_cgroup_kill_a_short_fence_counts_a_class_lower() {
+        let dir = tempfile::tempdir().unwrap();
+        let (short, long) = (Duration::from_secs(2), FENCE_WITHOUT_KILL_MIN);
+        let quick = holds(dir.path(), short);
+        assert_eq!(weighed(&quick), FULL);
+        fs::remove_file(dir.path().join("own/cgroup.kill")).unwrap();
+        assert_eq!(weighed(&quick), FULL.one_lower());
+        let slow = holds(dir.path(), long);
+        fs::remove_file(dir.path().join("own/cgroup.kill")).unwrap();
+        assert_eq!(weighed(&slow), FULL);
+    }
+
+    #[test]
+    fn only_a_unit_whose_main_process_is_in_it_is_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let holds = holds(dir.path(), Duration::from_secs(2));
+        let (me, unit) = (std::process::id() as i32, dir.path().join("db.service"));
+        fs::write(unit.join("cgroup.procs"), format!("{me}\n")).unwrap();
+        assert_eq!(weighed(&holds), FULL.one_lower());
+        assert_eq!(holds.included(), BTreeSet::from([unit.clone()]));
+        holds.set_bound(BTreeMap::from([(unit.clone(), me)]));
+        assert_eq!(weighed(&holds), FULL);
+        // Restarted since: nobody knows what it is bound to now.
+        holds.set_bound(BTreeMap::from([(unit, me + 1)]));
+        assert_eq!(weighed(&holds), FULL.one_lower());
+        // In a namespace that cannot be seen.
+        fs::write(dir.path().join("db.service/cgroup.procs"), "0\n").unwrap();
+        assert_eq!(weighed(&holds), FULL.one_lower());
+    }
 }

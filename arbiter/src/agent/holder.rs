@@ -4,6 +4,7 @@
 //! it starts.
 
 use super::companion::Companion;
+use super::guards;
 use super::held::Holds;
 use super::link::Ask;
 use super::spawn;
@@ -66,6 +67,11 @@ impl Holder for GroupHolder {
         blocking(move || spawn::server(&program, &place))
             .await
             .map_err(|error| DriverError::Retry(format!("{name} could not be started: {error}")))
+    }
+
+    async fn adopt(&self, pids: Vec<i32>) -> Result<(), DriverError> {
+        let held = guards::hold(&self.group, &pids, &self.holds, &self.companion).await;
+        held.map_err(|error| DriverError::Retry(format!("a running server is not held: {error}")))
     }
 
     fn processes(&self) -> Result<Vec<i32>, DriverError> {

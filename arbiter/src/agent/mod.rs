@@ -4,7 +4,7 @@
 //! - `run`: the loop; `options`: what it is told; `store`: its disk; `session`: its stream;
 //!   `tasks`: what takes time
 //! - `companion`, `held`, `link`: the deadman as the agent sees it; `deadman/`: the deadman itself
-//! - `holder`, `spawn`, `namespace`, `cgroup`, `guards`: hands on processes
+//! - `holder`, `spawn`, `namespace`, `cgroup`, `guards`, `units`: hands on processes
 //!
 //! Knows processes, cgroups, files of the state directory, the deadman beside it and the stream to
 //! an arbiter. Never knows Raft, plans or what a kind of resource needs; judges nothing itself.
@@ -23,6 +23,7 @@ mod session;
 pub mod spawn;
 pub mod store;
 mod tasks;
+mod units;
 
 pub use holder::run_tool;
 pub use options::{AgentOptions, default_runtime_dir, own_program};

@@ -12,6 +12,7 @@ use super::options::AgentOptions;
 use super::session::{self, Told};
 use super::store::{Store, StoreError};
 use super::tasks::{Key, Tasks, Write, write_all};
+use super::units;
 use crate::clock;
 use crate::drivers::{self, Driver, DriverError, Holder};
 use crate::wire::report_to_proto;
@@ -288,6 +289,7 @@ impl Agent {
                 tracing::warn!(%group, %error, "not armed: what runs cannot be held");
                 return;
             }
+            units::reread(&options.name, &holds).await;
             holds.weigh();
             if let Some(deadman) = holds.deadman() {
                 guards::keep(&options, &holds, &groups, deadman);

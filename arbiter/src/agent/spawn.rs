@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -111,11 +111,34 @@ pub fn server(program: &Command, place: &Place) -> io::Result<()> {
 
 fn outputs(program: &Command, who: Option<&Identity>) -> io::Result<(Stdio, Stdio)> {
     let Some(path) = &program.log else { return Ok((Stdio::null(), Stdio::null())) };
-    let log = OpenOptions::new().create(true).append(true).open(path)?;
-    if let Some(who) = who {
-        std::os::unix::fs::fchown(&log, Some(who.uid.as_raw()), Some(who.gid.as_raw()))?;
-    }
+    let log = open_log(path, who)?;
     Ok((log.try_clone()?.into(), log.into()))
+}
+
+/// The log, made where missing and then given to the server's user. The directory may be that
+/// user's, and this process root: whatever was put there in its place is refused.
+fn open_log(path: &Path, who: Option<&Identity>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Nor is a pipe waited for that nobody reads.
+    options.append(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+    match options.clone().create_new(true).open(path) {
+        Ok(log) => {
+            if let Some(who) = who {
+                let (uid, gid) = (who.uid.as_raw(), who.gid.as_raw());
+                std::os::unix::fs::fchown(&log, Some(uid), Some(gid))?;
+            }
+            return Ok(log);
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let log = options.open(path)?;
+    let meta = log.metadata()?;
+    if meta.is_file() && meta.nlink() == 1 {
+        return Ok(log);
+    }
+    let what = format!("the log {} is no regular file of its own", path.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
 }
 
 fn open_for_write(path: &Path) -> io::Result<File> {
@@ -183,4 +206,28 @@ fn become_user(who: &Identity) -> io::Result<()> {
 
 fn check(returned: libc::c_int) -> io::Result<()> {
     if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_log_is_a_file_of_its_own_and_nothing_that_was_planted() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for _ in 0..2 {
+            write_all(&open_log(&at("log"), None).unwrap(), b"x").unwrap();
+        }
+        assert_eq!(fs::read_to_string(at("log")).unwrap(), "xx");
+        symlink(at("log"), at("link")).unwrap();
+        symlink(at("nowhere"), at("dangling")).unwrap();
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for planted in ["link", "dangling", "pipe"] {
+            assert!(open_log(&at(planted), None).is_err(), "{planted}");
+        }
+        fs::hard_link(at("log"), at("hard")).unwrap();
+        assert!(open_log(&at("hard"), None).is_err());
+    }
 }

@@ -6,8 +6,10 @@ use super::store::Store;
 use crate::drivers::{Done, Driver, DriverError};
 use arbiter_core::agent::{AgentEvent, Failure, Reached};
 use arbiter_core::{Arming, ClusterId, Condition, Fact, Goal, GroupId, InstanceId, Terms, Token};
+use futures::FutureExt;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -23,6 +25,9 @@ const ENSURE_LIMIT: Duration = Duration::from_secs(600);
 /// Longest change of a gate.
 const GATE_LIMIT: Duration = Duration::from_secs(10);
 
+/// What is said of work that ended in a panic.
+const PANICKED: &str = "the driver panicked; see the agent's log";
+
 /// One instance of one group.
 pub type Key = (GroupId, InstanceId);
 
@@ -30,13 +35,15 @@ pub type Key = (GroupId, InstanceId);
 pub struct Tasks {
     drivers: BTreeMap<Key, Arc<dyn Driver>>,
     ensuring: BTreeMap<Key, JoinHandle<()>>,
+    /// Changes of gates that may still go on, and which way.
+    gating: BTreeMap<GroupId, (bool, JoinHandle<()>)>,
     events: mpsc::Sender<AgentEvent>,
 }
 
 impl Tasks {
     /// Tasks that tell `events`.
     pub fn new(drivers: BTreeMap<Key, Arc<dyn Driver>>, events: mpsc::Sender<AgentEvent>) -> Self {
-        Self { drivers, ensuring: BTreeMap::new(), events }
+        Self { drivers, ensuring: BTreeMap::new(), gating: BTreeMap::new(), events }
     }
 
     /// The drivers of `group`.
@@ -45,11 +52,18 @@ impl Tasks {
         mine.map(|(_, driver)| driver.clone()).collect()
     }
 
-    fn spawn(&self, work: impl Future<Output = AgentEvent> + Send + 'static) -> JoinHandle<()> {
+    /// Run `work` and tell what came of it; `lost` where it panicked: what is never told of is
+    /// waited for, and never tried again.
+    fn spawn(
+        &self,
+        lost: AgentEvent,
+        work: impl Future<Output = AgentEvent> + Send + 'static,
+    ) -> JoinHandle<()> {
         let events = self.events.clone();
         tokio::spawn(async move {
+            let event = AssertUnwindSafe(work).catch_unwind().await.unwrap_or(lost);
             // The loop is gone: so are we, soon.
-            let _ = events.send(work.await).await;
+            let _ = events.send(event).await;
         })
     }
 
@@ -58,7 +72,9 @@ impl Tasks {
         let Some(driver) = self.drivers.get(&(group.clone(), instance.clone())).cloned() else {
             return;
         };
-        self.spawn(async move {
+        let (at, what) = ((group.clone(), instance.clone()), unknown(PANICKED.into()));
+        let lost = AgentEvent::Observed { group: at.0, instance: at.1, fact: what };
+        self.spawn(lost, async move {
             let fact = match timeout(OBSERVE_LIMIT, driver.observe()).await {
                 Ok(Ok(fact)) => fact,
                 Ok(Err(error)) => unknown(error.to_string()),
@@ -73,7 +89,14 @@ impl Tasks {
         let Some(driver) = self.drivers.get(&key).cloned() else { return };
         let before = self.ensuring.remove(&key);
         let (group, instance) = key.clone();
-        let task = self.spawn(async move {
+        let result = Err(Failure::Retry(PANICKED.into()));
+        let lost = AgentEvent::EnsureEnded {
+            group: group.clone(),
+            instance: instance.clone(),
+            attempt,
+            result,
+        };
+        let task = self.spawn(lost, async move {
             if let Some(before) = before {
                 before.abort();
                 let _ = before.await;
@@ -106,7 +129,10 @@ impl Tasks {
         let Some(driver) = self.drivers.get(&(group.clone(), instance.clone())).cloned() else {
             return;
         };
-        self.spawn(async move {
+        let result = Err(Failure::Retry(PANICKED.into()));
+        let (of, id) = (group.clone(), instance.clone());
+        let lost = AgentEvent::VerifyEnded { group: of, instance: id, token, result };
+        self.spawn(lost, async move {
             let result = match timeout(VERIFY_LIMIT, driver.verify(token)).await {
                 Ok(result) => result.map_err(failure),
                 Err(_) => Err(Failure::Retry(format!("no answer within {VERIFY_LIMIT:?}"))),
@@ -127,10 +153,25 @@ impl Tasks {
         });
     }
 
-    /// Put the gates of `group` in, or take them out.
-    pub fn gate(&self, group: GroupId, armed: bool) {
+    /// Put the gates of `group` in, or take them out: one after the other, since each reads a file
+    /// and writes what it read.
+    pub fn gate(&mut self, group: GroupId, armed: bool) {
+        let before = self.gating.remove(&group).filter(|(_, task)| !task.is_finished());
+        let before = match before {
+            Some(same) if same.0 == armed => {
+                self.gating.insert(group, same);
+                return;
+            }
+            other => other.map(|(_, task)| task),
+        };
         let drivers = self.of_group(&group);
-        self.spawn(async move {
+        let (key, lost) = (group.clone(), group.clone());
+        let lost = AgentEvent::GateSet { group: lost, armed, ok: false };
+        let task = self.spawn(lost, async move {
+            if let Some(before) = before {
+                before.abort();
+                let _ = before.await;
+            }
             let mut ok = true;
             for driver in drivers {
                 let done = timeout(GATE_LIMIT, driver.gate(armed)).await;
@@ -144,6 +185,7 @@ impl Tasks {
             }
             AgentEvent::GateSet { group, armed, ok }
         });
+        self.gating.insert(key, (armed, task));
     }
 }
 
@@ -151,7 +193,8 @@ impl Tasks {
     /// Tell that a write was not done.
     pub fn not_written(&self, write: Write) {
         if let Some(event) = written(write, false) {
-            self.spawn(async move { event });
+            let lost = event.clone();
+            self.spawn(lost, async move { event });
         }
     }
 }
@@ -216,5 +259,62 @@ pub fn write_all(
         {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::Declaration;
+    use async_trait::async_trait;
+
+    /// A driver with a fault in each of its parts.
+    struct Broken;
+
+    #[async_trait]
+    impl Driver for Broken {
+        fn declares(&self) -> Declaration {
+            panic!("declares")
+        }
+
+        async fn observe(&self) -> Result<Fact, DriverError> {
+            panic!("observe")
+        }
+
+        async fn ensure(&self, _: Goal, _: Token, _: &Terms) -> Result<Done, DriverError> {
+            panic!("ensure")
+        }
+
+        async fn verify(&self, _: Token) -> Result<Fact, DriverError> {
+            panic!("verify")
+        }
+
+        async fn gate(&self, _: bool) -> Result<(), DriverError> {
+            panic!("gate")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_panics_is_asked_again() {
+        let (events, mut told) = mpsc::channel(8);
+        let key: Key = ("g".into(), "db".into());
+        let broken: Arc<dyn Driver> = Arc::new(Broken);
+        let mut tasks = Tasks::new(BTreeMap::from([(key.clone(), broken)]), events);
+        let token = Token::new(1, 1);
+        tasks.observe(key.clone());
+        let observed = told.recv().await.unwrap();
+        assert!(matches!(observed, AgentEvent::Observed { fact, .. }
+            if fact.condition == Condition::Unknown));
+        tasks.ensure(key.clone(), 7, Goal::Fenced, token, Terms::default());
+        let ensured = told.recv().await.unwrap();
+        assert!(matches!(ensured, AgentEvent::EnsureEnded { attempt: 7, result, .. }
+            if matches!(result, Err(Failure::Retry(_)))));
+        tasks.verify(key.clone(), token);
+        let verified = told.recv().await.unwrap();
+        assert!(matches!(verified, AgentEvent::VerifyEnded { result, .. }
+            if matches!(result, Err(Failure::Retry(_)))));
+        tasks.gate(key.0, true);
+        let gated = told.recv().await.unwrap();
+        assert!(matches!(gated, AgentEvent::GateSet { armed: true, ok: false, .. }));
     }
 }

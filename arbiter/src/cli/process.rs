@@ -33,6 +33,9 @@ pub(super) enum Process {
     /// The companion of an agent, which kills when the agent does not renew.
     #[command(hide = true)]
     Deadman(deadman::DeadmanArgs),
+    /// Print the version of the state that this program could take over from a deadman.
+    #[command(name = deadman::VERSION_COMMAND, hide = true)]
+    DeadmanVersion,
     /// The companion of a deadman, which kills when the deadman goes.
     #[command(hide = true)]
     Guard(deadman::GuardArgs),
@@ -49,6 +52,7 @@ pub(super) fn run(process: Process) -> ExitCode {
         Process::Node(args) => ended("node", super::node::run(args)),
         Process::Agent(args) => ended("agent", super::agent::run(args)),
         Process::Deadman(args) => deadman::main(&args),
+        Process::DeadmanVersion => deadman::version_main(),
         Process::Guard(args) => deadman::guard_main(&args),
     }
 }

@@ -71,6 +71,16 @@ pub trait Holder: Send + Sync {
     /// Start a server in the held cgroup and leave it running. It is refused (`Retry`) unless the
     /// group is unarmed, or armed with a deadline running where `writable`.
     async fn start(&self, program: &Command, writable: bool) -> Result<(), DriverError>;
+    /// Take running processes of a server into the held cgroup, or hold the one that they are in.
+    /// By default that cannot be done.
+    async fn adopt(&self, pids: Vec<i32>) -> Result<(), DriverError> {
+        let pids: Vec<String> = pids.iter().map(i32::to_string).collect();
+        Err(DriverError::Refused(format!(
+            "a server runs that the deadman does not hold (process {}): stop it, and the agent \
+             starts it",
+            pids.join(", ")
+        )))
+    }
     /// Process ids in the held cgroup, zombies left out, as this process sees them.
     fn processes(&self) -> Result<Vec<i32>, DriverError>;
     /// Kill every process of the held cgroup and wait until none is left.

@@ -55,9 +55,8 @@ pub enum DeadmanEvent {
 /// What the deadman must do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadmanAction {
-    /// Take the start files away, then `cgroup.kill`, or its like: while the agent is dead too,
-    /// nobody
-    /// may start by hand what was killed.
+    /// `cgroup.kill`, or its like, then take the start files away: while the agent is dead too,
+    /// nobody may start by hand what was killed.
     Kill(GroupId),
     /// `cgroup.freeze`: what is forked or put in late never runs.
     Freeze(GroupId),

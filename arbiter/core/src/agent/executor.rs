@@ -283,19 +283,19 @@ impl Executor {
     }
 
     /// What the driver shall be asked now; none: nothing, or not yet.
-    fn task(&self, leave: Leave, timing: &Timing) -> Option<Task> {
+    fn task(&self, leave: Leave) -> Option<Task> {
         let order = self.order.as_ref();
         if self.fence_due {
-            let limit = timing.fence / 2;
-            let kills = |order: &&Order| {
-                order.goal == Goal::Fenced && order.terms.clean_stop.is_some_and(|d| d <= limit)
-            };
+            // It must be over within F: a clean stop may use up the whole of it.
+            let at_once = Some(Duration::ZERO);
+            let kills =
+                |order: &&Order| order.goal == Goal::Fenced && order.terms.clean_stop == at_once;
             return Some(match order.filter(kills) {
                 Some(order) => Task::ordered(order),
                 None => Task {
                     goal: Goal::Fenced,
                     token: self.stored,
-                    terms: Terms { clean_stop: Some(limit), ..Terms::default() },
+                    terms: Terms { clean_stop: at_once, ..Terms::default() },
                     own: true,
                 },
             });
@@ -336,7 +336,7 @@ impl Executor {
         out: &mut Vec<AgentAction>,
     ) {
         self.observe(context, now, out);
-        let task = self.task(context.leave, &context.timing);
+        let task = self.task(context.leave);
         if let Some((_, running)) = &self.running
             && !task.as_ref().is_some_and(|task| task.is_same(running))
         {

@@ -2,7 +2,7 @@
 //! what the deadman shows; never what a driver does.
 
 use super::executor::{Executor, Leave};
-use super::{AgentAction, DeadmanEvent, Failure, Hold, Lease, Reached};
+use super::{AgentAction, DeadmanEvent, Failure, GATE_MISSING, Hold, Lease, Reached};
 use crate::decide::session_limit;
 use crate::{
     Arming, EvidenceKind, Fact, Goal, GroupDirective, GroupId, GroupReport, Instance, InstanceId,
@@ -173,6 +173,12 @@ impl GroupMachine {
 
     pub(super) fn observed(&mut self, instance: &InstanceId, fact: Fact, now: Instant) {
         if let Some(executor) = self.instances.get_mut(instance) {
+            // I4: somebody took the gate out. It is to be put in again, and armed is what has one.
+            if fact.detail.contains_key(GATE_MISSING) && self.gate == Some(true) {
+                self.gate = None;
+                self.asked.take_if(|(ask, _)| *ask == Ask::Gate(true));
+                self.news = true;
+            }
             self.news |= executor.observed(fact, now);
         }
     }
@@ -225,6 +231,7 @@ impl GroupMachine {
         if ok {
             self.gate = Some(armed);
             self.asked = None;
+            self.news = true;
         }
     }
 

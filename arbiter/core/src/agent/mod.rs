@@ -28,6 +28,9 @@ pub const REPORT_SPACING: Duration = Duration::from_millis(20);
 /// How often an agent without groups reports.
 pub const REPORT_IDLE: Duration = Duration::from_secs(1);
 
+/// The detail of a Fact by which a driver says that an armed instance has lost its start gate.
+pub const GATE_MISSING: &str = "start gate";
+
 /// What an agent finds on its disk when it starts, and who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {

@@ -9,7 +9,7 @@ use crate::agent::spawn::Place;
 use arbiter_core::GroupId;
 use arbiter_core::agent::DeadmanAction;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -170,17 +170,29 @@ impl Hands {
         self.groups.get(group).map(paths).unwrap_or_default()
     }
 
-    /// Do it. All of it is tried, whatever fails; the first failure is returned.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn perform(&mut self, action: &DeadmanAction) -> io::Result<()> {
+    /// Do them all, and return what came of each: every kill first, the quickest before the others,
+    /// so that nothing done for one group delays the end of another. I4
+    pub fn perform(&mut self, actions: &[DeadmanAction]) -> Vec<io::Result<()>> {
+        let killed = |action: &DeadmanAction| match action {
+            DeadmanAction::Kill(group) => Some(group.clone()),
+            _ => None,
+        };
+        let groups: BTreeSet<GroupId> = actions.iter().filter_map(killed).collect();
+        groups.iter().for_each(|group| self.kill_init(group));
+        let mut outcomes: BTreeMap<usize, io::Result<()>> = BTreeMap::new();
+        let (kills, others): (Vec<_>, Vec<_>) =
+            actions.iter().enumerate().partition(|(_, action)| killed(action).is_some());
+        for (index, action) in kills.into_iter().chain(others) {
+            outcomes.insert(index, self.perform_one(action));
+        }
+        groups.iter().for_each(|group| self.lock_out(group));
+        outcomes.into_values().collect()
+    }
+
+    /// All of it is tried, whatever fails; the first failure is returned.
+    fn perform_one(&mut self, action: &DeadmanAction) -> io::Result<()> {
         match action {
-            DeadmanAction::Kill(group) => {
-                let killed = self.kill(group);
-                self.lock_out(group);
-                killed
-            }
+            DeadmanAction::Kill(group) => self.kill(group),
             DeadmanAction::Freeze(group) => {
                 let frozen = self.each(group, |cgroup| cgroup.freeze(true));
                 // I4: what came in between the kill and the freeze is killed where it stands.
@@ -195,11 +207,15 @@ impl Hands {
     /// # Errors
     /// What the kernel refused.
     pub fn kill(&mut self, group: &GroupId) -> io::Result<()> {
-        // The namespace first: it is one signal, and holds also what left the cgroup.
+        self.kill_init(group);
+        self.each(group, Cgroup::kill)
+    }
+
+    /// The namespace goes first: it is one signal, and holds also what left the cgroup.
+    fn kill_init(&mut self, group: &GroupId) {
         if let Some(init) = self.groups.get_mut(group).and_then(|grip| grip.init.take()) {
             init.kill();
         }
-        self.each(group, Cgroup::kill)
     }
 
     /// Take the start files away: while the agent is dead too, nobody starts by hand what was

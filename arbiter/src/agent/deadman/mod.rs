@@ -11,6 +11,7 @@ mod upgrade;
 
 pub use guard::{GuardArgs, guard_main, pidfd};
 pub use hands::{gate_dir, group_component};
+pub use upgrade::VERSION_COMMAND;
 
 use crate::agent::cgroup::{self, Cgroup};
 use arbiter_core::agent::Deadman;
@@ -52,6 +53,13 @@ pub struct DeadmanArgs {
 /// Path of the socket in a runtime directory.
 pub fn socket_path(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("deadman.sock")
+}
+
+/// Print the version of the state that this image could take over from a deadman.
+pub fn version_main() -> ExitCode {
+    let mut out = io::stdout().lock();
+    let printed = writeln!(out, "{}", crate::agent::link::LINK_VERSION);
+    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
 /// Run the deadman until it is killed. To be called before any thread is started.

@@ -141,17 +141,15 @@ impl Server {
     /// One event, and what follows from it.
     fn step(&mut self, event: DeadmanEvent) {
         let actions = self.machine.step(event, clock::now());
+        let outcomes = self.hands.perform(&actions);
         for action in &actions {
-            let outcome = match self.hands.perform(action) {
-                Ok(()) => "done".to_owned(),
-                Err(error) => error.to_string(),
-            };
-            note(&self.runtime_dir, &format!("{action:?}: {outcome}"));
-        }
-        for action in actions {
             if let DeadmanAction::Freeze(group) = action {
-                self.tell(&group);
+                self.tell(group);
             }
+        }
+        for (action, outcome) in actions.iter().zip(outcomes) {
+            let outcome = outcome.map_or_else(|error| error.to_string(), |()| "done".to_owned());
+            note(&self.runtime_dir, &format!("{action:?}: {outcome}"));
         }
     }
 
@@ -241,6 +239,9 @@ impl Server {
             }
             Ask::Kill { group } => return self.hands.kill(&group).map(|()| vec![group]),
             Ask::Upgrade { program } => {
+                // A kill that falls due meanwhile, or a renewal before it, must not come late.
+                let left = self.machine.next_wake().map(|at| at.since(clock::now()) / 2);
+                upgrade::fits(&program, left)?;
                 let Err(error) = upgrade::exec(self, &program);
                 return Err(error);
             }

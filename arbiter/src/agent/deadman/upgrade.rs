@@ -6,9 +6,11 @@ use super::server::Server;
 use super::{DeadmanArgs, note};
 use crate::agent::link::LINK_VERSION;
 use crate::agent::namespace::close_on_exec;
+use crate::clock;
 use arbiter_core::GroupId;
 use arbiter_core::agent::Deadman;
 use nix::fcntl::{Flock, FlockArg};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,13 +18,22 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Number of the descriptor that holds the state, in the environment of the next image.
 const STATE_VARIABLE: &str = "ARBITER_DEADMAN_STATE";
+
+/// The command of a program that prints the version of the state it understands.
+pub const VERSION_COMMAND: &str = "deadman-version";
+/// How long a program may take to say it.
+const VERSION_LIMIT: Duration = Duration::from_secs(1);
+/// Bytes that it may say.
+const VERSION_BYTES_MAX: usize = 64;
 
 /// All that a deadman hands to its next image.
 #[derive(Serialize, Deserialize)]
@@ -77,6 +88,53 @@ impl Kept {
         note(&args.runtime_dir, "goes on in a new image");
         Server::new(Deadman::restore(self.machine), hands, listener, lock, &args.runtime_dir)
     }
+}
+
+/// See that `program` understands what this image would hand to it: an image that does not must
+/// end, and what is held with it. It is asked for at most `left`, if that is known.
+///
+/// # Errors
+/// When it cannot be asked, or knows another version.
+pub fn fits(program: &Path, left: Option<Duration>) -> io::Result<()> {
+    let mut command = Command::new(program);
+    command.arg(VERSION_COMMAND).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::null()).spawn()?;
+    let limit = left.map_or(VERSION_LIMIT, |left| left.min(VERSION_LIMIT));
+    let said = child.stdout.take().map_or(Ok(String::new()), |out| read_within(out, limit));
+    let _ = child.kill();
+    let _ = child.wait();
+    let said = said?;
+    if said.trim() == LINK_VERSION.to_string() {
+        return Ok(());
+    }
+    let what = format!(
+        "{} knows another version of a deadman's state ({:?}, and this one has {LINK_VERSION}): \
+         disarm the groups, or fence them, before the deadman is replaced",
+        program.display(),
+        said.trim()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
+}
+
+/// What comes until the end, or until `limit`.
+fn read_within(mut from: impl Read + AsFd, limit: Duration) -> io::Result<String> {
+    let until = clock::now() + limit;
+    let (mut said, mut bytes) = (Vec::new(), [0; VERSION_BYTES_MAX]);
+    while said.len() < VERSION_BYTES_MAX {
+        let left = until.since(clock::now()).as_millis();
+        let wait = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut fds = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, wait) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::TimedOut)),
+            other => drop(other?),
+        }
+        match from.read(&mut bytes)? {
+            0 => break,
+            count => said.extend(&bytes[..count]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Replace this image by `program`, with the arguments that this one has. Returns only on failure,

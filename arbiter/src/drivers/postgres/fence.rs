@@ -4,7 +4,7 @@
 //! killed: a hung disk must not keep a writer alive.
 
 use super::control::{Control, DbState};
-use super::{Postgres, processes};
+use super::{Postgres, files, processes};
 use crate::clock;
 use crate::drivers::{Done, DriverError};
 use arbiter_core::{Condition, EvidenceKind, Fact, Role, Terms};
@@ -12,8 +12,12 @@ use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// How long an immediate stop may take before every process is killed.
-const IMMEDIATE_LIMIT: Duration = Duration::from_secs(1);
+/// How long an immediate stop may take before every process is killed. It was measured to take 40
+/// ms, and what is begun at `deadline - F` must be over when the deadman would kill, also where F
+/// is short.
+const IMMEDIATE_LIMIT: Duration = Duration::from_millis(200);
+/// How long the start file's removal is waited for before anything is stopped.
+const LOCK_OUT_LIMIT: Duration = Duration::from_millis(50);
 /// How long one call waits for a clean stop without a limit of its own; the executor asks again.
 const CLEAN_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long the port is asked whether somebody listens.
@@ -29,12 +33,15 @@ impl Postgres {
     /// Fence: lock out, stop as the terms allow, kill, prove. I1, I3
     pub(super) async fn fenced(&self, terms: &Terms) -> Result<Done, DriverError> {
         self.asked_to_stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        // First: whatever dies from here on cannot be started by hand.
-        self.lock_out()?;
+        // First: whatever dies from here on cannot be started by hand. A file that cannot be
+        // removed keeps nothing alive, and the proof asks for it again.
+        let path = self.start_file();
+        let removed = tokio::task::spawn_blocking(move || files::remove(&path));
+        let _ = tokio::time::timeout(LOCK_OUT_LIMIT, removed).await;
         match terms.clean_stop {
-            Some(limit) if limit.is_zero() => {}
             Some(limit) => {
-                if !self.stop(limit).await? {
+                let stopped = !limit.is_zero() && self.stop(limit).await?;
+                if !stopped {
                     self.stop_now(IMMEDIATE_LIMIT).await?;
                 }
             }
@@ -53,6 +60,7 @@ impl Postgres {
     /// Show that it is fenced: no process, nobody listening, no start file. Stops nothing that has
     /// not been stopped. Returns the control file's state too, where it can be read.
     pub(super) async fn prove(&self) -> Result<(Done, Option<DbState>), DriverError> {
+        self.shut()?;
         self.empty_cgroup().await?;
         self.nobody_listens().await?;
         if self.gated() && self.start_file().exists() {
@@ -73,7 +81,7 @@ impl Postgres {
             None => None,
         };
         let clean = control.as_ref().is_some_and(|control| control.state.is_clean());
-        let replica = super::files::is_standby(&self.set.data_dir);
+        let replica = files::is_standby(&self.set.data_dir);
         let mut facts = Fact {
             condition: Condition::Stopped,
             role: if replica { Role::Replica } else { Role::Primary },

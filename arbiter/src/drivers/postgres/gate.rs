@@ -13,7 +13,7 @@ use super::{Postgres, files, processes};
 use crate::drivers::DriverError;
 use nix::sys::signal::Signal;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Ends the line, so that it is found again, also in a copy of the configuration.
 const MARK: &str = "# start gate of the region arbiter; `arbiter disarm` takes it out";
@@ -47,10 +47,11 @@ impl Postgres {
         format!("include '{path}' {MARK}")
     }
 
-    pub(super) fn put_gate_in(&self) -> Result<(), DriverError> {
+    pub(super) async fn put_gate_in(&self) -> Result<(), DriverError> {
         let running = self.processes()?;
         let server = processes::postmaster(&running);
         if server.is_some() {
+            self.reads_our_file().await?;
             self.hold()?;
         }
         if !self.gated() {
@@ -71,13 +72,34 @@ impl Postgres {
         Ok(())
     }
 
-    /// Let the agent's next start pass.
-    pub(super) fn permit(&self) -> Result<(), DriverError> {
+    /// A gate in a file that the running server does not read would stop nobody.
+    async fn reads_our_file(&self) -> Result<(), DriverError> {
+        let session = self.session().await.map_err(|error| self.retry(error))?;
+        let row = session.row("SELECT current_setting('config_file') AS path").await;
+        let theirs: String = row.map_err(|error| self.retry(error))?.get("path");
+        let ours = self.set.config_path();
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        if real(Path::new(&theirs)).is_some_and(|theirs| Some(theirs) == real(&ours)) {
+            return Ok(());
+        }
+        Err(self.refuse(format!(
+            "the running server reads {theirs} and the start gate would go into {}: set \
+             config_file to the former",
+            ours.display()
+        )))
+    }
+
+    /// Let the agent's next start pass, for as long as what is returned lives.
+    pub(super) fn permit(&self) -> Result<Permit<'_>, DriverError> {
         if !self.gated() {
             // Unarmed: a line that came with a copy of another instance's data must not stay.
             self.rewrite(self.holder.armed().then(|| self.gate_line()))?;
         }
-        if self.gated() { self.write_start_file(PERMIT) } else { Ok(()) }
+        let permit = Permit(self);
+        if self.gated() {
+            self.write_start_file(PERMIT)?;
+        }
+        Ok(permit)
     }
 
     /// The server runs: nobody starts another.
@@ -90,6 +112,19 @@ impl Postgres {
         let path = self.start_file();
         files::remove(&path)
             .map_err(|error| self.retry(format!("cannot remove {}: {error}", path.display())))
+    }
+
+    /// Nobody starts it, now or after a reboot: where armed, the configuration has the line again
+    /// if somebody took it away. I4
+    pub(super) fn shut(&self) -> Result<(), DriverError> {
+        if self.holder.armed() && !self.gated() {
+            // No refusal: whoever mends the file need not tell anybody.
+            self.rewrite(Some(self.gate_line())).map_err(|error| match error {
+                DriverError::Refused(why) => DriverError::Retry(why),
+                other => other,
+            })?;
+        }
+        self.lock_out()
     }
 
     /// Whether it was asked to stop and not to start since.
@@ -118,6 +153,7 @@ impl Postgres {
 
     /// The configuration without any gate line, then with `line` as its last.
     fn rewrite(&self, line: Option<String>) -> Result<(), DriverError> {
+        let _one = self.rewriting.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let path = self.set.config_path();
         let change = || -> io::Result<()> {
             let before = std::fs::read_to_string(&path)?;
@@ -138,6 +174,23 @@ impl Postgres {
                 path.display()
             ))
         })
+    }
+}
+
+/// The start file lets a server start. However the start ends, also when it is dropped, nobody
+/// starts another.
+pub(super) struct Permit<'a>(&'a Postgres);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let Self(server) = self;
+        // Not there: somebody locked it out meanwhile.
+        if !server.gated() || !server.start_file().exists() {
+            return;
+        }
+        if let Err(error) = server.hold().or_else(|_| server.lock_out()) {
+            tracing::error!(instance = %server.set.id, %error, "the start gate stays open");
+        }
     }
 }
 

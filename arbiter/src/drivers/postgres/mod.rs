@@ -60,6 +60,8 @@ pub struct Postgres {
     asked_to_stop: AtomicBool,
     /// A checkpoint after a promotion is under way.
     checkpointing: Arc<AtomicBool>,
+    /// One change of the configuration at a time: each reads, and writes what it read.
+    rewriting: Mutex<()>,
 }
 
 impl Postgres {
@@ -81,6 +83,7 @@ impl Postgres {
             end: Mutex::default(),
             asked_to_stop: AtomicBool::new(false),
             checkpointing: Arc::default(),
+            rewriting: Mutex::default(),
         })
     }
 
@@ -166,7 +169,7 @@ impl Driver for Postgres {
     }
 
     async fn gate(&self, armed: bool) -> Result<(), DriverError> {
-        if armed { self.put_gate_in() } else { self.take_gate_out() }
+        if armed { self.put_gate_in().await } else { self.take_gate_out() }
     }
 
     async fn start_as_is(&self) -> Result<(), DriverError> {

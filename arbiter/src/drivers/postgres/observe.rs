@@ -10,6 +10,7 @@ use super::start::Up;
 use super::{Postgres, files};
 use crate::clock;
 use crate::drivers::DriverError;
+use arbiter_core::agent::GATE_MISSING;
 use arbiter_core::{Condition, Fact, Position, Role, Upstream};
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -30,12 +31,15 @@ const COMMON: &str = "pg_is_in_recovery() AS replica, version() AS version,
         AND xact_start < clock_timestamp() - make_interval(secs => {long})) AS long_transactions,
     (SELECT count(*) FROM pg_stat_progress_basebackup) AS base_backups,
     current_setting('restart_after_crash')::bool AS restarts_itself,
+    (SELECT sourcefile FROM pg_settings WHERE name = 'restart_after_crash') AS restarts_by,
+    current_setting('allow_alter_system', true) AS alter_system,
     current_setting('synchronous_standby_names') AS synchronous";
 
 const PRIMARY: &str = "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))
         ::bit(32)::int8 AS timeline,
     (pg_current_wal_flush_lsn() - '0/0')::int8 AS written,
     current_setting('wal_level') <> 'minimal' AS replicable,
+    current_setting('max_slot_wal_keep_size') AS slots_keep,
     coalesce((SELECT last_failed_time > coalesce(last_archived_time, 'epoch')
         FROM pg_stat_archiver), false) AS archive_fails,
     (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming') AS standbys";
@@ -46,6 +50,7 @@ const REPLICA: &str = "
     (SELECT min_recovery_end_timeline::int8 FROM pg_control_recovery()) AS recovery_timeline,
     pg_is_wal_replay_paused() AS paused,
     current_setting('recovery_min_apply_delay') AS delay,
+    current_setting('recovery_target_timeline') AS target_timeline,
     (SELECT received_tli::int8 FROM pg_stat_wal_receiver) AS received_timeline,
     (SELECT (latest_end_lsn - '0/0')::int8 FROM pg_stat_wal_receiver) AS upstream_end,
     (SELECT (extract(epoch FROM clock_timestamp() - last_msg_receipt_time) * 1000)::int8
@@ -56,6 +61,15 @@ const REPLICA: &str = "
 impl Postgres {
     /// What is seen now. A server that does not answer is `Unknown`, never healthy.
     pub(super) async fn look(&self) -> Result<Fact, DriverError> {
+        let mut fact = self.look_at_server().await?;
+        if self.holder.armed() && !self.gated() {
+            let missing = "the configuration does not include it any more";
+            fact.detail.insert(GATE_MISSING.into(), missing.into());
+        }
+        Ok(fact)
+    }
+
+    async fn look_at_server(&self) -> Result<Fact, DriverError> {
         match self.up()? {
             Up::No => self.look_at_files().await,
             Up::Orphans(left) => {
@@ -202,6 +216,13 @@ impl Postgres {
         if delay != "0" {
             fact.obstacles.push(format!("recovery_min_apply_delay is {delay}: set it to 0"));
         }
+        let timeline: String = row.try_get("target_timeline")?;
+        if timeline != "latest" {
+            fact.obstacles.push(format!(
+                "recovery_target_timeline is {timeline}, so it follows no new primary: set it to \
+                 latest and restart"
+            ));
+        }
         Ok(())
     }
 
@@ -266,6 +287,20 @@ fn shared_details(row: &Row, fact: &mut Fact) -> Result<(), Unreachable> {
     }
     if row.try_get("restarts_itself")? {
         fact.detail.insert("restart_after_crash".into(), "on".into());
+        // It wins over the start gate, which turns it off; the default does not.
+        let by: Option<String> = row.try_get("restarts_by")?;
+        if by.is_some_and(|file| file.ends_with(files::AUTO_CONF)) {
+            fact.obstacles.push(
+                "restart_after_crash was turned on by ALTER SYSTEM, so a crashed server comes back \
+                 behind the agent: run ALTER SYSTEM RESET restart_after_crash"
+                    .into(),
+            );
+        }
+    }
+    if row.try_get::<_, Option<String>>("alter_system")?.as_deref() == Some("off") {
+        let why =
+            "allow_alter_system is off, and whom a standby follows is set with it: set it to on";
+        fact.obstacles.push(why.into());
     }
     Ok(())
 }
@@ -284,6 +319,11 @@ fn primary(common: &Row, row: &Row, fact: &mut Fact) -> Result<(), Unreachable> 
     }
     if row.try_get("archive_fails")? {
         fact.detail.insert("archive".into(), "the last attempt to archive failed".into());
+    }
+    let keep: String = row.try_get("slots_keep")?;
+    if keep == "-1" {
+        // A standby that stays away fills the disk.
+        fact.detail.insert("max_slot_wal_keep_size".into(), keep);
     }
     let standbys: i64 = row.try_get("standbys")?;
     fact.detail.insert("standbys".into(), standbys.to_string());

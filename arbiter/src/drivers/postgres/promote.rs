@@ -51,8 +51,14 @@ impl Postgres {
     /// A server that answers, in the role that its data has.
     async fn bring_up(&self) -> Result<(), DriverError> {
         match self.up()? {
-            Up::Yes(_) => return if self.gated() { self.hold() } else { Ok(()) },
-            Up::Starting(_) => return self.await_start().await,
+            Up::Yes(server) => {
+                self.have_held(&server).await?;
+                return if self.gated() { self.hold() } else { Ok(()) };
+            }
+            Up::Starting(server) => {
+                self.have_held(&server).await?;
+                return self.await_start().await;
+            }
             // An aborted switchover: a fast stop cannot be undone, and may hang on a standby.
             Up::Stopping(_) => {
                 if !self.stop(STOP_PATIENCE).await? {

@@ -32,6 +32,9 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("start", "agent: the agent starts it while the group is unarmed"),
 ];
 
+/// Oldest PostgreSQL that can be told whom to follow without a restart.
+const VERSION_MIN: u32 = 13;
+
 /// Where distributions put the programs of each version.
 const BIN_PARENTS: &[(&str, &str, &str)] =
     &[("/usr/lib/postgresql", "", "bin"), ("/usr", "pgsql-", "bin"), ("/usr/lib64", "pgsql-", "")];
@@ -94,6 +97,7 @@ impl Settings {
         let data_dir = given.path("data_dir")?.ok_or_else(|| {
             given.refuse("the setting data_dir is missing: name the data directory")
         })?;
+        given.version(&data_dir)?;
         let (host, port) = given.address(&instance.address)?;
         let admin_user = given.or("admin_user", "postgres");
         let replication_user = given.or("replication_user", &admin_user);
@@ -184,6 +188,18 @@ impl Given<'_> {
             _ => Err(self.refuse(&format!(
                 "address {address:?} has no host and port: write it as host:port"
             ))),
+        }
+    }
+
+    /// Data of too old a version is refused; where there is none yet nothing is known.
+    fn version(&self, data_dir: &Path) -> Result<(), DriverError> {
+        let text = std::fs::read_to_string(data_dir.join("PG_VERSION")).unwrap_or_default();
+        let text = text.trim();
+        match text.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
+            Some(major) if major < VERSION_MIN => Err(self.refuse(&format!(
+                "its data is PostgreSQL {text}'s, and {VERSION_MIN} or newer is needed: upgrade it"
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -40,8 +40,11 @@ impl Postgres {
                 self.end(terms).await?;
                 self.start_standby(&terms.upstream).await?;
             }
-            Up::Starting(_) => self.await_start().await?,
-            Up::Yes(_) => {}
+            Up::Starting(server) => {
+                self.have_held(&server).await?;
+                self.await_start().await?;
+            }
+            Up::Yes(server) => self.have_held(&server).await?,
         }
         let session = self.session().await.map_err(|error| self.retry(error))?;
         let row = session.row("SELECT pg_is_in_recovery() AS replica").await;

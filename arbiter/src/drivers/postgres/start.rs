@@ -10,6 +10,7 @@ use crate::drivers::{Command, DriverError};
 use nix::sys::signal::Signal;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 
 /// How long one call waits for a started server; the executor asks again.
 const START_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -25,6 +26,11 @@ const KILL_ROUNDS_MAX: u32 = 16;
 const FATAL_LINE_MAX: usize = 240;
 /// Bytes at the end of the log that are searched for it.
 const LOG_TAIL_BYTES: u64 = 16 * 1024;
+
+/// No link is followed, and a pipe without a writer is not waited for.
+const LOG_FLAGS: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+/// Looks at a server that forks while it is adopted.
+const ADOPT_PASSES_MAX: u32 = 8;
 
 /// How far up the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +65,28 @@ impl Postgres {
 
     /// Start the stopped server in the role that its data has and wait until it answers.
     pub(super) async fn start(&self, writable: bool) -> Result<(), DriverError> {
-        self.permit()?;
+        let _permit = self.permit()?;
         self.asked_to_stop.store(false, Ordering::SeqCst);
         self.holder.start(&self.server_command(), writable).await?;
         self.await_start().await
+    }
+
+    /// See that the deadman holds a running server, whoever started it: it must be able to kill it.
+    /// I4
+    pub(super) async fn have_held(&self, server: &Process) -> Result<(), DriverError> {
+        if !self.holder.armed() || self.holder.processes()?.contains(&server.pid) {
+            return Ok(());
+        }
+        for _ in 0..ADOPT_PASSES_MAX {
+            let held = self.holder.processes()?;
+            let all = self.processes()?.into_iter().map(|process| process.pid);
+            let outside: Vec<i32> = all.filter(|pid| !held.contains(pid)).collect();
+            if outside.is_empty() {
+                return Ok(());
+            }
+            self.holder.adopt(outside).await?;
+        }
+        Err(self.retry("the server forks faster than it can be held"))
     }
 
     fn server_command(&self) -> Command {
@@ -120,11 +144,13 @@ impl Postgres {
     async fn answers(&self) -> Result<bool, DriverError> {
         match self.session().await {
             Ok(_) => Ok(true),
-            Err(Unreachable::Failed { message, .. }) => Err(self.refuse(format!(
-                "user {} cannot log in over the Unix socket: {message}; allow it in pg_hba.conf \
-                 or set admin_user and admin_password_file",
-                self.set.admin_user
-            ))),
+            Err(Unreachable::Failed { state, message }) if no_login(&state) => {
+                Err(self.refuse(format!(
+                    "user {} cannot log in over the Unix socket: {message}; allow it in \
+                     pg_hba.conf or set admin_user and admin_password_file",
+                    self.set.admin_user
+                )))
+            }
             Err(_) => Ok(false),
         }
     }
@@ -132,8 +158,11 @@ impl Postgres {
     /// `: ` and the last fatal line of the log that is `wanted`, if there is one.
     pub(super) fn fatal(&self, wanted: fn(&str) -> bool) -> String {
         use std::io::{Read, Seek, SeekFrom};
+        use std::os::unix::fs::OpenOptionsExt;
         let read = || -> std::io::Result<String> {
-            let mut file = std::fs::File::open(&self.set.log_file)?;
+            // The server's user owns the directory: a link may lead anywhere.
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.read(true).custom_flags(LOG_FLAGS).open(&self.set.log_file)?;
             let length = file.metadata()?.len();
             file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
             let mut bytes = Vec::new();
@@ -197,4 +226,10 @@ impl Postgres {
         }
         Err(self.retry(format!("{} processes are left after SIGKILL", left.len())))
     }
+}
+
+/// Whether a server that answers with this SQLSTATE will not let the administrator in without
+/// somebody's doing: wrong authorization, or no such database.
+fn no_login(state: &str) -> bool {
+    state.starts_with("28") || state == SqlState::INVALID_CATALOG_NAME.code()
 }

@@ -1,9 +1,11 @@
 //! Fences, and the gate that keeps one fenced.
 
-use super::rig::{Node, PATIENCE, eventually, held};
+use super::rig::{Node, PATIENCE, eventually, held, instance};
 use crate::drivers::postgres::processes;
-use crate::drivers::{Driver, Holder};
-use arbiter_core::{Condition, EvidenceKind};
+use crate::drivers::postgres::{Postgres, files};
+use crate::drivers::{Driver, DriverError, Holder};
+use arbiter_core::agent::GATE_MISSING;
+use arbiter_core::{Condition, EvidenceKind, Goal, Terms};
 use nix::sys::signal::Signal;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -135,6 +137,84 @@ async fn it_is_not_started_writable_without_leave() {
     let a = Node::primary("a", &[]).await;
     a.fence(Duration::from_secs(5)).await.unwrap();
     a.host.may_write.store(false, Ordering::SeqCst);
-    assert!(a.ensure(arbiter_core::Goal::Active, &Default::default()).await.is_err());
+    assert!(a.ensure(Goal::Active, &Terms::default()).await.is_err());
     fenced(&a);
+    assert!(!start_by_hand(&a).await, "the start that was refused left the gate open");
+}
+
+/// I4: what keeps the gate from being shut keeps nothing alive, and is not proven.
+#[tokio::test]
+async fn a_gate_that_cannot_be_shut_delays_no_kill() {
+    let a = Node::primary("a", &[]).await;
+    let file = a.driver.start_file();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let unproven = a.fence(Duration::ZERO).await;
+    assert!(matches!(&unproven, Err(DriverError::Retry(why)) if why.contains("cannot remove")));
+    fenced(&a);
+    std::fs::remove_dir(&file).unwrap();
+    let done = a.fence(Duration::ZERO).await.unwrap();
+    assert_eq!(done.evidence, Some(EvidenceKind::Confirmed));
+}
+
+/// Render the configuration anew, as a tool would: without the gate's line.
+fn rendered_anew(node: &Node) -> String {
+    let conf = node.data_dir.join("postgresql.conf");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    let kept = text.lines().filter(|line| !line.contains("start gate"));
+    let kept: String = kept.map(|line| format!("{line}\n")).collect();
+    files::replace(&conf, &kept, &conf).unwrap();
+    kept
+}
+
+/// I4: a reboot would start it ungated.
+#[tokio::test]
+async fn a_lost_gate_is_seen_and_nothing_is_confirmed_without_it() {
+    let a = Node::primary("a", &[]).await;
+    assert!(!a.look().await.detail.contains_key(GATE_MISSING));
+    rendered_anew(&a);
+    assert!(a.look().await.detail.contains_key(GATE_MISSING));
+    a.driver.gate(true).await.unwrap();
+    assert!(a.driver.gated() && !a.look().await.detail.contains_key(GATE_MISSING));
+
+    let text = rendered_anew(&a);
+    let conf = a.data_dir.join("postgresql.conf");
+    std::fs::remove_file(&conf).unwrap();
+    let unproven = a.fence(Duration::ZERO).await;
+    assert!(matches!(&unproven, Err(DriverError::Retry(why)) if why.contains("start gate")));
+    fenced(&a);
+    files::replace(&conf, &text, &a.data_dir.join("PG_VERSION")).unwrap();
+    let done = a.fence(Duration::ZERO).await.unwrap();
+    assert_eq!(done.evidence, Some(EvidenceKind::Confirmed));
+    assert!(a.driver.gated() && !start_by_hand(&a).await);
+}
+
+#[tokio::test]
+async fn a_gate_goes_only_into_the_file_that_the_server_reads() {
+    let a = Node::primary("a", &[]).await;
+    let other = a.root().join("other.conf");
+    std::fs::write(&other, "").unwrap();
+    let settings = [("data_dir", &a.data_dir), ("config_file", &other)];
+    let settings = settings.map(|(key, path)| (key.to_owned(), path.display().to_string()));
+    let mut settings: std::collections::BTreeMap<_, _> = settings.into();
+    settings.insert("socket_dir".into(), a.root().display().to_string());
+    let spec = instance(&a.address, settings);
+    let wrong = Postgres::open(&"a".into(), &spec, a.host.clone()).unwrap();
+    let refused = wrong.gate(true).await;
+    let Err(DriverError::Refused(why)) = &refused else { panic!("{refused:?}") };
+    assert!(why.contains("config_file"), "{why}");
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "");
+}
+
+/// I4: the deadman could not kill it.
+#[tokio::test]
+async fn an_armed_server_that_is_not_held_is_not_made_active() {
+    let a = Node::primary("a", &[]).await;
+    a.host.holds_nothing.store(true, Ordering::SeqCst);
+    let refused = a.ensure(Goal::Active, &Terms::default()).await;
+    assert!(matches!(&refused, Err(DriverError::Refused(why)) if why.contains("does not hold")));
+    let refused = a.follow("").await;
+    assert!(matches!(&refused, Err(DriverError::Refused(why)) if why.contains("does not hold")));
+    a.host.armed.store(false, Ordering::SeqCst);
+    a.active().await;
 }

@@ -79,3 +79,20 @@ async fn a_write_proves_the_server_and_an_older_token_is_stale() {
     let stale = a.driver.verify(Token::new(3, 99)).await;
     assert_eq!(stale, Err(DriverError::StaleEpoch { seen: Token::new(4, 11) }));
 }
+
+#[tokio::test]
+async fn settings_that_would_hurt_are_obstacles() {
+    let a = Node::primary("a", &[]).await;
+    let b = a.standby("b", &[]).await;
+    assert_eq!(a.look().await.detail["max_slot_wal_keep_size"], "-1");
+    a.sql("ALTER SYSTEM SET restart_after_crash = on").await;
+    a.sql("SELECT pg_reload_conf()").await;
+    let has = async |node: &Node, what: &str| {
+        node.look().await.obstacles.iter().any(|text| text.contains(what))
+    };
+    eventually("it restarts itself", async || has(&a, "restart_after_crash").await).await;
+    b.sql("ALTER SYSTEM SET recovery_target_timeline = 'current'").await;
+    b.fence(Duration::from_secs(5)).await.unwrap();
+    b.follow(&a.address).await.unwrap();
+    assert!(has(&b, "recovery_target_timeline is current").await);
+}

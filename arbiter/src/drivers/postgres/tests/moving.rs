@@ -1,9 +1,11 @@
 //! Switchovers, promotions and restarts, with the time each took.
 
-use super::rig::{Node, eventually};
+use super::rig::{Node, eventually, held};
 use crate::clock;
+use crate::drivers::postgres::processes;
 use crate::drivers::{Driver, DriverError};
 use arbiter_core::{Condition, EvidenceKind, Position, Role, Token};
+use nix::sys::signal::Signal;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -138,4 +140,37 @@ async fn started_as_its_data_says_while_unarmed() {
     assert_eq!(a.look().await.role, Role::Primary);
     assert_eq!(b.look().await.role, Role::Replica);
     assert!(!a.driver.gated() && !b.driver.gated());
+}
+
+/// A source that dies while it sends a record leaves a part of it, which is never replayed.
+#[tokio::test]
+async fn a_target_with_a_torn_tail_has_all_that_it_can_have() {
+    let a = Node::primary("a", &[]).await;
+    let b = a.standby("b", &[]).await;
+    let before = a.look().await.position.unwrap();
+    // One record of 200 MB: it is sent segment by segment.
+    let record = "SELECT pg_logical_emit_message(false, 'torn', repeat('x', 200000000))";
+    let session = a.busy(record).await;
+    eventually("a part of it is received", async || {
+        b.look().await.position.is_some_and(|now| now.offset > before.offset + (16 << 20))
+    })
+    .await;
+    let everything = held(&a.data_dir);
+    everything.iter().for_each(|process| processes::send(process, Signal::SIGKILL));
+    session.abort();
+    eventually("the stream ends", async || {
+        b.look().await.upstream.is_some_and(|upstream| !upstream.streaming)
+    })
+    .await;
+    let seen = b.look().await;
+    assert!(seen.replayed < seen.position, "the record came whole: {seen:?}");
+    let began = clock::now();
+    let done = b.drain(None).await.unwrap();
+    println!("a torn tail is told after {:?}", clock::now().since(began));
+    assert_eq!(done.end, seen.replayed);
+    assert_eq!(done.facts.position, done.end);
+    // A known end is not to be had, and is waited for.
+    let strict = tokio::time::timeout(Duration::from_secs(2), b.drain(seen.position)).await;
+    assert!(strict.is_err(), "{strict:?}");
+    assert_eq!(b.active().await.facts.fork, done.end, "the new line begins there");
 }

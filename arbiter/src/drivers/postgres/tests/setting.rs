@@ -32,3 +32,14 @@ fn a_bad_setting_is_named_with_its_remedy() {
     let slot = refused(at, &[("data_dir", "/d"), ("slot", "db-us")]);
     assert!(slot.contains("underscores"), "{slot}");
 }
+
+#[test]
+fn data_of_too_old_a_version_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display().to_string();
+    for version in ["9.6", "12"] {
+        std::fs::write(dir.path().join("PG_VERSION"), format!("{version}\n")).unwrap();
+        let old = refused("127.0.0.1:5432", &[("data_dir", &path)]);
+        assert!(old.contains(&format!("PostgreSQL {version}'s")), "{old}");
+    }
+}

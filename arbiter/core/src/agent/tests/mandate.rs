@@ -1,6 +1,6 @@
 //! What an agent does with an order to cut off another region, and with a fence that did not last.
 
-use super::*;
+use super::super::*;
 use crate::testing::{EU, GROUP, US, group, ms, spec};
 use crate::{GroupDirective, Layer, Profile, external_fence_id, external_fences_beside};
 

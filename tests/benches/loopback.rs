@@ -1,5 +1,5 @@
-//! Three arbiters as processes on loopback, without agents: what a commit costs by itself. Knows how
-//! to start and stop them; never what is measured.
+//! Three arbiters as processes on loopback, without agents: what a commit costs by itself. Knows
+//! how to start and stop them; never what is measured.
 
 use arbiter::lab::operator::Operator;
 use arbiter_proto::v1;

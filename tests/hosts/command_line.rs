@@ -34,8 +34,8 @@ async fn command_line(stage: &mut Stage) -> io::Result<()> {
     attests(stage).await
 }
 
-/// Run `arbiter` with `args` (separated by blanks), and see that it ends with `code` and prints each
-/// of `words`; what it printed.
+/// Run `arbiter` with `args` (separated by blanks), and see that it ends with `code` and prints
+/// each of `words`; what it printed.
 fn says(stage: &Stage, args: &str, code: i32, words: &[&str]) -> io::Result<String> {
     let endpoints = stage.lab.endpoints().join(",");
     let mut command = Command::new(&stage.lab.options.binary);
@@ -152,8 +152,8 @@ async fn turns(stage: &Stage) -> io::Result<()> {
     stage.ready_to_move("eu-west").await
 }
 
-/// An operator's word for a region that does not answer is refused while its lease may live: it never
-/// shortens that wait.
+/// An operator's word for a region that does not answer is refused while its lease may live: it
+/// never shortens that wait.
 async fn attests(stage: &Stage) -> io::Result<()> {
     says(stage, "attest db-us", NO, &["refused (no-reason)", "NEXT:"])?;
     says(stage, "attest db-us --reason dark", NO, &["refused (no-plan)", "NEXT:"])?;

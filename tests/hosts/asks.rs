@@ -45,6 +45,25 @@ impl Stage {
         .await
     }
 
+    /// What is written now in `region` arrives at each of `hosts`.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn arrives_at(&self, region: &str, hosts: &[&str]) -> io::Result<()> {
+        let from = clock::now();
+        self.follows(region).await?;
+        let id = self.acks().iter().rfind(|ack| ack.sent > from).map_or(0, |ack| ack.id);
+        let there = format!("SELECT count(*) FROM writes WHERE id = {id}");
+        for host in hosts {
+            let server = self.lab.address(host);
+            until(&format!("a new write is at {host}"), LIMIT, async || {
+                column(server, &there).await.is_ok_and(|count| count == [1])
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Nothing moves for `time`: no plan opens, and the follower goes on at `region`, without a gap
     /// above `gap`.
     ///

@@ -60,8 +60,8 @@ async fn lose(stage: &mut Stage, leader: &str, loss: Loss) -> io::Result<v1::Sta
     Ok(during)
 }
 
-/// Wait until an arbiter other than `lost` leads, as the others tell: the lost one would cost a time
-/// limit at each look.
+/// Wait until an arbiter other than `lost` leads, as the others tell: the lost one would cost a
+/// time limit at each look.
 pub async fn another(stage: &Stage, lost: &str) -> io::Result<v1::Status> {
     let others = stage.lab.operator.without(index_of(lost)?);
     let other = |s: &v1::Status| !s.stale && !s.leader.is_empty() && s.leader != lost;
@@ -88,8 +88,8 @@ pub fn bring_back(stage: &mut Stage, leader: &str, loss: Loss) -> io::Result<()>
     Ok(())
 }
 
-/// Wait for the steady state: every voter is heard, the leader stands outside the active region, and
-/// the lease of the active region was renewed since it leads.
+/// Wait for the steady state: every voter is heard, the leader stands outside the active region,
+/// and the lease of the active region was renewed lately.
 async fn settled(stage: &Stage) -> io::Result<v1::Status> {
     let timing = stage.timing();
     let fresh = (timing.lease - timing.renewal - 2 * timing.rtt).as_millis() as u64;

@@ -6,6 +6,7 @@
 mod adopted;
 mod agents;
 mod asks;
+mod command_line;
 mod cuts;
 mod demo;
 mod fences;
@@ -135,6 +136,7 @@ pub fn cases() -> Vec<Case> {
         standby::CASES,
         adopted::CASES,
         fences::CASES,
+        command_line::CASES,
         demo::CASES,
     ]
     .concat()

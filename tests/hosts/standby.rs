@@ -1,10 +1,8 @@
 //! Two instances of one resource in one region: a local standby beside the primary.
 
 use super::Case;
-use super::stage::{LIMIT, Stage, check, until};
-use arbiter::clock;
+use super::stage::{LIMIT, Stage, check};
 use arbiter::lab::cluster::{EU, FIRST_PAIR, GROUP, Pair};
-use arbiter::lab::demo::column;
 use arbiter_proto::v1;
 use std::collections::BTreeSet;
 use std::io;
@@ -47,19 +45,7 @@ async fn all_follow(stage: &mut Stage) -> io::Result<()> {
     let both = |g: &v1::GroupStatus| standbys(g) == 2;
     let what = "both instances in eu-west follow us-east";
     stage.lab.operator.wait_group(GROUP, what, LIMIT, both).await?;
-    // And what is written now arrives at both.
-    let from = clock::now();
-    stage.follows("us-east").await?;
-    let id = stage.acks().iter().rfind(|ack| ack.sent > from).map_or(0, |ack| ack.id);
-    let there = format!("SELECT count(*) FROM writes WHERE id = {id}");
-    for host in ["eu-db", "eu-db2"] {
-        let server = stage.lab.address(host);
-        until(&format!("a new write is at {host}"), LIMIT, async || {
-            column(server, &there).await.is_ok_and(|count| count == [1])
-        })
-        .await?;
-    }
-    Ok(())
+    stage.arrives_at("us-east", &["eu-db", "eu-db2"]).await
 }
 
 async fn both_proven(stage: &mut Stage) -> io::Result<()> {

@@ -2,8 +2,8 @@
 //! so before a plan opens; opens none.
 
 use super::context::Context;
-use super::lag;
 use super::judge::signal_kinds;
+use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{

@@ -1,5 +1,5 @@
-//! The floor of a commit: a fdatasync while two other processes do the same, and a unary gRPC echo to
-//! another process. Those others are this program with `--part`, so they are the same build.
+//! The floor of a commit: a fdatasync while two other processes do the same, and a unary gRPC echo
+//! to another process. Those others are this program with `--part`, so they are the same build.
 
 use crate::commit::{ROUNDS, median, micros};
 use arbiter::clock;

@@ -140,8 +140,16 @@ impl World {
         }
         let line = format!("fault {fault:?}");
         self.say(|| line);
+        let Some((lasts, end)) = self.begin(fault) else { return };
+        if !self.healed {
+            self.after(lasts, end);
+        }
+    }
+
+    /// How long what begins lasts, and what ends it; none: it is over at once.
+    fn begin(&mut self, fault: Fault) -> Option<(Nanos, Due)> {
         let until = |lasts, end| (lasts, Due::Fault(end));
-        let (lasts, end) = match fault {
+        Some(match fault {
             Fault::CutRegion { region, out, back, lasts } => {
                 self.count("one-way cuts", u64::from(out != back));
                 let links = self.net.around(&self.topology.nodes_of(region), out, back);
@@ -196,11 +204,11 @@ impl World {
                 self.after(lasts / 2, Due::Fault(Fault::ThawAgent { host: region }));
                 (lasts, self.cut(links))
             }
-            now => return self.fault_now(now),
-        };
-        if !self.healed {
-            self.after(lasts, end);
-        }
+            now => {
+                self.fault_now(now);
+                return None;
+            }
+        })
     }
 
     /// Links are cut; says how that ends.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 /// Opening the stream to the leader.
@@ -29,7 +30,17 @@ impl Session {
             // The queue is empty.
             let _ = up.try_send(report.clone());
         }
-        let Ok(mut down) = self.open(address, receiver).await else {
+        let Ok(channel) = self.face.peers.channel(address) else {
+            return self.hold(Some(RETRY_AFTER)).await;
+        };
+        // A leader that was lost opens nothing: whoever leads next is not waited for behind it.
+        let opened = tokio::select! {
+            changed = self.route.changed() => {
+                return if changed.is_ok() { Then::Again } else { Then::End(None) };
+            }
+            opened = open(channel, receiver) => opened,
+        };
+        let Ok(mut down) = opened else {
             return self.hold(Some(RETRY_AFTER)).await;
         };
         loop {
@@ -59,19 +70,17 @@ impl Session {
             }
         }
     }
+}
 
-    async fn open(
-        &self,
-        address: &str,
-        reports: mpsc::Receiver<pb::Report>,
-    ) -> Result<Streaming<pb::Directive>, Status> {
-        let channel = self.face.peers.channel(address)?;
-        let mut client = AgentClient::new(channel);
-        let opening = client.session(marked(ReceiverStream::new(reports)));
-        match timeout(OPEN_LIMIT, opening).await {
-            Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => Err(Status::deadline_exceeded("the leader does not open the stream")),
-        }
+async fn open(
+    channel: Channel,
+    reports: mpsc::Receiver<pb::Report>,
+) -> Result<Streaming<pb::Directive>, Status> {
+    let mut client = AgentClient::new(channel);
+    let opening = client.session(marked(ReceiverStream::new(reports)));
+    match timeout(OPEN_LIMIT, opening).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(Status::deadline_exceeded("the leader does not open the stream")),
     }
 }
 

@@ -28,7 +28,7 @@ impl Receiver {
     fn take(&self, body: Value) -> StatusCode {
         let mut posts = self.posts.lock().expect("whole");
         posts.0 += 1;
-        if posts.0 % 2 == 0 {
+        if posts.0.is_multiple_of(2) {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         posts.1.push(body);

@@ -82,7 +82,7 @@ fn hopeless(row: &Row) -> Option<Command> {
     let longest = patience + policy.step_limit * policy.step_attempts_max.max(1);
     let over = context.row_ran() >= longest;
     let can = |id: &InstanceId| can_come(context, id).is_some_and(|kind| kind >= least);
-    let mut needing = context.spec.needing_evidence(&row.plan.source).into_iter();
+    let mut needing = context.spec.needing_evidence(&row.plan.source);
     let (id, _) = needing.find(|(id, _)| !enough(id) && (over || !can(id)))?;
     if context.row_ran() < patience {
         return None;

@@ -140,14 +140,14 @@ impl World {
         }
         let line = format!("fault {fault:?}");
         self.say(|| line);
-        let Some((lasts, end)) = self.begin(fault) else { return };
+        let Some((lasts, end)) = self.lasting(fault) else { return };
         if !self.healed {
             self.after(lasts, end);
         }
     }
 
     /// How long what begins lasts, and what ends it; none: it is over at once.
-    fn begin(&mut self, fault: Fault) -> Option<(Nanos, Due)> {
+    fn lasting(&mut self, fault: Fault) -> Option<(Nanos, Due)> {
         let until = |lasts, end| (lasts, Due::Fault(end));
         Some(match fault {
             Fault::CutRegion { region, out, back, lasts } => {

@@ -18,6 +18,7 @@ fn driver(moto: &Moto, url: &str, zone: &str) -> Box<dyn Driver> {
         ("name", "app.example.test"),
         ("ttl", "5"),
         ("hosted_zone_id", zone),
+        ("name_servers", "192.0.2.53:53"),
         ("endpoint_url", url),
         ("credentials_file", credentials.to_str().expect("text")),
         ("value.eu", "192.0.2.1"),

@@ -80,7 +80,7 @@ impl Own {
             return Err(reader.fault("endpoint_url: give an http:// or https:// URL"));
         }
         // For the arbiters, who ask them what clients see.
-        let _ = reader.optional("name_servers");
+        let _ = reader.required("name_servers", "\"192.0.2.53:53\"")?;
         Ok(Self {
             hosted_zone_id: id.to_owned(),
             endpoint_url,

@@ -18,9 +18,10 @@ use tonic::transport::Endpoint;
 const REPORTS_WAITING_MAX: usize = 4;
 /// First wait after every arbiter was tried in vain; doubled up to the renewal period.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
-/// An arbiter is left for the next when it answers nothing for so many renewal periods. They fit
-/// into L − F, so that one broken link fences nobody; and two arbiters are not both left before an
-/// election can end, so that a lost leader does not cost the way over the lost one as well.
+/// An arbiter that answered is left for the next when it answers nothing for so many renewal
+/// periods. They fit into L − F, so that one broken link fences nobody, and an election mostly ends
+/// within them. One that never answered is left after a single period: where that is the lost
+/// leader, the way back to one that lives must fit into what is left of the lease.
 const SILENT_RENEWALS: u32 = 3;
 
 /// What the agent's loop is told.
@@ -72,7 +73,7 @@ async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> b
     }
     let mut client = AgentClient::new(channel);
     let call = client.session(ReceiverStream::new(outgoing));
-    let patience = renewal * SILENT_RENEWALS;
+    let mut patience = renewal;
     let mut incoming = match timeout(patience, call).await {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => {
@@ -99,6 +100,7 @@ async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> b
             Ok(directive) => {
                 if directive.answers.is_some() {
                     answered = clock::now();
+                    patience = renewal * SILENT_RENEWALS;
                 }
                 heard = true;
                 if told.send(Told::Directive(directive)).await.is_err() {

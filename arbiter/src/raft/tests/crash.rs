@@ -88,7 +88,7 @@ fn what_was_acknowledged_survives_kill_9_under_load() {
 }
 
 #[test]
-#[ignore = "run by what_was_acknowledged_survives_kill_9_under_load"]
+#[ignore = "a child that what_was_acknowledged_survives_kill_9_under_load starts; alone it returns"]
 fn child_writes_until_killed() {
     if let Some(dir) = kit::child_dir() {
         kit::runtime().block_on(write_for_ever(&dir));

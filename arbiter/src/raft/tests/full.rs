@@ -88,7 +88,7 @@ fn a_full_disk_stops_the_node_and_loses_nothing() {
 }
 
 #[test]
-#[ignore = "run by a_full_disk_stops_the_node_and_loses_nothing"]
+#[ignore = "a child that a_full_disk_stops_the_node_and_loses_nothing starts; alone it returns"]
 fn child_fills_its_disk() {
     let Some(dir) = kit::child_dir() else { return };
     kit::runtime().block_on(async {

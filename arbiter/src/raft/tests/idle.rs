@@ -83,7 +83,7 @@ fn an_idle_node_is_small_and_quiet() {
 }
 
 #[test]
-#[ignore = "run by an_idle_node_is_small_and_quiet"]
+#[ignore = "a child process that an_idle_node_is_small_and_quiet starts; alone it returns at once"]
 fn child_serves() {
     let Some(dir) = kit::child_dir() else { return };
     let variable = |name| std::env::var(name).expect("set by the parent");

@@ -1,12 +1,12 @@
 //! Liveness: once all is mended, each group serves again, or says why it waits.
 
 use crate::sim::world::World;
-use arbiter_core::Mode;
+use arbiter_core::{GroupId, Mode};
 
-/// Checked at the end of a run.
-pub fn liveness(world: &World) -> Option<String> {
+/// Checked when all must be well: of one group, or of each.
+pub fn liveness(world: &World, only: Option<&GroupId>) -> Option<String> {
     let state = world.raft.newest();
-    for (id, group) in &state.groups {
+    for (id, group) in state.groups.iter().filter(|(id, _)| only.is_none_or(|only| only == *id)) {
         if let Some(plan) = &group.plan {
             let why = plan.halt.as_ref().map_or("", |halt| halt.reason.as_str());
             return Some(format!(
@@ -27,8 +27,11 @@ pub fn liveness(world: &World) -> Option<String> {
         if !writing {
             return Some(format!("liveness: nothing of {id} accepts writes"));
         }
-        if world.dns.read(id).is_none_or(|(_, names)| names != *active) {
+        if world.dns.read(id).is_none_or(|record| record.names != *active) {
             return Some(format!("liveness: traffic of {id} does not name {active}"));
+        }
+        if world.dns.changed.contains_key(id) {
+            return Some(format!("liveness: the records of {id} are not put in order"));
         }
     }
     None

@@ -10,6 +10,7 @@ mod i3;
 mod i4;
 mod i6;
 mod i7;
+mod i9;
 mod lease;
 mod live;
 
@@ -31,7 +32,8 @@ pub struct Watch {
     deadlines: BTreeMap<(usize, GroupId), Nanos>,
     /// Highest token acted on, per instance.
     acted: BTreeMap<(usize, Key), Token>,
-    traffic: BTreeMap<GroupId, Token>,
+    zones: i7::Zones,
+    decided: i9::Decided,
     /// When each term's leader was elected.
     pub elected: BTreeMap<u64, Nanos>,
     /// When each Report left, in true time.
@@ -54,6 +56,8 @@ pub fn check(world: &mut World, only: &str) -> Option<String> {
         broken.extend(i2::epochs(&before, &state));
         broken.extend(i2::births(world, &before, &state));
         broken.extend(i6::plans(&before, &state));
+        i7::remember(world, &state);
+        i9::remember(world, &before, &state);
         for plan in state.groups.values().filter_map(|group| group.plan.as_ref()) {
             world.watch.opened.entry(plan.id).or_insert(world.now);
         }
@@ -68,6 +72,7 @@ pub fn check(world: &mut World, only: &str) -> Option<String> {
     broken.extend(lease::deadlines_are_allowed(world));
     broken.extend(i7::traffic_never_goes_back(world));
     broken.extend(i7::traffic_names_the_active_region(world, &state));
+    broken.extend(i7::drift_is_said(world, &state));
     broken.into_iter().find(|line| line.starts_with(only))
 }
 

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 /// How often each thing happened.
 pub type Counts = BTreeMap<&'static str, u64>;
 
-/// What the seeds of the tests must have seen, all of it. An attestation is not among it: it waits
-/// for the whole lease, and where State knows an arming the expiry is proposed in that instant.
+/// What the seeds of the tests must have seen, all of it.
 pub const SEEN: &[&str] = &[
     "switchovers completed",
     "failovers completed",
@@ -19,6 +18,20 @@ pub const SEEN: &[&str] = &[
     "lease-expired",
     "power-off",
     "provider-asserted",
+    "attested",
+    "attestations refused: another plan",
+    "attestations refused: another fence goal",
+    "attestations refused: it is up",
+    "records changed by hand",
+    "drift said",
+    "drift put in order",
+    "zones adopted",
+    "modes told to be in effect",
+    "modes that no quorum confirmed",
+    "modes not in effect for want of arming",
+    "regions lost in later lives",
+    "switchovers in later lives",
+    "moves in later lives",
     "L raised",
     "L lowered",
     "RPO crossed",
@@ -43,7 +56,7 @@ pub fn add(counts: &mut Counts, more: Counts) {
 
 impl World {
     /// Something happened so often.
-    pub(super) fn count(&mut self, what: &'static str, times: u64) {
+    pub fn count(&mut self, what: &'static str, times: u64) {
         *self.counts.entry(what).or_default() += times;
     }
 
@@ -56,6 +69,8 @@ impl World {
             Command::ResumePlan { .. } => "plans resumed",
             Command::RecordEvidence { evidence, .. } => evidence.kind.as_str(),
             Command::Attest { .. } => "attested",
+            Command::RecordDrift { drift, .. } if !drift.is_empty() => "drift said",
+            Command::AdoptTraffic { .. } => "zones adopted",
             _ => return,
         };
         self.count(what, 1);

@@ -3,15 +3,12 @@
 //! know one instance; order, retries and tokens are the executor's.
 
 use super::clock::{MS, Nanos, SECOND};
-use super::dns::Swap;
 use super::event::{Due, Work};
 use super::host::Key;
 use super::topology::Topology;
 use super::world::World;
 use arbiter_core::agent::{AgentEvent, Failure, Reached};
-use arbiter_core::{
-    Condition, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer, TrafficFact,
-};
+use arbiter_core::{EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer};
 
 /// How often streams flow.
 const REPLICATE: Nanos = 100 * MS;
@@ -45,18 +42,10 @@ impl World {
         if let Some(server) = self.hosts[host].servers.get(key) {
             return server.fact(self.now);
         }
-        let dns = self.topology.dns();
-        let traffic = self.hosts[host].instances[key].layer == Layer::Traffic;
-        if !traffic || !self.net.both(Topology::node(host), dns) {
-            return Fact::default();
+        if self.hosts[host].instances[key].layer == Layer::Traffic {
+            return self.look_at_zone(host, key);
         }
-        let read = self.dns.read(&key.0);
-        let traffic = TrafficFact {
-            token: read.as_ref().map(|(token, _)| *token),
-            names: read.map(|(_, region)| region),
-            drift: String::new(),
-        };
-        Fact { condition: Condition::Healthy, traffic: Some(traffic), ..Fact::default() }
+        Fact::default()
     }
 
     pub(super) fn begin_work(&mut self, work: Work) {
@@ -132,7 +121,7 @@ impl World {
 
     /// The external fence's part.
     fn fence_acts(&mut self, work: &Work) -> Result<(), Failure> {
-        if self.rng.chance(300) {
+        if self.is_switch_broken() || self.rng.chance(300) {
             return Err(Failure::Retry("the command failed".to_owned()));
         }
         let region = self.hosts[work.host].instances[&key(work)].region.clone();
@@ -201,7 +190,11 @@ impl World {
                     server.start();
                 }
                 server.start_file = true;
+                let promoted = !server.primary;
                 server.promote(forks);
+                if promoted {
+                    self.watch_promotion(&key(work), work.token);
+                }
                 Ok(())
             }
         }
@@ -244,35 +237,6 @@ impl World {
             Err(Failure::Retry("it changed meanwhile".to_owned()))
         };
         self.end_work(work, result);
-    }
-
-    /// The zone's part: read, then one swap on what was read.
-    fn traffic_acts(&mut self, work: &mut Work) -> Result<(), Failure> {
-        if work.goal != Goal::Active {
-            return Ok(());
-        }
-        let (node, dns) = (Topology::node(work.host), self.topology.dns());
-        if !self.net.both(node, dns) {
-            return Err(Failure::Retry("the authority is not reached".to_owned()));
-        }
-        let Some(names) = work.terms.names.clone() else {
-            return Err(Failure::Refused("no region to name".to_owned()));
-        };
-        let old = self.dns.read(&work.group);
-        match &old {
-            Some((seen, _)) if *seen > work.token => return Err(Failure::Stale(*seen)),
-            None if !work.terms.may_create && !work.terms.adopt => {
-                return Err(Failure::Refused("the record is gone".to_owned()));
-            }
-            _ => {}
-        }
-        let new = (work.token, names);
-        let swap = Swap { group: work.group.clone(), old, new };
-        for delay in self.net.send(node, dns, &mut self.rng) {
-            self.after(delay, Due::DnsIn(swap.clone()));
-        }
-        work.swap = Some(swap);
-        Ok(())
     }
 
     /// The server with this address.

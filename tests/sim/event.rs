@@ -1,5 +1,6 @@
 //! What can be due in a simulated world. Data only.
 
+use super::clock::Nanos;
 use super::dns::{Record, Swap};
 use super::fault::Fault;
 use arbiter_core::agent::{AgentEvent, DeadmanEvent};
@@ -117,6 +118,10 @@ pub enum Due {
     Replicate,
     /// A fault, or its end.
     Fault(Fault),
+    /// A client asks what is so.
+    Face,
+    /// The quorum round of that is over, at this index.
+    FaceAnswers { leader: usize, term: u64, asked: Nanos, confirmed: Option<u64> },
     /// An operator does something.
     Operator,
     /// The end of all faults.

@@ -62,6 +62,8 @@ pub enum Fault {
     CutAndFreeze { region: usize, lasts: Nanos },
     /// Somebody sends a recorded DNS request again.
     ReplayDns,
+    /// Somebody changes a group's records by hand.
+    Drift { group: usize, how: u64 },
     /// The network delivers an old Directive again.
     ReplayDirective { host: usize },
     /// Leadership goes away and comes back, and then a region is cut off.
@@ -79,7 +81,7 @@ impl Fault {
         let region = rng.index(2);
         let lasts = rng.range(lease / 8, 3 * lease);
         let short = rng.range(50 * MS, lease);
-        match rng.range(0, 31) {
+        match rng.range(0, 33) {
             0..=2 => Fault::CutRegion { region, out: true, back: true, lasts },
             3 => Fault::CutRegion { region, out: true, back: false, lasts },
             4 => Fault::CutRegion { region, out: false, back: true, lasts },
@@ -111,6 +113,7 @@ impl Fault {
             25 | 26 => Fault::CutAndFreeze { region, lasts },
             27 | 28 => Fault::ReplayDirective { host },
             29 | 30 => Fault::ElectAndCut { arbiter, region, lasts },
+            31 | 32 => Fault::Drift { group: rng.index(2), how: rng.range(0, 2) },
             _ => Fault::ReplayDns,
         }
     }
@@ -279,10 +282,11 @@ impl World {
                 }
             }
             Fault::ReplayDirective { host } => self.replay_directive(host),
+            Fault::Drift { group, how } => self.drift(group, how),
             Fault::ReplayDns if !self.dns.seen.is_empty() => {
                 let which = self.rng.index(self.dns.seen.len());
                 let swap = self.dns.seen[which].clone();
-                self.dns.swap(&swap);
+                self.dns_in(&swap);
             }
             _ => {}
         }
@@ -348,6 +352,9 @@ impl World {
         let now = self.now;
         if self.hosts[host].up {
             return;
+        }
+        if self.hosts[host].locked && !self.healed {
+            return self.after(SECOND, Due::Fault(Fault::Boot { host }));
         }
         self.hosts[host].boot(now);
         self.count("hosts rebooted", 1);

@@ -13,8 +13,8 @@ use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, Deadman, Deadma
 use arbiter_core::leader::StreamId;
 use arbiter_core::plant::Plant;
 use arbiter_core::{
-    Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, Report, Timing,
-    external_fences_beside,
+    Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, RegionId, Report, Timing,
+    Token, external_fences_beside,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +46,8 @@ pub struct Host {
     pub index: usize,
     /// It runs.
     pub up: bool,
+    /// Its power was cut by hand, and stays so for now.
+    pub locked: bool,
     /// Its clock.
     pub clock: Clock,
     /// What its agent wrote to disk.
@@ -70,6 +72,8 @@ pub struct Host {
     pub(super) quiet_since: Nanos,
     /// Its stream there.
     pub stream: StreamId,
+    /// What drivers of zones were last ordered to name, by instance; in the agent's memory.
+    pub ordered: BTreeMap<Key, (Token, RegionId)>,
     /// Attempts of drivers that run, by instance.
     pub working: BTreeMap<Key, u64>,
     pub(super) deadman_last: Nanos,
@@ -110,6 +114,7 @@ impl Host {
         let mut host = Self {
             index,
             up: true,
+            locked: false,
             clock,
             disk: Stored {
                 agent: agent.clone(),
@@ -130,6 +135,7 @@ impl Host {
             via: index % VOTERS,
             quiet_since: 0,
             stream: StreamId(0),
+            ordered: BTreeMap::new(),
             working: BTreeMap::new(),
             deadman_last: 0,
             boots: 0,
@@ -260,6 +266,7 @@ impl World {
         host.agent.life += 1;
         host.quiet_since = now;
         host.working.clear();
+        host.ordered.clear();
         let local = host.clock.at(now);
         let machine =
             AgentMachine::new(host.disk.clone(), host.instances.clone(), &host.timings, local);

@@ -6,7 +6,7 @@ use super::event::Due;
 use super::raft::{Committed, VOTERS};
 use super::world::World;
 use arbiter_core::leader::Seat;
-use arbiter_core::{LogId, Rejected, View, preferred_leader};
+use arbiter_core::{Command, LogId, Rejected, View, preferred_leader};
 
 /// Between two looks of the leader at the time.
 const TICK: Nanos = 50 * MS;
@@ -141,10 +141,14 @@ impl World {
         }
         if outcome.is_ok() {
             self.count_command(&proposal.command);
+            self.attested(&proposal.command);
         }
         match outcome {
             Ok(_) => self.say(|| format!("#{index} {:?} by {:?}", proposal.command, proposal.by)),
-            Err(Rejected::Stale(_)) => {}
+            Err(Rejected::Stale(_)) => {
+                let attests = matches!(proposal.command, Command::Attest { .. });
+                self.count("attestations refused: another fence goal", u64::from(attests));
+            }
             Err(refused) => {
                 self.say(|| format!("#{index} refused: {:?}: {refused}", proposal.command));
             }

@@ -5,15 +5,18 @@
 //! the deadman's machines. Faked are clocks, network, Raft, disks, processes, servers and DNS. A
 //! seed draws the cluster and all that happens to it; the same seed is the same run.
 
+mod attesting;
 pub mod clock;
 pub mod coverage;
 mod deadman;
 pub mod dns;
 mod driver;
 pub mod event;
+pub mod face;
 mod fault;
 pub mod host;
 mod leader;
+pub mod lives;
 pub mod net;
 mod operator;
 pub mod postgres;
@@ -25,6 +28,7 @@ mod stream;
 pub mod topology;
 mod vantage;
 pub mod world;
+mod zone;
 
 pub use world::{Options, Outcome};
 

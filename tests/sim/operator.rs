@@ -6,8 +6,8 @@ use super::event::{Carries, Due};
 use super::raft::VOTERS;
 use super::world::World;
 use arbiter_core::{
-    By, Command, Group, GroupId, Mode, OpenRequest, PlanKind, Proposal, RequestId, State,
-    WallMillis, attest, preflight, supersede,
+    By, Command, Group, GroupId, GroupSpec, Layer, Mode, OpenRequest, PlanKind, Proposal,
+    RequestId, State, StepId, WallMillis, preflight, supersede,
 };
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ impl World {
             return self.ask(leader, term, command);
         };
         let _ = cluster;
+        self.unlock(&state);
         let groups: Vec<GroupId> = state.groups.keys().cloned().collect();
         for id in groups {
             let Some(group) = state.groups.get(&id) else { continue };
@@ -44,15 +45,20 @@ impl World {
     }
 
     fn ask(&mut self, leader: usize, term: u64, command: Command) {
+        let proposal = self.operators(command);
+        self.propose(leader, term, proposal, Carries::Request);
+    }
+
+    /// `command`, as an operator asks for it.
+    pub(super) fn operators(&mut self, command: Command) -> Proposal {
         self.requests += 1;
-        let proposal = Proposal {
+        Proposal {
             request: Some(RequestId(format!("r{}", self.requests))),
             by: By::Operator("op".to_owned()),
             reason: "asked".to_owned(),
             wall: WallMillis(self.now / MS),
             command,
-        };
-        self.propose(leader, term, proposal, Carries::Request);
+        }
     }
 
     /// What is done so that a cluster serves: armed, in a mode, plans ended.
@@ -65,6 +71,9 @@ impl World {
     ) -> Option<Command> {
         if !group.arming_wanted && group.active().is_some() {
             return Some(Command::Arm { group: id.clone(), armed: true });
+        }
+        if let Some(adopt) = adoption(state, id, group).filter(|_| self.rng.chance(500)) {
+            return Some(adopt);
         }
         if let Some(plan) = group.plan.as_ref().filter(|plan| plan.halt.is_some()) {
             let (plan_id, expected_epoch) = (plan.id, group.epoch());
@@ -109,6 +118,11 @@ impl World {
         if let Some(plan) = &group.plan {
             return self.whim_in_plan(state, leader, id, group, plan.id);
         }
+        if self.rng.chance(100)
+            && let Some(adopt) = adoption(state, id, group)
+        {
+            return Some(adopt);
+        }
         match self.rng.range(0, 29) {
             0 | 1 => self.opening(state, leader, id, PlanKind::Switchover),
             2 | 3 => self.opening(state, leader, id, PlanKind::Failover),
@@ -128,10 +142,10 @@ impl World {
         plan: arbiter_core::PlanId,
     ) -> Option<Command> {
         let (expected_epoch, group_id) = (group.epoch(), id.clone());
-        if self.rng.chance(300)
-            && let Some(command) = self.honest_attestation(state, leader, id, plan)
+        if let Some(open) = group.plan.as_ref()
+            && let Some(asked) = self.attesting(state, leader, id, open)
         {
-            return Some(command);
+            return asked;
         }
         match self.rng.range(0, 15) {
             0 | 1 => {
@@ -185,23 +199,6 @@ impl World {
         }
     }
 
-    /// An operator attests only what is so: the host is without power.
-    fn honest_attestation(
-        &mut self,
-        state: &State,
-        leader: usize,
-        id: &GroupId,
-        plan: arbiter_core::PlanId,
-    ) -> Option<Command> {
-        let (spec, group) = state.group(id)?;
-        let source = &group.plan.as_ref()?.source;
-        let off = self.hosts.iter().filter(|host| !host.up).flat_map(|host| host.servers.keys());
-        let mut off = off.filter(|(of, _)| of == id).map(|(_, instance)| instance);
-        let instance = off.find(|instance| spec.instances[*instance].region == *source)?;
-        let local = self.arbiters[leader].clock.at(self.now);
-        attest(state, self.view(leader)?, id, plan, instance, local).ok()
-    }
-
     /// Another L for one group.
     fn other_lease(&mut self, state: &State, id: &GroupId) -> Option<Command> {
         let mut spec = state.spec.clone();
@@ -211,4 +208,17 @@ impl World {
         policy.timing.lease = timing.lease * longest;
         Some(Command::ApplyPolicy { spec })
     }
+}
+
+/// What an operator runs who reads of drift, or that a zone's token is gone.
+fn adoption(state: &State, id: &GroupId, group: &Group) -> Option<Command> {
+    let halted = group.plan.as_ref().is_some_and(|plan| {
+        plan.halt.as_ref().is_some_and(|halt| halt.step == StepId::SwitchTraffic)
+    });
+    if group.drift.is_empty() && !halted {
+        return None;
+    }
+    let mut instances = state.spec.groups.get(id)?.instances.values();
+    let zone = GroupSpec::zone(instances.find(|instance| instance.layer == Layer::Traffic)?);
+    Some(Command::AdoptTraffic { group: id.clone(), zone, expected_epoch: group.epoch() })
 }

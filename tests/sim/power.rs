@@ -27,6 +27,11 @@ impl World {
         }
     }
 
+    /// While things go wrong the power switches of some seeds do not answer.
+    pub(super) fn is_switch_broken(&self) -> bool {
+        self.switch_broken && !self.healed
+    }
+
     /// A host is gone, with all but its disk.
     pub(super) fn power_fails(&mut self, host: usize) {
         let keeps = self.keeps_start_files();
@@ -41,7 +46,7 @@ impl World {
         let Some(view) = self.view(leader) else { return };
         for (group, region, token) in external_fence_wanted(&state, view, now) {
             // A command takes its time.
-            if !self.rng.chance(50) {
+            if self.is_switch_broken() || !self.rng.chance(50) {
                 continue;
             }
             self.cut_power(&region);

@@ -159,6 +159,9 @@ fn instance(id: &InstanceId, host: usize, layer: Layer) -> Instance {
 }
 
 fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
+    let external = rng.chance(400);
+    // What a lease proves is not enough for some: they wait for a switch, or for an operator.
+    let only_power_off = external && rng.chance(500);
     Policy {
         timing,
         initial_active: REGIONS[active].into(),
@@ -169,9 +172,13 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         drain_limit: Duration::from_secs(4),
         clean_stop_limit: Duration::from_secs(1),
         hold_down: Duration::from_secs(5),
-        evidence_min: EvidenceKind::LeaseExpired,
+        evidence_min: if only_power_off {
+            EvidenceKind::PowerOff
+        } else {
+            EvidenceKind::LeaseExpired
+        },
         // The least that configuration accepts, or much.
-        rpo: if rng.chance(500) {
+        rpo: if rng.chance(500) && !only_power_off {
             timing.lease / 2 + 2 * timing.renewal
         } else {
             Duration::from_secs(60)
@@ -185,14 +192,14 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         abort_when_source_returns: rng.chance(700),
         supersede_by_itself: rng.chance(300),
         clients_decide: rng.chance(200),
-        on_drift: OnDrift::Alert,
+        on_drift: if rng.chance(300) { OnDrift::Repair } else { OnDrift::Alert },
         durability: Durability::Async,
-        external_fence: if rng.chance(200) {
+        external_fence: if external {
             REGIONS.map(|region| (region.into(), BTreeMap::new())).into()
         } else {
             BTreeMap::new()
         },
-        step_limit: Duration::from_secs(8),
-        step_attempts_max: 3,
+        step_limit: Duration::from_secs(if only_power_off { 3 } else { 8 }),
+        step_attempts_max: if only_power_off { 1 } else { 3 },
     }
 }

@@ -31,7 +31,7 @@ impl World {
         let record = self.dns.read(group).filter(|_| self.net.both(from, dns));
         let served = record
             .as_ref()
-            .and_then(|(_, region)| REGIONS.iter().position(|name| region.as_str() == *name));
+            .and_then(|at| REGIONS.iter().position(|name| at.names.as_str() == *name));
         let reached = served.is_some_and(|index| up[index]);
         Looked { group: group.clone(), up, record, reached }
     }
@@ -52,7 +52,8 @@ impl World {
                 let probe = format!("{region}-db");
                 seat.view.probe(name, &group, &probe, Some(up), String::new(), at);
             }
-            let (token, region) = record.unzip();
+            let token = record.as_ref().and_then(|record| record.token);
+            let region = record.map(|record| record.names);
             let seen = ServiceSeen { at, token, region, reached, detail: String::new() };
             seat.view.service_seen(name, &group, seen);
         }

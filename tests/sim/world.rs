@@ -8,6 +8,7 @@ use super::event::Due;
 use super::fault::Fault;
 use super::host::Host;
 use super::leader::Arbiter;
+use super::lives::{Lives, Next};
 use super::net::Net;
 use super::raft::{Raft, VOTERS};
 use super::rng::Rng;
@@ -24,6 +25,8 @@ const CALM_SECONDS: u64 = 8;
 const FAULTS_SECONDS: (u64, u64) = (60, 300);
 /// How long the world then has to become healthy.
 pub const HEAL_SECONDS: u64 = 60;
+/// Between two looks whether all is well.
+const LOOK: Nanos = SECOND / 2;
 /// Events in one run; more is a loop.
 const EVENTS_MAX: u64 = 3_000_000;
 
@@ -85,6 +88,10 @@ pub struct World {
     pub forks: u64,
     /// Operators' requests so far.
     pub requests: u64,
+    /// What comes once all is well.
+    pub lives: Lives,
+    /// What cuts a region's power does not answer while things go wrong.
+    pub switch_broken: bool,
     pub(super) counts: Counts,
     options: Options,
     trace: Vec<String>,
@@ -108,6 +115,7 @@ impl World {
         let hosts = (0..topology.agents.len())
             .map(|host| Host::new(host, &topology, clock(&mut rng)))
             .collect();
+        let switch_broken = rng.chance(500);
         let mut world = Self {
             now: SECOND,
             due: BTreeMap::new(),
@@ -123,6 +131,8 @@ impl World {
             streams: 0,
             forks: 0,
             requests: 0,
+            lives: Lives::default(),
+            switch_broken,
             topology,
             counts: Counts::new(),
             options,
@@ -149,6 +159,7 @@ impl World {
         self.after(0, Due::RaftTick);
         self.after(10 * MS, Due::Replicate);
         self.after(2 * SECOND, Due::Operator);
+        self.after(2 * SECOND, Due::Face);
         let lease = self.longest_lease();
         let faults =
             (FAULTS_LEASES * lease).clamp(FAULTS_SECONDS.0 * SECOND, FAULTS_SECONDS.1 * SECOND);
@@ -198,19 +209,27 @@ impl World {
         let (options, mut steps) = (self.options, 0);
         let mut broken = None;
         let mut end = None;
-        let mut patience = 0;
+        let mut patience = HEAL_SECONDS * SECOND / LOOK;
         while let Some(((at, _), due)) = self.due.pop_first() {
             if end.is_some_and(|end| at > end) {
+                broken = None;
                 // A planted bug counts as found only by what it makes unsafe.
-                if self.options.plant.is_none() {
-                    broken = crate::invariants::liveness(&self);
-                }
-                // A plan may just have opened: it is given its time.
-                patience += 1;
-                if broken.is_none() || patience > 2 * HEAL_SECONDS {
-                    break;
-                }
-                end = end.map(|end| end + SECOND / 2);
+                let next = match self.unwell().filter(|_| options.plant.is_none()) {
+                    // A plan may just have opened: it is given its time.
+                    Some(why) if patience == 0 => {
+                        broken = Some(why);
+                        Next::End
+                    }
+                    Some(_) => Next::Look,
+                    None if options.plant.is_some() => Next::End,
+                    None => self.next_life(),
+                };
+                patience = match next {
+                    Next::End => break,
+                    Next::Look => patience.saturating_sub(1),
+                    Next::Within(time) => time / LOOK,
+                };
+                end = end.map(|end| end + LOOK);
             }
             self.now = at;
             if matches!(due, Due::Heal) {
@@ -258,12 +277,14 @@ impl World {
             Due::Seen { from, leader, looked } => self.seen(from, leader, looked),
             Due::Closed { via, at, stream, agent } => self.closed(via, at, stream, agent),
             Due::Operator => self.operator(),
+            Due::Face => self.face(),
+            Due::FaceAnswers { leader, term, asked, confirmed } => {
+                self.face_answers(leader, term, asked, confirmed);
+            }
             Due::Fault(fault) => self.fault(fault),
             Due::Heal => self.heal(),
             Due::Replicate => self.replicate(),
-            Due::DnsIn(swap) => {
-                self.dns.swap(&swap);
-            }
+            Due::DnsIn(swap) => self.dns_in(&swap),
             host => self.host_due(host),
         }
     }

@@ -31,11 +31,15 @@ impl Leader {
                 let all = !join_all(marks).await.contains(&false);
                 SeatEvent::MarksEnded { round, all }
             }
-            // Raft gives up within an election; the agents ask anew.
+            // Raft gives up within an election; the Reports wait for another.
             RoundWork::Begin(round) => {
-                let confirmed = self.raft.read_index().await.ok();
-                let confirmed =
-                    confirmed.map(|seen| Confirmed { term: seen.term, index: seen.index });
+                let confirmed = match self.raft.read_index().await {
+                    Ok(seen) => Some(Confirmed { term: seen.term, index: seen.index }),
+                    Err(error) => {
+                        tracing::debug!(?round, %error, "nobody is answered yet");
+                        None
+                    }
+                };
                 SeatEvent::RoundEnded { round, confirmed }
             }
         }

@@ -100,7 +100,7 @@ impl Seat {
     }
 
     /// A round that ended in another term, or that State here has not caught up with, answers
-    /// nothing; the agents ask anew.
+    /// nothing.
     pub(super) fn round_ended(
         &mut self,
         applied: Applied,
@@ -123,9 +123,18 @@ impl Seat {
         actions
     }
 
-    /// The batch is dropped; what waits gets a round at a turn after a short rest.
+    /// The Reports of the batch wait for another round, at a turn after a short rest: their agents
+    /// say nothing new for a renewal period, which a lease may not have. A newer one takes the
+    /// place of an older one.
     fn failed(&mut self, now: Instant) -> Vec<SeatAction> {
-        self.round = None;
+        let batch = self.round.take().map(|round| round.batch).unwrap_or_default();
+        for pending in batch {
+            let agent = &pending.report.agent;
+            let session = self.sessions.get(agent);
+            if session.is_some_and(|session| session.stream == pending.stream) {
+                self.pending.entry(agent.clone()).or_insert(pending);
+            }
+        }
         self.rests_until = Some(now + ROUND_RETRY);
         Vec::new()
     }

@@ -139,6 +139,24 @@ fn a_round_without_quorum_or_of_another_term_answers_nothing() {
 }
 
 #[test]
+fn a_report_whose_round_failed_waits_for_the_next_round() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.report(2, US);
+    assert_eq!(bench.ends_as(1, None), []);
+    assert_eq!(bench.step(SeatEvent::Turn).iter().filter(|a| **a == began(2)).count(), 0);
+    bench.pass(100);
+    assert!(bench.step(SeatEvent::Turn).contains(&began(2)));
+    // Its agent dialled anew meanwhile: the older stream's Report waits for nothing any more.
+    bench.report(3, US);
+    assert_eq!(bench.ends_as(2, None), []);
+    bench.pass(100);
+    assert!(bench.step(SeatEvent::Turn).contains(&began(3)));
+    let answers = bench.round_ends(3);
+    assert_eq!(sent(&answers), [(1, "agent-eu-west", true), (3, "agent-us-east", false)]);
+}
+
+#[test]
 fn a_round_of_an_earlier_term_is_not_this_ones() {
     let mut bench = Bench::new();
     bench.report(1, EU);
@@ -271,6 +289,10 @@ fn marks_that_are_not_committed_answer_nothing() {
     let round = RoundId { term: 1, number: 2 };
     assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: false }), []);
     assert_eq!(bench.round_ends(2), []);
+    bench.pass(100);
+    let again = bench.step(SeatEvent::Turn);
+    let marks = |action: &SeatAction| matches!(action, SeatAction::Mark { .. });
+    assert!(again.iter().any(marks), "the Report waits, and its crossing still must be marked");
 }
 
 #[test]

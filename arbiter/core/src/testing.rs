@@ -29,6 +29,7 @@ fn instance(resource: &str, region: &str, layer: Layer, fencing: Fencing) -> Ins
         layer,
         fencing,
         control: Control::Owned,
+        evidence: [EvidenceKind::Confirmed, EvidenceKind::LeaseExpired].into(),
         address: format!("{resource}.{region}:5432"),
         settings: BTreeMap::new(),
     }

@@ -7,8 +7,8 @@ use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
-    Condition, Durability, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId, RegionKind,
-    ResourceId, Role,
+    Condition, Durability, EvidenceKind, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId,
+    RegionKind, ResourceId, Role,
     apply::{mode_word, unarmed_in},
 };
 
@@ -214,10 +214,22 @@ impl Gates<'_> {
             Some(agent) => format!("agent {agent} in {active} does not report"),
         };
         self.gate("source-silent", silent.is_none(), text, self.failover_to(target));
+        self.source_confirms(active, target);
         for resource in self.context.spec.required_resources() {
             self.source_healthy(resource, target);
             self.follows(resource, target);
         }
+    }
+
+    /// A switchover ends with the source's own word only.
+    fn source_confirms(&mut self, active: &RegionId, target: &RegionId) {
+        let mut needing = self.context.spec.needing_evidence(active);
+        let mute = needing.find(|(_, i)| i.own_word() != Some(EvidenceKind::Confirmed));
+        let text = match mute {
+            None => format!("what stops in {active} can confirm it"),
+            Some((id, i)) => format!("{id}, of kind {}, can never confirm that it stopped", i.kind),
+        };
+        self.gate("never-confirmed", mute.is_none(), text, self.failover_to(target));
     }
 
     fn source_healthy(&mut self, resource: &ResourceId, target: &RegionId) {

@@ -129,7 +129,7 @@ pub struct OpenPlan {
     pub immediate: bool,
     /// Loss over the RPO is accepted.
     pub accept_loss: bool,
-    /// Which instance of each resource is to be promoted.
+    /// Which instance of each resource would be promoted now; `catch-up` chooses again.
     pub candidates: BTreeMap<ResourceId, InstanceId>,
     /// Ends of the source's streams as last known.
     pub source_end: BTreeMap<ResourceId, Position>,
@@ -146,6 +146,9 @@ pub struct StepOutcome {
     pub note: String,
     /// `fence-source` of a clean stop: where the source ended.
     pub source_end: BTreeMap<ResourceId, Position>,
+    /// `catch-up`: which instances are promoted; a resource left out keeps the one that it has.
+    #[serde(default)]
+    pub candidates: BTreeMap<ResourceId, InstanceId>,
     /// `catch-up`: where the candidates stand.
     pub target_end: BTreeMap<ResourceId, Position>,
     /// `catch-up`: the bound, now known.

@@ -128,7 +128,8 @@ pub struct Plan {
     pub evidence: BTreeMap<InstanceId, Evidence>,
     /// End of the source's stream per resource: as confirmed by a clean stop, else as last known.
     pub source_end: BTreeMap<ResourceId, Position>,
-    /// Which instance of each resource is promoted in the target.
+    /// Which instance of each resource is promoted in the target: when the plan opened the one that
+    /// had received most, from `catch-up` on the one that has, which never changes again.
     pub candidates: BTreeMap<ResourceId, InstanceId>,
     /// Where each candidate stood when it stopped receiving.
     pub target_end: BTreeMap<ResourceId, Position>,

@@ -2,6 +2,7 @@
 //! means when its turn comes is [`enter`]. Knows no Report: how a row ended travels in the command.
 
 use super::entry::{Entry, Outcome, refuse, stale};
+use super::group::covers;
 use super::{advance, plan_end};
 use crate::{
     EventKind, FenceProof, Goal, GroupId, Layer, OnFailure, PlanId, PlanKind, StepId, StepOutcome,
@@ -246,10 +247,14 @@ fn proven(entry: &Entry, group: &GroupId) -> Result<Option<String>, crate::Rejec
     Ok(Some(if kinds.is_empty() { "nothing to prove".to_owned() } else { kinds.join(", ") }))
 }
 
-/// What catch-up found. A switchover loses nothing: less than the source's end is not its end.
+/// What catch-up found: who has received most, which is promoted, and how far it is. A switchover loses nothing: less than the source's end is not its end.
 fn learn_ends(entry: &mut Entry, group: &GroupId, id: PlanId, outcome: &StepOutcome) -> Outcome {
-    let required: Vec<_> =
-        entry.group(group)?.0.required_resources().into_iter().cloned().collect();
+    let (spec, _) = entry.group(group)?;
+    let plan = entry.plan(group, id)?;
+    let mut candidates = plan.candidates.clone();
+    candidates.extend(outcome.candidates.clone());
+    covers(spec, &plan.target, &candidates)?;
+    let required: Vec<_> = spec.required_resources().into_iter().cloned().collect();
     let plan = entry.plan_mut(group, id)?;
     for resource in required {
         let (source, target) = (plan.source_end.get(&resource), outcome.target_end.get(&resource));
@@ -263,6 +268,7 @@ fn learn_ends(entry: &mut Entry, group: &GroupId, id: PlanId, outcome: &StepOutc
             );
         }
     }
+    plan.candidates = candidates;
     plan.target_end = outcome.target_end.clone();
     if let Some(loss) = outcome.loss {
         plan.loss = loss;

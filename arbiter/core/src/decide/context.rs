@@ -2,7 +2,7 @@
 //! judges nothing.
 
 use crate::{
-    AgentId, Condition, Group, GroupId, GroupReport, GroupSpec, Heard, InstanceId, InstanceReport,
+    AgentId, Condition, Fact, Group, GroupId, GroupReport, GroupSpec, Heard, InstanceId, InstanceReport,
     Instant, Position, RegionId, ResourceId, State, Timing, View, orders::is_bound,
 };
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl<'a> Context<'a> {
     }
 
     /// The fact about an instance beside a live agent.
-    pub fn live_fact(&self, instance: &InstanceId) -> Option<&'a crate::Fact> {
+    pub fn live_fact(&self, instance: &InstanceId) -> Option<&'a Fact> {
         let agent = &self.spec.instances.get(instance)?.agent;
         if self.is_live(agent) { Some(&self.instance(instance)?.fact) } else { None }
     }
@@ -114,6 +114,13 @@ impl<'a> Context<'a> {
         let shown = self.group.primaries.get(resource).and_then(|id| self.instance(id));
         let own = self.instance(instance);
         shown.zip(own).is_some_and(|(primary, own)| own.fact.left(&primary.fact))
+    }
+
+    /// What was last shown of an instance holds other data than the primary of `resource`.
+    pub fn holds_other_data(&self, resource: &ResourceId, fact: &Fact) -> bool {
+        let primary = self.group.primaries.get(resource).and_then(|id| self.instance(id));
+        let source = primary.map_or("", |shown| &shown.fact.data_id);
+        !source.is_empty() && !fact.data_id.is_empty() && *source != fact.data_id
     }
 
     /// The instance of `resource` in `region` that has received the most, and its position; those

@@ -187,6 +187,9 @@ impl Gates<'_> {
 
     /// Why an instance cannot be promoted.
     fn unfit(&self, resource: &ResourceId, fact: &Fact) -> Option<String> {
+        if self.context.holds_other_data(resource, fact) {
+            return Some("it holds other data than the primary".to_owned());
+        }
         if let Some(plan) = self.superseded {
             return unfit_to_return(plan, resource, fact);
         }
@@ -195,11 +198,6 @@ impl Gates<'_> {
         }
         if fact.role == Role::Primary || fact.writable {
             return Some("it is a primary, not a replica".to_owned());
-        }
-        let primary = self.context.group.primaries.get(resource)?;
-        let source = &self.context.instance(primary)?.fact.data_id;
-        if !source.is_empty() && !fact.data_id.is_empty() && *source != fact.data_id {
-            return Some("it holds other data than the primary".to_owned());
         }
         None
     }

@@ -2,4 +2,5 @@
 
 mod automatic;
 mod plans;
+mod two_standbys;
 mod walk;

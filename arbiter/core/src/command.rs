@@ -96,8 +96,15 @@ pub enum Command {
     /// Undo before the point of no return: the source is resumed, evidence is void.
     AbortPlan { group: GroupId, plan: PlanId, expected_epoch: Epoch, took: Duration },
     /// After the point of no return the target is lost: close the plan, open a failover back, in
-    /// one entry. See [`crate::supersede`].
-    Supersede { plan: PlanId, open: OpenPlan, took: Duration },
+    /// one entry. `stands`: where the old source was seen to stand, fenced. See
+    /// [`crate::supersede`].
+    Supersede {
+        plan: PlanId,
+        open: OpenPlan,
+        #[serde(default)]
+        stands: BTreeMap<ResourceId, Position>,
+        took: Duration,
+    },
     /// An operator attests the fence of an instance for the open plan and its token. It never
     /// shortens the lease wait: `waited` must be all of it. See [`crate::attest`].
     Attest { group: GroupId, plan: PlanId, instance: InstanceId, token: Token, waited: Waited },

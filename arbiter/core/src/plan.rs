@@ -157,6 +157,21 @@ impl Plan {
         self.step().is_some_and(|step| step <= StepId::AdvanceEpoch)
     }
 
+    /// Why this plan's source cannot be promoted again with `resource` at `position`; none: it can.
+    /// What ends before the fork lacks writes that were the target's before it was promoted. // I6
+    pub(crate) fn unfit_to_return(
+        &self,
+        resource: &ResourceId,
+        position: Option<Position>,
+    ) -> Option<String> {
+        let fork = self.target_end.get(resource)?;
+        match position {
+            None => Some("its position is not known".to_owned()),
+            Some(at) if at < *fork => Some(format!("it ends at {at}, before the fork at {fork}")),
+            Some(_) => None,
+        }
+    }
+
     /// The record of row `id`, if this plan has it.
     pub fn record(&self, id: StepId) -> Option<&StepRecord> {
         self.steps.iter().find(|record| record.id == id)

@@ -249,16 +249,14 @@ fn proven(entry: &Entry, group: &GroupId) -> Result<Option<String>, crate::Rejec
 
 /// What catch-up found: who has received most, which is promoted, and how far it is. A switchover loses nothing: less than the source's end is not its end.
 fn learn_ends(entry: &mut Entry, group: &GroupId, id: PlanId, outcome: &StepOutcome) -> Outcome {
-    let (spec, _) = entry.group(group)?;
+    let (spec, found) = entry.group(group)?;
     let plan = entry.plan(group, id)?;
     let mut candidates = plan.candidates.clone();
     candidates.extend(outcome.candidates.clone());
     covers(spec, &plan.target, &candidates)?;
-    let required: Vec<_> = spec.required_resources().into_iter().cloned().collect();
-    let plan = entry.plan_mut(group, id)?;
-    for resource in required {
-        let (source, target) = (plan.source_end.get(&resource), outcome.target_end.get(&resource));
-        let short = source.is_some_and(|end| target.is_none_or(|reached| reached < end));
+    for resource in spec.required_resources() {
+        let reached = outcome.target_end.get(resource).copied();
+        let short = plan.source_end.get(resource).is_some_and(|end| reached < Some(*end));
         if plan.kind == PlanKind::Switchover && short {
             // I11
             return refuse(
@@ -267,7 +265,16 @@ fn learn_ends(entry: &mut Entry, group: &GroupId, id: PlanId, outcome: &StepOutc
                 format!("wait, or abort: arbiter plan abort --group {group}"),
             );
         }
+        let before = found.superseded_by(id);
+        if let Some(why) = before.and_then(|plan| plan.unfit_to_return(resource, reached)) {
+            return refuse(
+                "before-fork",
+                format!("{resource} in {}: {why}", plan.target),
+                format!("arbiter plan abort --group {group}"),
+            );
+        }
     }
+    let plan = entry.plan_mut(group, id)?;
     plan.candidates = candidates;
     plan.target_end = outcome.target_end.clone();
     if let Some(loss) = outcome.loss {

@@ -2,8 +2,8 @@
 //! judges nothing.
 
 use crate::{
-    AgentId, Condition, Fact, Group, GroupId, GroupReport, GroupSpec, Heard, InstanceId, InstanceReport,
-    Instant, Position, RegionId, ResourceId, State, Timing, View, orders::is_bound,
+    AgentId, Condition, Fact, Group, GroupId, GroupReport, GroupSpec, Heard, InstanceId,
+    InstanceReport, Instant, Position, RegionId, ResourceId, State, Timing, View, orders::is_bound,
 };
 use std::time::Duration;
 
@@ -123,8 +123,8 @@ impl<'a> Context<'a> {
         !source.is_empty() && !fact.data_id.is_empty() && *source != fact.data_id
     }
 
-    /// The instance of `resource` in `region` that has received the most, and its position; those
-    /// that a live agent shows to be fit before others.
+    /// The instance of `resource` in `region` that has received the most, and its position where it
+    /// is on the primary's history; those that a live agent shows to be fit before others.
     pub fn furthest(
         &self,
         resource: &ResourceId,
@@ -136,12 +136,12 @@ impl<'a> Context<'a> {
             .map(|(id, _)| {
                 let fact = self.live_fact(id);
                 let fit = fact.is_some_and(|f| f.condition == Condition::Healthy);
-                let position = fact.and_then(|f| f.position);
-                let position = position.filter(|_| !self.left_stream(resource, id));
-                (fit, position, std::cmp::Reverse(id))
+                let shown = fact.and_then(|f| f.position);
+                let position = shown.filter(|_| !self.left_stream(resource, id));
+                (fit, position, shown, std::cmp::Reverse(id))
             })
             .max()
-            .map(|(_, position, id)| (id.0, position))
+            .map(|(_, position, _, id)| (id.0, position))
     }
 
     /// The agent beside the first required one of `chosen` that does not report.

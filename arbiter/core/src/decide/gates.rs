@@ -346,10 +346,5 @@ fn unfit_to_return(plan: &Plan, resource: &ResourceId, fact: &Fact) -> Option<St
     if !matches!(fact.condition, Condition::Healthy | Condition::Stopped) {
         return Some(format!("its condition is {:?}", fact.condition).to_lowercase());
     }
-    let fork = plan.target_end.get(resource)?;
-    match fact.position {
-        None => Some("its position is not known".to_owned()),
-        Some(position) if position < *fork => Some(format!("it ends before the fork at {fork}")),
-        Some(_) => None,
-    }
+    plan.unfit_to_return(resource, fact.position)
 }

@@ -61,9 +61,9 @@ pub(super) fn choose<'a>(
     match (best, refused) {
         (None, Some(why)) => Choice::Never(why),
         (None, None) => Choice::Waiting(format!("no instance of {resource} is there yet")),
-        (Some(best), Some(why)) if !may_be_behind(row, resource, best.id.0) => {
-            Choice::Never(format!("it has received more than {}, and stays behind: {why}", best.id.0))
-        }
+        (Some(best), Some(why)) if !may_be_behind(row, resource, best.id.0) => Choice::Never(
+            format!("it has received more than {}, and stays behind: {why}", best.id.0),
+        ),
         (Some(best), _) => Choice::Made(best.id.0, best.end),
     }
 }

@@ -73,6 +73,16 @@ fn caught_up(row: &Row, found: &BTreeMap<&ResourceId, (&InstanceId, Option<Posit
 }
 
 fn over_bound(row: &Row, target_end: &BTreeMap<ResourceId, Position>) -> Option<String> {
+    if let Some(before) = row.context.group.superseded_by(row.plan.id) {
+        let required = row.context.spec.required_resources().into_iter();
+        let mut unfit = required.filter_map(|resource| {
+            let why = before.unfit_to_return(resource, target_end.get(resource).copied())?;
+            Some(format!("{resource} in {}: {why}", row.plan.target))
+        });
+        if let Some(why) = unfit.next() {
+            return Some(why);
+        }
+    }
     match row.plan.kind {
         PlanKind::Switchover => {
             let behind = row.plan.source_end.iter().find(|(resource, end)| {

@@ -81,9 +81,7 @@ fn who_has_most_is_waited_for_and_left_behind_only_within_the_rpo_or_by_name() {
     assert!(halt.reason.contains("received more than db-us-east"), "{halt:?}");
     let (group, plan) = (group(), world.plan().id);
     let expected_epoch = Epoch(1);
-    world
-        .operator(Command::ResumePlan { group, plan, expected_epoch, accept_loss: true })
-        .unwrap();
+    world.operator(Command::ResumePlan { group, plan, expected_epoch, accept_loss: true }).unwrap();
     assert!(world.until(StepId::CatchUp));
     world.run(ms(31_000));
     assert_eq!(world.group().primaries[&"db".into()].as_str(), FIRST);

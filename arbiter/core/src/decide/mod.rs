@@ -65,7 +65,7 @@ pub fn lag_crossing(state: &State, view: &View, report: &Report, now: Instant) -
     found
 }
 
-fn proposal(command: Command) -> Proposal {
+pub(crate) fn proposal(command: Command) -> Proposal {
     Proposal {
         request: None,
         by: By::Policy,

@@ -1,7 +1,7 @@
 //! From decisions into the log: each on its way once, refused ones not repeated at once.
 
 use super::{Seat, SeatAction, Subject};
-use crate::{Command, Instant, Proposal, State, decide};
+use crate::{Command, Instant, Proposal, State, decide, decide::proposal};
 use std::time::Duration;
 
 /// How a proposal ended, by what is done next.
@@ -50,6 +50,40 @@ impl Seat {
         self.barred.retain(|agent, life| {
             state.bindings.get(agent).is_some_and(|binding| binding.incarnation == *life)
         });
+        wanted.extend(self.settle(state));
+        wanted
+    }
+
+    /// A life that speaks again stays barred while the entry that calls it dead may be applied yet:
+    /// one that changes nothing goes in after it, and how that ends shows that no more will come.
+    fn settle(&mut self, state: &State) -> Vec<SeatAction> {
+        let mut wanted = Vec::new();
+        for (agent, life) in &self.barred {
+            let speaks = self
+                .view
+                .reports
+                .get(agent)
+                .is_some_and(|heard| heard.report.incarnation == *life && heard.connected);
+            let of_it = |subject: &Subject| matches!(subject, Subject::Life(of, ..) if of == agent);
+            let open = self.in_flight.keys().any(of_it);
+            let Some(binding) = state.bindings.get(agent).filter(|_| speaks && !open) else {
+                continue;
+            };
+            let command = Command::Bind {
+                agent: agent.clone(),
+                incarnation: *life,
+                boot_id: binding.boot_id.clone(),
+                former_dead: None,
+            };
+            let subject = Subject::of(&command);
+            let proposal = Box::new(proposal(command));
+            wanted.push(SeatAction::Propose { term: self.view.term, subject, proposal });
+        }
+        for action in &wanted {
+            if let SeatAction::Propose { subject, .. } = action {
+                self.in_flight.insert(subject.clone(), None);
+            }
+        }
         wanted
     }
 

@@ -223,6 +223,61 @@ fn a_life_that_is_called_dead_is_not_answered_meanwhile() {
 }
 
 #[test]
+fn a_life_that_speaks_again_is_barred_only_until_it_is_known_what_became_of_the_entry() {
+    let mut bench = Bench::new();
+    bench.reborn(EU, 999);
+    let bind = bench.bind_proposed();
+    let life = |life| Subject::Life(agent(EU), Incarnation(life), "boot".to_owned());
+    assert_eq!(bind, life(999));
+    bench.reborn(EU, 100);
+    bench.report(3, EU);
+    assert_eq!(proposed(&bench.step(SeatEvent::Turn)), Vec::<&Subject>::new(), "it may yet end");
+    bench.step(SeatEvent::ProposalEnded { term: 1, subject: bind, ended: Ended::Unknown });
+    bench.pass(200);
+    bench.report(3, EU);
+    // What is barred goes in once more: it is bound, so nothing changes.
+    let actions = bench.step(SeatEvent::Turn);
+    assert_eq!(proposed(&actions), [&life(100)]);
+    let settling = actions.into_iter().find_map(|action| match action {
+        SeatAction::Propose { proposal, .. } => Some(proposal),
+        _ => None,
+    });
+    let refused = bench.world.propose(&settling.unwrap());
+    assert!(matches!(refused, Err(crate::Rejected::Stale(_))), "{refused:?}");
+    let subject = life(100);
+    bench.step(SeatEvent::ProposalEnded { term: 1, subject, ended: Ended::Stale });
+    bench.report(3, EU);
+    let actions = bench.round_ends(bench.seat.rounds);
+    assert_eq!(sent(&actions), [(3, "agent-eu-west", true)]);
+    bench.pass(200);
+    assert_eq!(proposed(&bench.step(SeatEvent::Turn)), Vec::<&Subject>::new());
+}
+
+#[test]
+fn what_is_left_of_an_older_stream_takes_nothing_over() {
+    let mut bench = Bench::new();
+    bench.report(2, EU);
+    bench.round_ends(1);
+    let replaced = SeatAction::End { stream: StreamId(1), why: StreamEnd::Replaced };
+    assert_eq!(bench.report(1, EU), [replaced]);
+    bench.report(2, EU);
+    assert_eq!(sent(&bench.round_ends(2)), [(2, "agent-eu-west", true)]);
+}
+
+#[test]
+fn what_an_agent_makes_up_is_kept_no_longer_than_it_says_it() {
+    let mut bench = Bench::new();
+    for round in 0..100 {
+        let mut report = bench.world.report_of(&agent(EU)).expect("it is alive");
+        let part = report.groups[&group()].clone();
+        let lapsed = crate::GroupReport { lapsed: true, ..part };
+        report.groups.insert(format!("made-up-{round}").as_str().into(), lapsed);
+        bench.step(SeatEvent::Report { stream: StreamId(1), report });
+    }
+    assert_eq!(bench.seat.view.lapsed_since.len(), 1);
+}
+
+#[test]
 fn who_does_not_read_loses_its_stream() {
     let mut bench = Bench::new();
     bench.report(1, EU);

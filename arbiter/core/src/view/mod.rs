@@ -107,13 +107,11 @@ impl View {
         if overtaken {
             return false;
         }
-        for (group, shown) in &report.groups {
-            let key = (group.clone(), agent.clone());
-            if shown.lapsed {
-                self.lapsed_since.entry(key).or_insert(now);
-            } else {
-                self.lapsed_since.remove(&key);
-            }
+        let lapsed = |group: &GroupId| report.groups.get(group).is_some_and(|shown| shown.lapsed);
+        // What it names no more is forgotten: no more is kept of an agent than one Report holds.
+        self.lapsed_since.retain(|(group, of), _| *of != agent || lapsed(group));
+        for group in report.groups.keys().filter(|group| lapsed(group)) {
+            self.lapsed_since.entry((group.clone(), agent.clone())).or_insert(now);
         }
         self.reports.insert(agent, Heard { at: now, report, connected: true });
         true

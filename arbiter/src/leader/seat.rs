@@ -8,14 +8,6 @@ use arbiter_core::leader::{
 use arbiter_core::{Instant, Proposal};
 use std::collections::{BTreeMap, VecDeque};
 
-/// What the loop that answers does next.
-pub(super) enum RoundWork {
-    /// Commit these, then say so.
-    Mark(RoundId, Vec<Proposal>),
-    /// One quorum round.
-    Begin(RoundId),
-}
-
 /// A decision on its way into the log.
 pub(super) struct Wanted {
     pub term: u64,
@@ -29,8 +21,8 @@ pub(super) struct Held {
     /// The seat, while this arbiter leads.
     pub seat: Option<Seat>,
     outboxes: BTreeMap<Stream, Outbox>,
-    /// At most one round runs.
-    pub round: Option<RoundWork>,
+    /// The quorum round to begin next; at most one runs.
+    pub round: Option<RoundId>,
     pub wanted: Vec<Wanted>,
 }
 
@@ -74,10 +66,7 @@ impl Held {
                         self.outboxes.remove(&stream);
                         ended.push((stream, why));
                     }
-                    SeatAction::Mark { round, proposals } => {
-                        self.round = Some(RoundWork::Mark(round, proposals));
-                    }
-                    SeatAction::BeginRound { round } => self.round = Some(RoundWork::Begin(round)),
+                    SeatAction::BeginRound { round } => self.round = Some(round),
                     SeatAction::Propose { term, subject, proposal } => {
                         self.wanted.push(Wanted { term, subject, proposal });
                     }

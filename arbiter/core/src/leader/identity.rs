@@ -41,6 +41,7 @@ impl Seat {
             );
         }
         self.view.hear(report.clone(), now);
+        self.unmarked.remove(&agent);
         self.pending.insert(agent, Pending::new(stream, report));
         actions.extend(self.begin(applied, now));
         actions

@@ -77,13 +77,6 @@ pub enum SeatEvent {
     /// State or View may have changed, or time passed. Due at each change and every few
     /// milliseconds, harmless at any time.
     Turn,
-    /// The proposals of a [`SeatAction::Mark`] ended. `all`: State says now what holds of each.
-    MarksEnded {
-        /// The round that they belong to.
-        round: RoundId,
-        /// None is missing.
-        all: bool,
-    },
     /// A quorum round ended, and State is applied up to what it confirmed. None: no quorum.
     RoundEnded {
         /// The round.
@@ -113,13 +106,6 @@ pub enum SeatAction {
         subject: Subject,
         /// The proposal; its wall clock is the caller's to fill.
         proposal: Box<Proposal>,
-    },
-    /// Propose all of these, in the term of the round; ends with `MarksEnded`.
-    Mark {
-        /// The round that waits for them.
-        round: RoundId,
-        /// The marks.
-        proposals: Vec<Proposal>,
     },
     /// Begin a quorum round now; ends with `RoundEnded`.
     BeginRound {
@@ -151,6 +137,8 @@ pub struct Seat {
     pub view: View,
     sessions: BTreeMap<AgentId, Session>,
     pending: BTreeMap<AgentId, Pending>,
+    /// Reports that are answered but for groups whose mark of the lag is not in State.
+    unmarked: BTreeMap<AgentId, Pending>,
     round: Option<Round>,
     rounds: u64,
     /// After a round that failed: none begins before.
@@ -178,6 +166,7 @@ impl Seat {
             view,
             sessions: BTreeMap::new(),
             pending: BTreeMap::new(),
+            unmarked: BTreeMap::new(),
             round: None,
             rounds: 0,
             rests_until: None,
@@ -206,7 +195,6 @@ impl Seat {
                 actions.extend(self.decide(applied.state, now));
                 actions
             }
-            SeatEvent::MarksEnded { round, all } => self.marks_ended(applied, round, all, now),
             SeatEvent::RoundEnded { round, confirmed } => {
                 self.round_ended(applied, round, confirmed, now)
             }

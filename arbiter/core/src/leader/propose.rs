@@ -38,14 +38,7 @@ impl Seat {
         self.in_flight.retain(|_, rests| rests.is_none_or(|until| now < until));
         let mut wanted = Vec::new();
         for proposal in decide(state, &self.view, now) {
-            let subject = Subject::of(&proposal.command);
-            if self.in_flight.contains_key(&subject) {
-                continue;
-            }
-            self.in_flight.insert(subject.clone(), None);
-            self.bar(state, &proposal);
-            let (term, proposal) = (self.view.term, Box::new(proposal));
-            wanted.push(SeatAction::Propose { term, subject, proposal });
+            wanted.extend(self.set_on_its_way(state, proposal));
         }
         self.barred.retain(|agent, life| {
             state.bindings.get(agent).is_some_and(|binding| binding.incarnation == *life)
@@ -54,11 +47,26 @@ impl Seat {
         wanted
     }
 
+    /// Propose, unless the same is on its way already.
+    pub(super) fn set_on_its_way(
+        &mut self,
+        state: &State,
+        proposal: Proposal,
+    ) -> Option<SeatAction> {
+        let subject = Subject::of(&proposal.command);
+        if self.in_flight.contains_key(&subject) {
+            return None;
+        }
+        self.in_flight.insert(subject.clone(), None);
+        self.bar(state, &proposal);
+        let (term, proposal) = (self.view.term, Box::new(proposal));
+        Some(SeatAction::Propose { term, subject, proposal })
+    }
+
     /// A life that speaks again stays barred while the entry that calls it dead may be applied yet:
     /// one that changes nothing goes in after it, and how that ends shows that no more will come.
     fn settle(&mut self, state: &State) -> Vec<SeatAction> {
-        let mut wanted = Vec::new();
-        for (agent, life) in &self.barred {
+        let unsettled = self.barred.iter().filter_map(|(agent, life)| {
             let speaks = self
                 .view
                 .reports
@@ -66,25 +74,16 @@ impl Seat {
                 .is_some_and(|heard| heard.report.incarnation == *life && heard.connected);
             let of_it = |subject: &Subject| matches!(subject, Subject::Life(of, ..) if of == agent);
             let open = self.in_flight.keys().any(of_it);
-            let Some(binding) = state.bindings.get(agent).filter(|_| speaks && !open) else {
-                continue;
-            };
-            let command = Command::Bind {
+            let binding = state.bindings.get(agent).filter(|_| speaks && !open)?;
+            Some(Command::Bind {
                 agent: agent.clone(),
                 incarnation: *life,
                 boot_id: binding.boot_id.clone(),
                 former_dead: None,
-            };
-            let subject = Subject::of(&command);
-            let proposal = Box::new(proposal(command));
-            wanted.push(SeatAction::Propose { term: self.view.term, subject, proposal });
-        }
-        for action in &wanted {
-            if let SeatAction::Propose { subject, .. } = action {
-                self.in_flight.insert(subject.clone(), None);
-            }
-        }
-        wanted
+            })
+        });
+        let unsettled: Vec<_> = unsettled.map(proposal).collect();
+        unsettled.into_iter().filter_map(|one| self.set_on_its_way(state, one)).collect()
     }
 
     /// The former life is not answered while the entry that calls its leases dead is on its way.

@@ -61,6 +61,7 @@ impl Seat {
         if current {
             self.sessions.remove(agent);
             self.pending.remove(agent);
+            self.unmarked.remove(agent);
             self.view.disconnected(agent);
         }
         current

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::{EU, US, World, group, ms};
-use crate::{Command, Mode, apply};
+use crate::{Command, GroupId, Mode};
 
 /// A seat over a fake cluster, whose own leader says nothing meanwhile.
 struct Bench {
@@ -148,7 +148,6 @@ fn a_round_of_an_earlier_term_is_not_this_ones() {
     let (round, index) = (RoundId { term: 1, number: 1 }, bench.world.at.index);
     let confirmed = Some(Confirmed { term: 2, index });
     assert_eq!(bench.step(SeatEvent::RoundEnded { round, confirmed }), []);
-    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: true }), []);
     assert_eq!(sent(&bench.round_ends(1)), [(1, "agent-eu-west", true)]);
 }
 
@@ -289,43 +288,93 @@ fn who_does_not_read_loses_its_stream() {
     assert!(!bench.seat.view.reports[&agent(EU)].connected);
 }
 
-#[test]
-fn a_crossing_is_committed_before_it_is_answered() {
+/// A bench whose standby is behind by more than the RPO at the next Report, in one of two groups
+/// that the agent serves.
+fn crossing() -> Bench {
     let mut bench = Bench::new();
+    let (state, other) = (&mut bench.world.state, GroupId::from("other"));
+    let mut spec = state.spec.groups[&group()].clone();
+    spec.policy.rpo = ms(3_600_000);
+    state.spec.groups.insert(other.clone(), spec);
+    let held = state.groups[&group()].clone();
+    state.groups.insert(other.clone(), held);
+    for binding in state.bindings.values_mut() {
+        let arming = binding.arming[&group()];
+        binding.arming.insert(other.clone(), arming);
+    }
     bench.world.link_cut = true;
-    bench.report(1, EU);
+    bench.both(1);
     bench.round_ends(1);
     bench.pass(4000);
-    let actions = bench.report(1, EU);
-    let (round, proposals) = match actions.as_slice() {
-        [SeatAction::Mark { round, proposals }] => (*round, proposals.clone()),
-        other => panic!("{other:?}"),
-    };
-    let index = bench.world.at.index;
-    let confirmed = Some(Confirmed { term: 1, index: index + 9 });
-    assert_eq!(bench.step(SeatEvent::RoundEnded { round, confirmed }), [], "it did not begin");
-    bench.pass(100);
-    bench.report(1, EU);
-    for proposal in &proposals {
-        bench.world.at.index += 1;
-        bench.world.state = apply(&bench.world.state, proposal, bench.world.at).unwrap().0;
+    bench
+}
+
+impl Bench {
+    /// As [`Bench::report`], by the agent of eu-west, for both groups.
+    fn both(&mut self, stream: u64) -> Vec<SeatAction> {
+        let mut report = self.world.report_of(&agent(EU)).expect("it is alive");
+        let part = report.groups[&group()].clone();
+        report.groups.insert("other".into(), part);
+        self.step(SeatEvent::Report { stream: StreamId(stream), report })
     }
-    let round = RoundId { term: 1, number: bench.seat.rounds };
-    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: true }), [began(round.number)]);
-    assert_eq!(sent(&bench.round_ends(round.number)), [(1, "agent-eu-west", true)]);
+}
+
+/// The groups that each Directive speaks of.
+fn told(actions: &[SeatAction]) -> Vec<Vec<&str>> {
+    let sends = actions.iter().filter_map(|action| match action {
+        SeatAction::Send { directive, .. } => {
+            let renewed = directive.groups.iter().filter(|(_, part)| part.lease.is_some());
+            assert_eq!(renewed.count(), directive.groups.len(), "{directive:?}");
+            Some(directive.groups.keys().map(GroupId::as_str).collect())
+        }
+        _ => None,
+    });
+    sends.collect()
+}
+
+fn marked(bench: &mut Bench, actions: &[SeatAction]) {
+    let mark = actions.iter().find_map(|action| match action {
+        SeatAction::Propose { proposal, .. } => Some(proposal),
+        _ => None,
+    });
+    bench.world.propose(mark.expect("a mark")).unwrap();
 }
 
 #[test]
-fn marks_that_are_not_committed_answer_nothing() {
-    let mut bench = Bench::new();
-    bench.world.link_cut = true;
-    bench.report(1, EU);
-    bench.round_ends(1);
-    bench.pass(4000);
-    bench.report(1, EU);
-    let round = RoundId { term: 1, number: 2 };
-    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: false }), []);
-    assert_eq!(bench.round_ends(2), []);
+fn a_crossing_is_committed_before_its_group_is_answered_and_holds_up_no_other() {
+    let mut bench = crossing();
+    let over = Subject::Lag(group(), crate::LagMark::Over);
+    let actions = bench.both(1);
+    assert_eq!(proposed(&actions), [&over]);
+    assert_eq!(actions.last(), Some(&began(2)), "nobody waits for the mark");
+    assert_eq!(told(&bench.round_ends(2)), [["other"]]);
+    bench.pass(50);
+    assert!(!bench.step(SeatEvent::Turn).contains(&began(3)), "the mark is not in State");
+    let life = bench.world.agent(EU).life;
+    let silent = |bench: &Bench, group: &str| {
+        bench.seat.view.leases.silent_for(&group.into(), &agent(EU), life, bench.world.now)
+    };
+    assert_eq!((silent(&bench, "default"), silent(&bench, "other")), (ms(4050), ms(50)));
+    marked(&mut bench, &actions);
+    assert!(bench.step(SeatEvent::Turn).contains(&began(3)), "the same Report waits again");
+    assert_eq!(told(&bench.round_ends(3)), [["default", "other"]]);
+    assert_eq!(silent(&bench, "default"), ms(0));
+    bench.pass(50);
+    assert!(!bench.step(SeatEvent::Turn).contains(&began(4)), "it is answered");
+}
+
+#[test]
+fn a_later_report_takes_the_place_of_one_that_waits_for_its_mark() {
+    let mut bench = crossing();
+    let actions = bench.both(1);
+    bench.round_ends(2);
+    bench.both(1);
+    assert_eq!(told(&bench.round_ends(3)), [["other"]]);
+    marked(&mut bench, &actions);
+    bench.both(1);
+    bench.step(SeatEvent::Turn);
+    assert_eq!(told(&bench.round_ends(4)), [["default", "other"]]);
+    assert!(bench.seat.unmarked.is_empty() && bench.seat.pending.is_empty());
 }
 
 #[test]

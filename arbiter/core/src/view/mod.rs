@@ -4,7 +4,7 @@ mod note;
 
 use crate::{
     AgentId, ArbiterId, Directive, GroupId, InstanceId, Instant, LagTrack, LeaseBook, PlanId,
-    RegionId, Report, ResourceId, State, StepId, Token, directive,
+    RegionId, Report, ResourceId, State, StepId, Token, decide::crossed, directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -173,9 +173,13 @@ impl View {
 
     /// The answer to `report`, its leases written into the book first. The caller holds State and
     /// this view in one critical section (design §5), after a quorum round begun after `report`
-    /// arrived.
+    /// arrived. A group whose RPO it shows to be crossed has no part in it before State carries the
+    /// mark: a new leader that never saw this Report decides by it. // I11
     pub fn answer(&mut self, state: &State, report: &Report, now: Instant) -> Directive {
-        let answer = directive(state, self, report);
+        let mut answer = directive(state, self, report);
+        for unmarked in crossed(state, self, report, now) {
+            answer.groups.remove(&unmarked);
+        }
         for (group, part) in &answer.groups {
             if let Some(lease) = part.lease {
                 self.leases.answer(group, &report.agent, report.incarnation, now);

@@ -5,7 +5,7 @@ use super::furthest::{self, Choice};
 use super::{Progress, Row};
 use crate::{
     Command, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position, ResourceId,
-    StepOutcome, StepState, Token, apply::unarmed_in, decide::preflight::missing_bytes,
+    StepOutcome, StepState, apply::unarmed_in, decide::preflight::missing_bytes,
 };
 use std::collections::BTreeMap;
 

@@ -50,8 +50,10 @@ impl Bench {
     fn bind_proposed(&mut self) -> Subject {
         for _ in 0..200 {
             self.pass(100);
-            self.report(2, EU);
-            self.round_ends(self.seat.rounds);
+            for (stream, region) in [(9, US), (2, EU)] {
+                self.report(stream, region);
+                self.round_ends(self.seat.rounds);
+            }
             let bind = self.step(SeatEvent::Turn).into_iter().find_map(|action| match action {
                 SeatAction::Propose { subject: subject @ Subject::Life(..), .. } => Some(subject),
                 _ => None,
@@ -302,17 +304,21 @@ fn crossing() -> Bench {
         let arming = binding.arming[&group()];
         binding.arming.insert(other.clone(), arming);
     }
-    bench.world.link_cut = true;
-    bench.both(1);
+    bench.both(2, US);
     bench.round_ends(1);
-    bench.pass(4000);
+    bench.both(1, EU);
+    bench.round_ends(2);
+    bench.world.link_cut = true;
+    bench.pass(61_000);
+    bench.both(2, US);
+    bench.round_ends(3);
     bench
 }
 
 impl Bench {
-    /// As [`Bench::report`], by the agent of eu-west, for both groups.
-    fn both(&mut self, stream: u64) -> Vec<SeatAction> {
-        let mut report = self.world.report_of(&agent(EU)).expect("it is alive");
+    /// As [`Bench::report`], for both groups.
+    fn both(&mut self, stream: u64, region: &str) -> Vec<SeatAction> {
+        let mut report = self.world.report_of(&agent(region)).expect("it is alive");
         let part = report.groups[&group()].clone();
         report.groups.insert("other".into(), part);
         self.step(SeatEvent::Report { stream: StreamId(stream), report })
@@ -344,36 +350,36 @@ fn marked(bench: &mut Bench, actions: &[SeatAction]) {
 fn a_crossing_is_committed_before_its_group_is_answered_and_holds_up_no_other() {
     let mut bench = crossing();
     let over = Subject::Lag(group(), crate::LagMark::Over);
-    let actions = bench.both(1);
+    let actions = bench.both(1, EU);
     assert_eq!(proposed(&actions), [&over]);
-    assert_eq!(actions.last(), Some(&began(2)), "nobody waits for the mark");
-    assert_eq!(told(&bench.round_ends(2)), [["other"]]);
+    assert_eq!(actions.last(), Some(&began(4)), "nobody waits for the mark");
+    assert_eq!(told(&bench.round_ends(4)), [["other"]]);
     bench.pass(50);
-    assert!(!bench.step(SeatEvent::Turn).contains(&began(3)), "the mark is not in State");
+    assert!(!bench.step(SeatEvent::Turn).contains(&began(5)), "the mark is not in State");
     let life = bench.world.agent(EU).life;
     let silent = |bench: &Bench, group: &str| {
         bench.seat.view.leases.silent_for(&group.into(), &agent(EU), life, bench.world.now)
     };
-    assert_eq!((silent(&bench, "default"), silent(&bench, "other")), (ms(4050), ms(50)));
+    assert_eq!((silent(&bench, "default"), silent(&bench, "other")), (ms(61_050), ms(50)));
     marked(&mut bench, &actions);
-    assert!(bench.step(SeatEvent::Turn).contains(&began(3)), "the same Report waits again");
-    assert_eq!(told(&bench.round_ends(3)), [["default", "other"]]);
+    assert!(bench.step(SeatEvent::Turn).contains(&began(5)), "the same Report waits again");
+    assert_eq!(told(&bench.round_ends(5)), [["default", "other"]]);
     assert_eq!(silent(&bench, "default"), ms(0));
     bench.pass(50);
-    assert!(!bench.step(SeatEvent::Turn).contains(&began(4)), "it is answered");
+    assert!(!bench.step(SeatEvent::Turn).contains(&began(6)), "it is answered");
 }
 
 #[test]
 fn a_later_report_takes_the_place_of_one_that_waits_for_its_mark() {
     let mut bench = crossing();
-    let actions = bench.both(1);
-    bench.round_ends(2);
-    bench.both(1);
-    assert_eq!(told(&bench.round_ends(3)), [["other"]]);
+    let actions = bench.both(1, EU);
+    bench.round_ends(4);
+    bench.both(1, EU);
+    assert_eq!(told(&bench.round_ends(5)), [["other"]]);
     marked(&mut bench, &actions);
-    bench.both(1);
+    bench.both(1, EU);
     bench.step(SeatEvent::Turn);
-    assert_eq!(told(&bench.round_ends(4)), [["default", "other"]]);
+    assert_eq!(told(&bench.round_ends(6)), [["default", "other"]]);
     assert!(bench.seat.unmarked.is_empty() && bench.seat.pending.is_empty());
 }
 

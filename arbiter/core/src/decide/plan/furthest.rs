@@ -4,7 +4,7 @@
 
 use super::Row;
 use crate::{
-    Goal, Instance, InstanceId, PlanKind, Position, ResourceId, Token, decide::lag,
+    Condition, Goal, InstanceId, PlanKind, Position, ResourceId, Token, decide::lag,
     orders::clean_end,
 };
 use std::cmp::Reverse;
@@ -37,21 +37,20 @@ pub(super) fn choose<'a>(
     token: Token,
     over: bool,
 ) -> Choice<'a> {
-    let best = fitting(row, resource).filter_map(|(id, _)| drained(row, resource, id, token)).max();
+    let best = fitting(row, resource).filter_map(|id| drained(row, resource, id, token)).max();
     let all = clean_end(row.context.group, row.plan, resource);
     if let Some(best) = best.filter(|best| all.is_some() && best.end >= all) {
         return Choice::Made(best.id.0, best.end);
     }
     let mut refused = None;
-    for (id, instance) in fitting(row, resource) {
-        if row.done(id, Goal::Drained, token).is_some() {
-            continue;
-        }
+    let others = fitting(row, resource).filter(|id| drained(row, resource, id, token).is_none());
+    for id in others {
         let error = row.error(id, token);
         let never = over || error.is_some_and(|error| error.refused);
         let text = error.map_or("is not there yet", |error| &error.message);
         let ahead = best.is_none_or(|best| is_ahead(row, resource, id, &best));
-        if !never && (ahead || row.context.is_live(&instance.agent)) {
+        let healthy = row.context.condition(id) == Condition::Healthy;
+        if !never && (ahead || healthy) {
             return Choice::Waiting(format!("{id}: {text}"));
         }
         if ahead {
@@ -69,26 +68,26 @@ pub(super) fn choose<'a>(
 }
 
 /// Instances of the target that hold the primary's data, as far as is known.
-fn fitting<'a>(
-    row: &Row<'a>,
-    resource: &ResourceId,
-) -> impl Iterator<Item = (&'a InstanceId, &'a Instance)> {
+fn fitting<'a>(row: &Row<'a>, resource: &ResourceId) -> impl Iterator<Item = &'a InstanceId> {
     let context = row.context;
     let here = context.spec.needing_evidence(&row.plan.target);
-    here.filter(move |(id, instance)| {
+    let here = here.filter(move |(id, instance)| {
         let foreign = |shown: &crate::InstanceReport| {
             context.holds_other_data(&instance.resource, &shown.fact)
         };
         instance.resource == *resource && !context.instance(id).is_some_and(foreign)
-    })
+    });
+    here.map(|(id, _)| id)
 }
 
+/// What has drained and can be promoted: its agent reports.
 fn drained<'a>(
-    row: &Row<'a>,
+    row: &Row,
     resource: &ResourceId,
     id: &'a InstanceId,
     token: Token,
 ) -> Option<Drained<'a>> {
+    row.context.live_fact(id)?;
     let end = row.done(id, Goal::Drained, token)?.end;
     let follows = !row.context.left_stream(resource, id);
     let foreseen = row.plan.candidates.get(resource) == Some(id);

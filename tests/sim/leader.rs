@@ -112,7 +112,6 @@ impl World {
             return;
         }
         self.turn(leader);
-        self.leader_fences(leader);
         self.maybe_transfer(leader);
         self.after(TICK, Due::LeaderTick { leader, term });
     }

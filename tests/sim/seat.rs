@@ -45,6 +45,7 @@ impl World {
                 self.propose(leader, term, *proposal, Carries::Decision(subject));
             }
             SeatAction::BeginRound { round } => self.begin_round(leader, round),
+            SeatAction::Cut { term, cut } => return Some(self.leader_cuts(term, cut)),
             SeatAction::Send { stream, agent, directive } => {
                 return self.hand_over(leader, stream, agent, directive);
             }

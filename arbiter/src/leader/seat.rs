@@ -3,7 +3,7 @@
 
 use super::sessions::{Outbox, StreamId};
 use arbiter_core::leader::{
-    Applied, RoundId, Seat, SeatAction, SeatEvent, StreamEnd, StreamId as Stream, Subject,
+    Applied, Cut, RoundId, Seat, SeatAction, SeatEvent, StreamEnd, StreamId as Stream, Subject,
 };
 use arbiter_core::{Instant, Proposal};
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +24,8 @@ pub(super) struct Held {
     /// The quorum round to begin next; at most one runs.
     pub round: Option<RoundId>,
     pub wanted: Vec<Wanted>,
+    /// External fences to run, with the term that asked for them.
+    pub cuts: Vec<(u64, Cut)>,
 }
 
 impl Held {
@@ -67,6 +69,7 @@ impl Held {
                         ended.push((stream, why));
                     }
                     SeatAction::BeginRound { round } => self.round = Some(round),
+                    SeatAction::Cut { term, cut } => self.cuts.push((term, cut)),
                     SeatAction::Propose { term, subject, proposal } => {
                         self.wanted.push(Wanted { term, subject, proposal });
                     }

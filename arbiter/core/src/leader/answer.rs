@@ -1,6 +1,6 @@
 //! Answering Reports: one quorum round for all that wait (design §5). Renewals are not logged.
 
-use super::{Applied, Confirmed, RoundId, Seat, SeatAction, StreamId};
+use super::{Applied, Confirmed, Cut, RoundId, Seat, SeatAction, StreamId};
 use crate::{AgentId, Instant, Report, State, decide::crossed, lag_crossing};
 use std::time::Duration;
 
@@ -28,11 +28,12 @@ impl Pending {
     }
 }
 
-/// The round that runs, and the Reports that arrived before it began.
+/// The round that runs, and what waited for one before it began.
 #[derive(Debug)]
 pub(super) struct Round {
     id: RoundId,
     batch: Vec<Pending>,
+    cuts: Vec<Cut>,
 }
 
 impl Seat {
@@ -41,7 +42,11 @@ impl Seat {
     pub(super) fn begin(&mut self, applied: Applied, now: Instant) -> Vec<SeatAction> {
         self.take_marked(applied.state, now);
         let rests = self.rests_until.is_some_and(|until| now < until);
-        if self.round.is_some() || self.pending.is_empty() || rests {
+        if self.round.is_some() || rests {
+            return Vec::new();
+        }
+        let cuts = self.cuts_to_ask(applied, now);
+        if self.pending.is_empty() && cuts.is_empty() {
             return Vec::new();
         }
         self.view.note(applied.state, now);
@@ -55,7 +60,7 @@ impl Seat {
         }
         self.rounds += 1;
         let id = RoundId { term: self.view.term, number: self.rounds };
-        self.round = Some(Round { id, batch });
+        self.round = Some(Round { id, batch, cuts });
         actions.extend(self.ask(applied, now));
         actions
     }
@@ -105,9 +110,10 @@ impl Seat {
         if !holds {
             return self.failed(now);
         }
-        let batch = self.round.take().map(|round| round.batch).unwrap_or_default();
+        let Some(Round { batch, cuts, .. }) = self.round.take() else { return Vec::new() };
         let answers = batch.into_iter().filter_map(|one| self.answer(applied.state, one, now));
         let mut actions: Vec<_> = answers.collect();
+        actions.extend(self.cut(applied, &cuts, now));
         actions.extend(self.begin(applied, now));
         actions
     }

@@ -6,6 +6,7 @@
 //! holds one lock for the whole of a step and of the `Send`s that it returns.
 
 mod answer;
+mod fence;
 mod identity;
 mod propose;
 mod sessions;
@@ -14,6 +15,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
+pub use fence::Cut;
 pub use propose::Ended;
 pub use sessions::{StreamEnd, StreamId};
 pub use subject::Subject;
@@ -84,6 +86,15 @@ pub enum SeatEvent {
         /// What it confirmed.
         confirmed: Option<Confirmed>,
     },
+    /// A [`SeatAction::Cut`] ended.
+    CutEnded {
+        /// The term in which it was asked for.
+        term: u64,
+        /// What was to be cut off.
+        cut: Cut,
+        /// The check came back true.
+        off: bool,
+    },
     /// A [`SeatAction::Propose`] ended.
     ProposalEnded {
         /// The term in which it was proposed.
@@ -111,6 +122,14 @@ pub enum SeatAction {
     BeginRound {
         /// The round.
         round: RoundId,
+    },
+    /// Run an external fence once, and its check until it is true, a limit passed or nobody wants
+    /// it any more; ends with `CutEnded`.
+    Cut {
+        /// The term.
+        term: u64,
+        /// What to cut off.
+        cut: Cut,
     },
     /// Hand over, under the lock that this step holds; `NotRead` if that cannot be.
     Send {
@@ -141,6 +160,8 @@ pub struct Seat {
     unmarked: BTreeMap<AgentId, Pending>,
     round: Option<Round>,
     rounds: u64,
+    /// External fences that run, and when one that ended may run again.
+    cutting: BTreeMap<Cut, Option<Instant>>,
     /// After a round that failed: none begins before.
     rests_until: Option<Instant>,
     /// Proposals on their way, and when a refused one may be proposed again.
@@ -169,6 +190,7 @@ impl Seat {
             unmarked: BTreeMap::new(),
             round: None,
             rounds: 0,
+            cutting: BTreeMap::new(),
             rests_until: None,
             in_flight: BTreeMap::new(),
             barred: BTreeMap::new(),
@@ -197,6 +219,10 @@ impl Seat {
             }
             SeatEvent::RoundEnded { round, confirmed } => {
                 self.round_ended(applied, round, confirmed, now)
+            }
+            SeatEvent::CutEnded { term, cut, off } => {
+                self.cut_ended(term, cut, off, now);
+                Vec::new()
             }
             SeatEvent::ProposalEnded { term, subject, ended } => {
                 self.proposal_ended(term, subject, ended, now);

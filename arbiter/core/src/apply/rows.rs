@@ -247,7 +247,8 @@ fn proven(entry: &Entry, group: &GroupId) -> Result<Option<String>, crate::Rejec
     Ok(Some(if kinds.is_empty() { "nothing to prove".to_owned() } else { kinds.join(", ") }))
 }
 
-/// What catch-up found: who has received most, which is promoted, and how far it is. A switchover loses nothing: less than the source's end is not its end.
+/// What catch-up found: who has received most, which is promoted, and how far it is. A switchover
+/// loses nothing: less than the source's end is not its end.
 fn learn_ends(entry: &mut Entry, group: &GroupId, id: PlanId, outcome: &StepOutcome) -> Outcome {
     let (spec, found) = entry.group(group)?;
     let plan = entry.plan(group, id)?;

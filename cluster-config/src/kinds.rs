@@ -1,6 +1,6 @@
 //! The kinds of resource and the names of their settings. Knows names; never what a driver does.
 
-use crate::schema::Fence;
+use crate::schema::{EvidenceKind, Fence};
 
 /// One setting of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Kind {
     pub layer: &'static str,
     /// `owned`: agent and deadman hold its processes; `api`: neither does.
     pub control: &'static str,
+    /// Every kind of evidence of its fence that its driver can ever give.
+    pub evidence: &'static [EvidenceKind],
     /// Where the file does not say it.
     pub fence: Fence,
     /// Its instances have an address.
@@ -124,6 +126,7 @@ pub const KINDS: &[Kind] = &[
         name: "postgres",
         layer: "data",
         control: "owned",
+        evidence: &[EvidenceKind::Confirmed, EvidenceKind::LeaseExpired],
         fence: Fence::Required,
         address: true,
         settings: POSTGRES,
@@ -132,6 +135,7 @@ pub const KINDS: &[Kind] = &[
         name: "rfc2136",
         layer: "traffic",
         control: "api",
+        evidence: &[],
         fence: Fence::BestEffort,
         address: false,
         settings: RFC2136,
@@ -140,6 +144,7 @@ pub const KINDS: &[Kind] = &[
         name: "route53",
         layer: "traffic",
         control: "api",
+        evidence: &[],
         fence: Fence::BestEffort,
         address: false,
         settings: ROUTE53,

@@ -134,6 +134,7 @@ pub fn instance() -> Instance {
         layer: Layer::Data,
         fencing: Fencing::Required,
         control: Control::Owned,
+        evidence: Default::default(),
         address: String::new(),
         settings: BTreeMap::new(),
     }

@@ -54,6 +54,7 @@ fn open(kind: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Driver>, Driver
         layer: Layer::Traffic,
         fencing: Fencing::BestEffort,
         control: Control::Api,
+        evidence: Default::default(),
         address: String::new(),
         settings,
     };

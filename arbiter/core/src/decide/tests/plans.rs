@@ -193,6 +193,53 @@ fn a_failover_without_possible_evidence_halts_and_an_attestation_lets_it_go_on()
 }
 
 #[test]
+fn a_word_that_its_driver_never_gives_counts_for_nothing() {
+    let mut spec = spec();
+    let group_spec = spec.groups.get_mut(&group()).unwrap();
+    let db = group_spec.instances.get_mut(&"db-eu-west".into()).unwrap();
+    db.evidence = [EvidenceKind::LeaseExpired].into();
+    let mut world = World::with(spec);
+    world.enter(Mode::Manual);
+    let best = strongest_evidence(&world.state, &world.view, world.now, &group());
+    assert_eq!(best, Some(EvidenceKind::LeaseExpired), "the agent is live");
+    let refused = world.open(&world.request(PlanKind::Switchover)).unwrap_err();
+    let codes: Vec<&str> = refused.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(codes, ["never-confirmed"]);
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(1000));
+    let known = world.plan().evidence.get(&"db-eu-west".into());
+    assert_eq!(known, None, "its agent says confirmed, and is not believed");
+    world.run(ms(9000));
+    let kind = world.last_plan().evidence[&"db-eu-west".into()].kind;
+    assert_eq!(kind, EvidenceKind::LeaseExpired);
+}
+
+#[test]
+fn what_no_deadman_holds_outlives_a_lease() {
+    let mut spec = spec();
+    let group_spec = spec.groups.get_mut(&group()).unwrap();
+    // Beside the database, whose agent is armed, stands a store that only an API knows.
+    let bucket = |region: &str| InstanceId(format!("bucket-{region}"));
+    for region in [EU, US] {
+        let instance = group_spec.instances.get_mut(&bucket(region)).unwrap();
+        instance.control = Control::Api;
+        instance.fencing = Fencing::Required;
+    }
+    let mut world = World::with(spec);
+    world.enter(Mode::Manual);
+    world.cut(EU);
+    world.run(ms(4000));
+    let best = strongest_evidence(&world.state, &world.view, world.now, &group());
+    assert_eq!(best, None);
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(20_000));
+    assert!(world.plan().evidence.contains_key(&"db-eu-west".into()));
+    let halt = world.plan().halt.as_ref().expect("it waits for an operator");
+    assert!(halt.next.contains("arbiter attest bucket-eu-west"), "{halt:?}");
+    assert_eq!(world.group().epoch(), Epoch(1));
+}
+
+#[test]
 fn a_halted_failover_whose_source_returns_is_undone() {
     let mut world = World::in_mode(Mode::Manual);
     world.cut(EU);

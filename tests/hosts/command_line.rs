@@ -11,8 +11,8 @@ use std::process::Command;
 /// A row after the point of no return is not waited for long, so that a plan halts soon.
 const HALTS_SOON: &str = "step_limit = \"3s\"\n";
 /// Exit codes.
-const YES: i32 = 0;
-const NO: i32 = 1;
+pub const YES: i32 = 0;
+pub const NO: i32 = 1;
 const ERROR: i32 = 2;
 
 /// The cases of this file.
@@ -36,7 +36,7 @@ async fn command_line(stage: &mut Stage) -> io::Result<()> {
 
 /// Run `arbiter` with `args` (separated by blanks), and see that it ends with `code` and prints
 /// each of `words`; what it printed.
-fn says(stage: &Stage, args: &str, code: i32, words: &[&str]) -> io::Result<String> {
+pub fn says(stage: &Stage, args: &str, code: i32, words: &[&str]) -> io::Result<String> {
     let endpoints = stage.lab.endpoints().join(",");
     let mut command = Command::new(&stage.lab.options.binary);
     command.args(args.split_whitespace()).env("ARBITER_ENDPOINTS", endpoints);

@@ -158,9 +158,13 @@ async fn one_way(stage: &mut Stage, way: Way) -> io::Result<()> {
             let took = stage.first_ack("us-east", cut).map(|first| first.since(cut));
             let in_time = took.is_some_and(|took| took <= limit);
             check(in_time, || format!("us-east served after {took:?}, not within {limit:?}"))?;
+            let left = stage.postgres_processes("eu-db")?;
+            check(left.is_empty(), || format!("processes of the old PostgreSQL: {left:?}"))?;
         }
         "eu-west" => {
-            check(group.epoch == 1, || format!("epoch {}", group.epoch))?;
+            check(group.epoch == 1 && group.plan.is_none(), || {
+                format!("epoch {}, plan {:?}", group.epoch, group.plan)
+            })?;
             stage.no_pinned_gap(cut, GAP_MAX)?;
         }
         other => return Err(wrong(format!("{other:?} is active"))),

@@ -6,6 +6,7 @@
 mod adopted;
 mod agents;
 mod asks;
+mod attested;
 mod command_line;
 mod cuts;
 mod demo;
@@ -20,6 +21,7 @@ mod rows;
 pub mod stage;
 mod standby;
 mod turned;
+mod twice;
 
 use arbiter::lab::cluster::{FIRST_PAIR, Pair};
 use stage::Stage;
@@ -136,6 +138,8 @@ pub fn cases() -> Vec<Case> {
         standby::CASES,
         adopted::CASES,
         fences::CASES,
+        attested::CASES,
+        twice::CASES,
         command_line::CASES,
         demo::CASES,
     ]

@@ -75,6 +75,9 @@ async fn failover_live(stage: &mut Stage) -> io::Result<()> {
     stage.lab.operator.wait_group(GROUP, "the source's agent answers", LIMIT, reports).await?;
     stage.moved_by("failover", "us-east").await?;
     stage.nothing_lost("us-east").await?;
+    let evidence = stage.newest_plan().await?.evidence;
+    let kinds: Vec<&str> = evidence.iter().map(|e| e.kind.as_str()).collect();
+    check(kinds == ["confirmed"], || format!("not its agent's own word: {evidence:?}"))?;
     stage.lab.net.heal()?;
     stage.lab.start_arbiter("arbiter-eu")?;
     stage.ready_to_move("eu-west").await

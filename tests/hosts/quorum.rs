@@ -87,6 +87,7 @@ async fn observed(stage: &mut Stage, loss: Loss) -> io::Result<()> {
     let leased = |g: &v1::GroupStatus| source(g).any(|agent| agent.lease_left_ms > 0);
     let before = stage.lab.operator.wait_group(GROUP, "a lease to lose", LIMIT, leased).await?;
     let (from, postmaster) = (clock::now(), stage.postmaster("eu-db")?);
+    let lost_at = clock::wall().0;
     match loss {
         Loss::Cut => stage.lab.net.cut_region(EU)?,
         Loss::AgentStopped => {
@@ -96,11 +97,16 @@ async fn observed(stage: &mut Stage, loss: Loss) -> io::Result<()> {
         Loss::OneWay => stage.lab.net.cut_region_one_way(EU, Way::Out)?,
     }
     let recorded = |g: &v1::GroupStatus| {
-        !g.would_have.is_empty() && g.would_have_wall_ms > before.would_have_wall_ms
+        let what = "a failover would have opened from eu-west: region lost by ";
+        g.would_have.starts_with(what) && g.would_have_wall_ms > before.would_have_wall_ms
     };
     let limit = stage.dead_after() + LIMIT;
     let what = "what would have been done is recorded, and when";
-    stage.lab.operator.wait_group(GROUP, what, limit, recorded).await?;
+    let would = stage.lab.operator.wait_group(GROUP, what, limit, recorded).await?;
+    let when = would.would_have_wall_ms;
+    check((lost_at..=clock::wall().0).contains(&when), || {
+        format!("lost at {lost_at}, and what would have been done is of {when}")
+    })?;
     tokio::time::sleep(stage.dead_after()).await;
     let group = stage.group().await?;
     check(group.epoch == 1 && group.active == "eu-west" && group.plan.is_none(), || {

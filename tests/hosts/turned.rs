@@ -2,7 +2,7 @@
 
 use super::Case;
 use super::plans::switching_traffic;
-use super::stage::{LIMIT, Stage, check, until};
+use super::stage::{LIMIT, Stage, check, until, wrong};
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP, US};
 use arbiter::lab::operator::{Operator, reason};
@@ -59,9 +59,20 @@ async fn aborted(stage: &mut Stage) -> io::Result<()> {
     stage.serves("us-east", 2, stage.dead_after() + LIMIT).await?;
     let second = stage.newest_plan().await?;
     let old_token = first.plan.map(|p| p.fence_token).unwrap_or_default();
-    check(second.evidence.iter().all(|e| e.token != old_token), || "old evidence counted".into())?;
-    check(second.evidence.iter().any(|e| e.kind == "lease-expired"), || {
-        format!("evidence {:?} after {:?}", second.evidence, clock::now().since(cut))
+    let [proof] = &second.evidence[..] else {
+        return Err(wrong(format!("not one evidence: {:?}", second.evidence)));
+    };
+    // Its own, and the whole wait: the source was renewed again after it was resumed.
+    let dead = stage.dead_after();
+    let own = proof.token == second.fence_token && proof.token != old_token;
+    let waited = u128::from(proof.waited_ms) >= dead.as_millis();
+    check(own && waited && proof.kind == "lease-expired", || {
+        format!("{proof:?}, the first plan's fence was {old_token}")
+    })?;
+    let served = stage.first_ack("us-east", cut).map(|first| first.since(cut));
+    let least = dead.saturating_sub(2 * stage.timing().renewal);
+    check(served.is_some_and(|served| served >= least), || {
+        format!("us-east acknowledged {served:?} after the cut, before {least:?}")
     })
 }
 

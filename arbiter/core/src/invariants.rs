@@ -3,7 +3,7 @@
 
 use crate::{
     EvidenceKind, Goal, Group, GroupId, GroupSpec, Layer, Mode, Plan, PlanEnd, PlanKind,
-    RegionKind, Rejected, State, StepId, weakest_allowed,
+    RegionKind, Rejected, State, StepId, weakest_allowed, worth,
 };
 
 /// A broken invariant.
@@ -126,7 +126,7 @@ fn nothing_promoted_without_evidence(step: &Step) -> Holds {
     let least = weakest_allowed(plan, &step.spec.policy);
     for (id, _) in step.spec.needing_evidence(&plan.source) {
         let kind: Option<EvidenceKind> = plan.evidence.get(id).map(|evidence| evidence.kind);
-        require(kind.is_some_and(|kind| kind >= least), || {
+        require(kind.is_some_and(|kind| worth(plan, &step.spec.policy, kind).0), || {
             format!("evidence for {id} is {kind:?}, {least} is needed")
         })?;
     }

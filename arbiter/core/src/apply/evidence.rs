@@ -5,7 +5,7 @@ use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::rows;
 use crate::{
     By, EventKind, Evidence, EvidenceKind, GroupId, Incarnation, InstanceId, Plan, PlanId,
-    PlanKind, Position, Rejected, StepId, Token, Waited,
+    PlanKind, Position, Rejected, StepId, Token, Waited, worth,
 };
 use std::time::Duration;
 
@@ -110,14 +110,17 @@ fn lease_is_dead(entry: &Entry, group: &GroupId, evidence: &Evidence) -> Outcome
     Ok(())
 }
 
-/// The strongest for each instance is kept.
+/// The strongest for each instance is kept, of what is enough where something is.
 fn keep(entry: &mut Entry, group: &GroupId, id: PlanId, evidence: Evidence) -> Outcome {
     let (instance, kind) = (evidence.instance.clone(), evidence.kind);
-    let plan = entry.plan_mut(group, id)?;
-    if plan.evidence.get(&instance).is_some_and(|known| known.kind >= kind) {
+    let (spec, _) = entry.group(group)?;
+    let plan = entry.plan(group, id)?;
+    let worth = |kind| worth(plan, &spec.policy, kind);
+    if plan.evidence.get(&instance).is_some_and(|known| worth(known.kind) >= worth(kind)) {
         return stale(format!("evidence for {instance} is known"));
     }
     let note = evidence.note.clone();
+    let plan = entry.plan_mut(group, id)?;
     plan.evidence.insert(instance.clone(), evidence);
     let message = format!("plan {id}: {instance} is fenced, {kind}: {note}");
     entry.tell(EventKind::EvidenceRecorded, Some(group), message, String::new());

@@ -8,7 +8,7 @@ use crate::{
     decide::strength::{can_come, expiry_counts_as},
     external::is_cut_off,
     orders::drains,
-    weakest_allowed,
+    weakest_allowed, worth,
 };
 use std::time::Duration;
 
@@ -77,10 +77,11 @@ pub(super) fn or_else(row: &Row, then: fn(&Row) -> Vec<Command>) -> Vec<Command>
 
 fn hopeless(row: &Row) -> Option<Command> {
     let context = row.context;
-    let least = weakest_allowed(row.plan, &context.spec.policy);
-    let enough = |id: &InstanceId| row.plan.evidence.get(id).is_some_and(|e| e.kind >= least);
-    // An operator may attest at any time: what can come by itself is asked.
     let policy = &context.spec.policy;
+    let least = weakest_allowed(row.plan, policy);
+    let known = |id: &InstanceId| row.plan.evidence.get(id);
+    let enough = |id: &InstanceId| known(id).is_some_and(|e| worth(row.plan, policy, e.kind).0);
+    // An operator may attest at any time: what can come by itself is asked.
     let patience = policy.timing.dead_after(context.group.lease_max);
     // What could come and does not come must not be waited for in silence.
     let longest = patience + policy.step_limit * policy.step_attempts_max.max(1);
@@ -119,7 +120,8 @@ fn evidence_for(row: &Row, id: &InstanceId, instance: &Instance) -> Option<Comma
     let others = [powered_off(row, instance), lease_expired(row, instance)];
     let best = others.into_iter().flatten().chain(seen).max_by_key(|(kind, _, _)| *kind)?;
     let (kind, waited, note) = best;
-    if known.is_some_and(|known| known >= kind) {
+    let worth = |kind| worth(row.plan, &row.context.spec.policy, kind);
+    if known.is_some_and(|known| worth(known) >= worth(kind)) {
         return None;
     }
     let incarnation = row.context.state.bindings.get(&instance.agent)?.incarnation;

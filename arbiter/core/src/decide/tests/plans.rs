@@ -331,6 +331,29 @@ fn the_targets_agent_runs_the_external_fence_that_proves_what_no_lease_can() {
 }
 
 #[test]
+fn an_attestation_is_enough_where_what_came_by_itself_is_too_weak_for_policy() {
+    let mut world = fenced_from_outside();
+    world.agent(US).stubborn.insert(external_fence_id(&EU.into()));
+    world.cut(EU);
+    let waits = ms(400_000);
+    let began = world.now;
+    while world.group().plan.as_ref().is_none_or(|plan| plan.halt.is_none()) {
+        assert!(world.now.since(began) < waits, "it waits in silence");
+        world.run(ms(1000));
+    }
+    let db = format!("db-{EU}").into();
+    let (plan, halt) = (world.plan().id, world.plan().halt.clone().unwrap());
+    assert!(halt.next.contains("arbiter attest"), "{halt:?}");
+    assert_eq!(world.plan().evidence[&db].kind, EvidenceKind::LeaseExpired);
+    let attestation = attest(&world.state, &world.view, &group(), plan, &db, world.now);
+    world.operator(attestation.unwrap()).unwrap();
+    assert_eq!(world.plan().step(), Some(StepId::CatchUp));
+    world.run(ms(3000));
+    assert_eq!(world.group().epoch(), Epoch(2));
+    assert_eq!(world.last_plan().evidence[&db].kind, EvidenceKind::Attested);
+}
+
+#[test]
 fn the_leader_runs_an_external_fence_where_no_agent_of_the_target_can() {
     let mut world = fenced_from_outside();
     world.agent(US).refusing.insert(external_fence_id(&EU.into()));

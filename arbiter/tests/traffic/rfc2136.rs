@@ -156,15 +156,18 @@ async fn an_alias_is_switched_and_followed() {
     let driver = open("rfc2136", &settings).expect("opens");
     activate(&*driver, 1, 3, &creating("eu")).await.expect("creates");
     activate(&*driver, 2, 3, &naming("us")).await.expect("switches");
-    let servers = [server.clone()];
+    let servers = dns_client::Servers::new(vec![server.clone()]);
     let found = dns_client::follow("app.example.test", &servers).await.expect("leads somewhere");
     assert_eq!(
-        found,
+        found.addresses,
         ["192.0.2.2".parse::<std::net::IpAddr>().unwrap(), "2001:db8::2".parse().unwrap()]
     );
     let token = dns_client::token_at("_arbiter.default.example.test.", &servers).await;
     assert_eq!(token, Ok(Some(Token::new(2, 3))));
-    assert_eq!(dns_client::follow("none.example.test", &servers).await, Ok(Vec::new()));
+    assert_eq!(
+        dns_client::follow("none.example.test", &servers).await,
+        Ok(dns_client::Led::default())
+    );
     dns_client::follow("elsewhere.test", &servers).await.expect_err("no authority");
 }
 

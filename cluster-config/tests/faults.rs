@@ -196,6 +196,19 @@ fn secrets_are_named_by_file() {
     assert!(!fault.contains("c2VjcmV0"));
 }
 
+/// Any name will do; none, or a table within, is a mistake.
+#[test]
+fn checks_of_a_new_primary_have_names() {
+    let checked = "verify.primary = \"SELECT NOT pg_is_in_recovery()\"";
+    let cluster = cluster_config::parse(GOOD, "cluster.toml").unwrap();
+    let settings = &cluster.groups["default"].resources["db"].instances["db-us"].settings;
+    assert_eq!(settings["verify.primary"], "SELECT NOT pg_is_in_recovery()");
+    let fault = only_fault(checked, "verify = \"SELECT true\"");
+    says(&fault, &["resources.db.verify: unknown setting of kind postgres"]);
+    let fault = only_fault(checked, "verify.primary = [\"SELECT true\"]");
+    says(&fault, &["resources.db.verify.primary", "is a"]);
+}
+
 /// Everybody who may ask for status reads a probe's target.
 #[test]
 fn a_probe_names_no_user() {

@@ -42,7 +42,9 @@ fn be_agent() {
         program: read("program").into(),
         boot_id_file: home.join("boot_id"),
     };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // One thread for all tasks: whatever blocks it keeps the agent from renewing.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(run_with(options, &fake::open(home.join("adopted")))).unwrap();
 }
 
@@ -151,6 +153,29 @@ fn a_restart_within_the_lease_touches_nothing() {
     }
     // It goes on beyond the lease that stood when it was restarted.
     std::thread::sleep(timing().lease);
+    assert_eq!(living(&pids), pids);
+}
+
+/// A disk that hangs under an observation is not what the lease is about.
+#[test]
+fn a_look_that_hangs_keeps_no_lease_from_being_renewed() {
+    if !root("a_look_that_hangs_keeps_no_lease_from_being_renewed") {
+        return;
+    }
+    let rig = Rig::new("hangs");
+    let pids = rig.serving();
+    let pipe = rig.home.path().join("look");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    rig.report("the observation is old", |report| {
+        report.groups[&GROUP.into()].instances[&INSTANCE.into()].age > timing().lease
+    });
+    assert_eq!(living(&pids), pids);
+    // Its reader is let go: nothing is opened any more once the pipe is gone.
+    fs::rename(&pipe, rig.home.path().join("was")).unwrap();
+    fs::write(rig.home.path().join("was"), "").unwrap();
+    rig.report("it is looked at again", |report| {
+        report.groups[&GROUP.into()].instances[&INSTANCE.into()].age < timing().lease
+    });
     assert_eq!(living(&pids), pids);
 }
 

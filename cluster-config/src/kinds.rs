@@ -5,7 +5,7 @@ use crate::schema::{EvidenceKind, Fence};
 /// One setting of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its key. `value.*` stands for any key that begins so.
+    /// Its key. One that ends with `*` stands for any key that begins so.
     pub key: &'static str,
     /// What it means, for `reference.toml`.
     pub doc: &'static str,
@@ -77,6 +77,12 @@ const POSTGRES: &[Setting] = &[
     may("slot", "db_us", "Physical slot that a standby uses at its upstream."),
     may("peer_slots", "db_eu", "Slots to make when promoted, with commas between."),
     may("synchronous_standby_names", "db_eu", "Value set when promoted; by default empty."),
+    may(
+        "verify.*",
+        "SELECT count(*) > 0 FROM orders",
+        "A check of yours, by any name, after a promotion: it must succeed, and return no row whose \
+         first column is false. Failing, the step is tried again, then halts.",
+    ),
     may("start", "agent", "agent: the agent starts it while the group is unarmed."),
 ];
 

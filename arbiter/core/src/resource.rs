@@ -178,6 +178,9 @@ pub struct TrafficFact {
     pub drift: String,
 }
 
+/// In a Fact's detail: the WAL of a primary does not reach its archive, and why in words.
+pub const ARCHIVE_FAILS: &str = "archive";
+
 /// An observation of one instance. Changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {

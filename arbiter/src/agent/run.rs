@@ -14,7 +14,7 @@ use super::store::{Store, StoreError};
 use super::tasks::{Key, Tasks, Write, write_all};
 use super::units;
 use crate::clock;
-use crate::drivers::{self, Driver, DriverError, Holder};
+use crate::drivers::{self, Apart, Driver, DriverError, Holder};
 use crate::wire::report_to_proto;
 use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, DeadmanEvent};
 use arbiter_core::{Arming, GroupId, Instance, InstanceId};
@@ -124,7 +124,8 @@ fn open_drivers(
         let holder = GroupHolder::new(group.clone(), holds.clone(), companion.clone(), gate);
         let driver = open(group, id, instance, Arc::new(holder))
             .map_err(|error| AgentError::Driver(id.clone(), error))?;
-        opened.insert((group.clone(), id.clone()), Arc::from(driver));
+        let driver: Arc<dyn Driver> = Arc::new(Apart::new(driver));
+        opened.insert((group.clone(), id.clone()), driver);
     }
     Ok(opened)
 }

@@ -4,9 +4,12 @@
 //! other resources, timeouts, retries, the order of steps, or the stored token: those belong to
 //! the executor.
 
+mod apart;
 pub mod command;
 pub mod dns;
 pub mod postgres;
+
+pub use apart::Apart;
 
 use arbiter_core::{
     Control, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId, Layer,

@@ -169,6 +169,8 @@ impl Driver for Busy {
     }
 
     async fn observe(&self) -> Result<Fact, DriverError> {
+        // A pipe there is a disk that hangs.
+        let _ = std::fs::read(self.adopted.with_file_name("look"));
         self.fact()
     }
 

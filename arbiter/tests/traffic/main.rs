@@ -7,6 +7,7 @@ mod rfc2136;
 mod rfc2136_faults;
 mod rfc2136_replay;
 mod route53;
+mod vantage;
 
 use arbiter::drivers::{self, Command, Driver, DriverError, Holder, Output};
 use arbiter_core::{

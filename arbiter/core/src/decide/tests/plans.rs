@@ -466,3 +466,26 @@ fn a_name_without_a_token_of_this_epoch_is_not_served_where_a_zone_holds_one() {
     let step = world.last_plan().record(StepId::VerifyService).unwrap();
     assert_eq!(step.state, StepState::Degraded, "{step:?}");
 }
+
+/// It serves; it is no failure of a step, and holds up no plan.
+#[test]
+fn a_primary_that_does_not_archive_makes_its_group_degraded() {
+    let mut world = World::in_mode(Mode::Manual);
+    let degraded = |world: &World| -> Vec<String> {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        let archive = |r: &&Reason| r.topic == Topic::Degraded && r.code == "archive";
+        reasons.iter().filter(archive).map(|r| r.text.clone()).collect()
+    };
+    assert_eq!(degraded(&world), Vec::<String>::new());
+    for heard in world.view.reports.values_mut() {
+        for shown in heard.report.groups.values_mut().flat_map(|g| g.instances.values_mut()) {
+            shown
+                .fact
+                .detail
+                .insert(ARCHIVE_FAILS.to_owned(), "the last attempt failed".to_owned());
+        }
+    }
+    let said = degraded(&world);
+    assert_eq!(said.len(), 1, "of the primary alone: {said:?}");
+    assert!(said[0].ends_with("does not archive its WAL: the last attempt failed"), "{said:?}");
+}

@@ -212,10 +212,13 @@ impl Cgroup {
     /// `TimedOut` when some are left: stuck in the kernel, most likely on storage.
     pub fn kill_and_wait(&self, limit: Duration) -> io::Result<()> {
         let until = crate::clock::now() + limit;
-        self.kill()?;
+        let in_one_write = self.has_kill();
+        if in_one_write {
+            self.kill()?;
+        }
         loop {
-            if !self.has_kill() {
-                // A fork that was under way while the others were killed is seen only now.
+            if !in_one_write {
+                // Again and again: a fork may have been under way while the others were killed.
                 self.kill()?;
             }
             if self.processes()?.is_empty() {

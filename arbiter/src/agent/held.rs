@@ -60,7 +60,11 @@ enum Owner {
 }
 
 impl Owner {
+    /// None where there is a cgroup: that lists everything.
     fn of(place: &Place) -> Option<Self> {
+        if place.cgroup.is_some() {
+            return None;
+        }
         let reaper = place.reaper.map(Self::Reaper);
         reaper.or_else(|| place.init.map(|(_, namespace)| Self::Namespace(namespace)))
     }

@@ -134,7 +134,7 @@ impl Hands {
         Ok(kept)
     }
 
-    /// The exec did not happen: a child that inherits a line keeps it from ending with this process.
+    /// The exec did not happen: a line that a child inherits would not end with this process.
     ///
     /// # Errors
     /// Never on open descriptors.
@@ -267,7 +267,7 @@ impl Hands {
     }
 
     /// The namespace goes first: it is one signal, and holds also what left the cgroup. A reaper
-    /// that is let go kills until nothing is left; should it be stopped, what stands is killed here.
+    /// that is let go kills until nothing is left; should it be stopped, this kills what stands.
     fn kill_owned(&mut self, group: &GroupId) {
         let Some(grip) = self.groups.get_mut(group) else { return };
         if let Some(init) = grip.init.take() {

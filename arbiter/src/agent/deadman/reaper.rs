@@ -41,8 +41,8 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Fork one off. This process becomes a subreaper too, so that what a killed reaper leaves comes
-    /// to it. Only for a process with one thread.
+    /// Fork one off. This process becomes a subreaper too: what a killed reaper leaves comes to it.
+    /// Only for a process with one thread.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -269,8 +269,8 @@ fn agent(agent: &pb::AgentStatus) -> Vec<String> {
     row(&["agent", &text])
 }
 
-/// What stands behind the deadmen of armed agents: they and their agents cannot fence while both are
-/// stopped, and in a region that is cut off too nobody else can.
+/// What stands behind the deadmen of armed agents: while agent and deadman are both stopped neither
+/// fences, and in a region that is cut off too nobody else can.
 fn watchdog(group: &pb::GroupStatus) -> Vec<Vec<String>> {
     let agents = group.regions.iter().flat_map(|region| &region.agents);
     let armed: Vec<_> = agents.filter(|agent| agent.arming == "armed").collect();

@@ -166,8 +166,8 @@ mod tests {
         let drop_in = std::fs::read_to_string(file).unwrap().replace("AGENT", "eu");
         let set = |key: &str| {
             let lines = drop_in.lines().filter_map(|line| line.split_once('='));
-            let values = lines.filter(|(name, _)| *name == key).map(|(_, value)| value.to_owned());
-            values.last().unwrap_or_default()
+            let mut values = lines.filter(|(name, _)| *name == key).map(|(_, value)| value);
+            values.next_back().unwrap_or_default().to_owned()
         };
         // An empty line takes away the command that the unit has.
         assert!(drop_in.lines().any(|line| line == "ExecStop="));

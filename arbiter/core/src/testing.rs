@@ -399,6 +399,7 @@ impl World {
             boot_id: "boot".to_owned(),
             sequence: agent.sequence,
             groups: BTreeMap::from([(group(), part)]),
+            watchdog: None,
         })
     }
 }

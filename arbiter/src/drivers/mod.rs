@@ -16,6 +16,7 @@ use arbiter_core::{
     Position, Terms, Token,
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
@@ -95,7 +96,7 @@ pub trait Holder: Send + Sync {
 }
 
 /// A program and its arguments.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// Path of the program.
     pub program: PathBuf,

@@ -149,10 +149,10 @@ impl Seat {
             Some(checked) => self.view.recorded(report, checked, now),
             None => directive,
         };
-        let send = (!directive.groups.is_empty()).then(|| session.send(&report.agent, directive));
+        let send = session.send(&report.agent, directive);
         if !crossed(state, &self.view, report, now).is_empty() {
             self.unmarked.insert(report.agent.clone(), pending);
         }
-        send
+        Some(send)
     }
 }

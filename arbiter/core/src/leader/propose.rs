@@ -96,7 +96,8 @@ impl Seat {
         }
     }
 
-    /// A proposal of this term ended. What may be applied yet bars what it barred.
+    /// A proposal of this term ended. What may be applied yet bars what it barred, and that one did
+    /// not enter the log says nothing of one before.
     pub(super) fn proposal_ended(
         &mut self,
         term: u64,
@@ -108,7 +109,7 @@ impl Seat {
             return;
         }
         if let Subject::Life(agent, ..) = &subject
-            && ended != Ended::Unknown
+            && matches!(ended, Ended::Done | Ended::Stale | Ended::Refused)
         {
             self.barred.remove(agent);
         }

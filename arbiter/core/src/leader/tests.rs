@@ -237,6 +237,8 @@ fn a_life_that_is_called_dead_is_not_answered_meanwhile() {
     let ended = |ended| SeatEvent::ProposalEnded { term: 1, subject: bind.clone(), ended };
     bench.step(ended(Ended::Unknown));
     assert!(!answered(&mut bench, 3), "it may be applied yet");
+    bench.step(ended(Ended::NotProposed));
+    assert!(!answered(&mut bench, 3), "one before may be applied yet");
     bench.step(SeatEvent::ProposalEnded { term: 0, subject: bind.clone(), ended: Ended::Done });
     assert!(!answered(&mut bench, 3), "that was another term's");
     bench.step(ended(Ended::Refused));

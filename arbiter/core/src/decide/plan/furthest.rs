@@ -8,6 +8,11 @@ use crate::{
     orders::clean_end,
 };
 use std::cmp::Reverse;
+use std::time::Duration;
+
+/// How long the one foreseen is waited for where another has all: no more is to be had, and it is
+/// the one that an operator was told of.
+const FORESEEN_WAIT: Duration = Duration::from_secs(1);
 
 /// How far the choice for one resource is.
 pub(super) enum Choice<'a> {
@@ -39,7 +44,10 @@ pub(super) fn choose<'a>(
 ) -> Choice<'a> {
     let best = fitting(row, resource).filter_map(|id| drained(row, resource, id, token)).max();
     let all = clean_end(row.context.group, row.plan, resource);
-    if let Some(best) = best.filter(|best| all.is_some() && best.end >= all) {
+    let soon = row.context.row_ran() < FORESEEN_WAIT;
+    if let Some(best) = best.filter(|best| all.is_some() && best.end >= all)
+        && (best.foreseen || !soon)
+    {
         return Choice::Made(best.id.0, best.end);
     }
     let mut refused = None;

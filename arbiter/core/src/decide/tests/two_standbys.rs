@@ -101,6 +101,22 @@ fn a_switchover_waits_for_nobody_once_one_has_all_that_the_source_sent() {
 }
 
 #[test]
+fn of_two_that_have_all_the_one_foreseen_is_promoted_if_it_comes_soon() {
+    for (late, promoted) in [(500, FIRST), (2000, SECOND)] {
+        let mut world = world(Mode::Manual);
+        received(&mut world, 1000, 1000);
+        world.open(&world.request(PlanKind::Switchover)).unwrap();
+        world.agent(US).stubborn.insert(FIRST.into());
+        assert!(world.until(StepId::CatchUp));
+        world.run(ms(late));
+        world.agent(US).stubborn.clear();
+        world.run(ms(3000));
+        assert_eq!(world.last_plan().end, Some(PlanEnd::Completed));
+        assert_eq!(world.group().primaries[&"db".into()].as_str(), promoted, "{late} ms");
+    }
+}
+
+#[test]
 fn what_holds_other_data_is_not_chosen() {
     let mut world = world(Mode::Manual);
     world.agent(EU).data_ids = [("db-eu-west".into(), "ours".to_owned())].into();

@@ -54,7 +54,8 @@ fn replication(context: &Context, active: &RegionId) -> Vec<Reason> {
     found
 }
 
-/// A primary whose WAL does not reach the archive: it serves, and no backup can be brought up to it.
+/// A primary whose WAL does not reach the archive: it serves, and no backup can be brought up to
+/// it.
 fn archiving(context: &Context) -> Vec<Reason> {
     let primaries = context.group.primaries.values();
     let failing = primaries.filter_map(|id| {

@@ -23,8 +23,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Threads of a node: its work is small, and one may wait for another.
-const WORKERS: usize = 2;
+/// Threads of a node that run tasks: its work is small and passes through many of them, and waking
+/// another thread for each costs a commit more than it gains. What waits for a disk is elsewhere.
+const WORKERS: usize = 1;
 /// Resolving the address to listen on.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// How often everything is looked at where no group says otherwise, and at most.

@@ -1,11 +1,12 @@
 //! A small DNS client: one question or update, one server, one answer, within limits.
 //!
 //! Knows messages, TSIG signatures, UDP and TCP. Never knows what a record means to a group, and
-//! never recurses: it asks the servers that it is told, and nobody else.
+//! never recurses: it asks the servers that it is told, and for an alias that leads away from them
+//! this host's resolver.
 
 mod resolve;
 
-pub use resolve::{Looked, follow, look_up, token_at};
+pub use resolve::{Led, Looked, Servers, follow, look_up, token_at};
 
 use crate::clock;
 use arbiter_core::GroupId;

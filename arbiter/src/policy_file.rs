@@ -76,6 +76,7 @@ fn group_spec(cluster: &file::Cluster, group: &file::Group) -> core::GroupSpec {
                     file::Fence::BestEffort => core::Fencing::BestEffort,
                 },
                 control: control(resource.kind.control),
+                evidence: resource.kind.evidence.iter().copied().map(evidence_kind).collect(),
                 address: instance.address.clone(),
                 settings: instance.settings.clone(),
             };

@@ -3,13 +3,19 @@
 
 mod support;
 
-use arbiter::agent::{AgentOptions, cgroup, deadman, run_with};
+use arbiter::agent::link::{self, Ask, Reply, Request};
+use arbiter::agent::means::WITHOUT;
+use arbiter::agent::{AgentOptions, cgroup, deadman, run_with, spawn, tree};
 use arbiter::clock;
 use arbiter_core::{EvidenceKind, Goal, Report};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::Pid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -42,7 +48,9 @@ fn be_agent() {
         program: read("program").into(),
         boot_id_file: home.join("boot_id"),
     };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // One thread for all tasks: whatever blocks it keeps the agent from renewing.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(run_with(options, &fake::open(home.join("adopted")))).unwrap();
 }
 
@@ -55,9 +63,12 @@ struct Rig {
 }
 
 fn start_agent(home: &Path) -> Child {
+    // What a test hides of this machine, from the agent and so from its deadman.
+    let without = fs::read_to_string(home.join("without")).unwrap_or_default();
     Command::new(std::env::current_exe().unwrap())
         .args(["be_agent", "--exact", "--nocapture"])
         .env(BE_AGENT, home)
+        .env(WITHOUT, without)
         .spawn()
         .unwrap()
 }
@@ -107,6 +118,13 @@ impl Rig {
         pids.into_iter().min().unwrap()
     }
 
+    /// The process id of the deadman that listens, if one does.
+    fn listening(&self) -> Option<i32> {
+        let path = deadman::socket_path(&self.home.path().join("run"));
+        let stream = UnixStream::connect(path).ok()?;
+        Some(getsockopt(&stream, PeerCredentials).ok()?.pid())
+    }
+
     /// Wait for a Report that is as it should be.
     fn report(&self, what: &str, as_it_should: impl Fn(&Report) -> bool) -> Report {
         until(what, || self.arbiter.heard().filter(|report| as_it_should(report)))
@@ -114,15 +132,20 @@ impl Rig {
 
     /// Wait until the group serves, armed and with a deadline; the ids of its processes.
     fn serving(&self) -> Vec<i32> {
+        self.active();
+        let path = self.cgroup();
+        until("two processes run", || Some(processes(&path)).filter(|pids| pids.len() == 2))
+    }
+
+    /// Wait until the group serves, armed and with a deadline; the Report that says so.
+    fn active(&self) -> Report {
         self.report("it serves, armed", |report| {
             let group = &report.groups[&GROUP.into()];
             let done = group.instances[&INSTANCE.into()].done.as_ref();
             group.arming.is_some()
                 && group.deadline_running
                 && done.is_some_and(|done| done.goal == Goal::Active)
-        });
-        let path = self.cgroup();
-        until("two processes run", || Some(processes(&path)).filter(|pids| pids.len() == 2))
+        })
     }
 }
 
@@ -130,6 +153,10 @@ impl Drop for Rig {
     fn drop(&mut self) {
         let _ = self.agent.kill();
         let _ = self.agent.wait();
+        // Its deadman outlives it, and without cgroups nothing else finds it.
+        if let Some(deadman) = self.listening() {
+            let _ = kill(Pid::from_raw(deadman), Signal::SIGKILL);
+        }
         remove_cgroups(self.cgroup().parent().unwrap(), &cgroup::component(&self.name));
     }
 }
@@ -151,6 +178,29 @@ fn a_restart_within_the_lease_touches_nothing() {
     }
     // It goes on beyond the lease that stood when it was restarted.
     std::thread::sleep(timing().lease);
+    assert_eq!(living(&pids), pids);
+}
+
+/// A disk that hangs under an observation is not what the lease is about.
+#[test]
+fn a_look_that_hangs_keeps_no_lease_from_being_renewed() {
+    if !root("a_look_that_hangs_keeps_no_lease_from_being_renewed") {
+        return;
+    }
+    let rig = Rig::new("hangs");
+    let pids = rig.serving();
+    let pipe = rig.home.path().join("look");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    rig.report("the observation is old", |report| {
+        report.groups[&GROUP.into()].instances[&INSTANCE.into()].age > timing().lease
+    });
+    assert_eq!(living(&pids), pids);
+    // Its reader is let go: nothing is opened any more once the pipe is gone.
+    fs::rename(&pipe, rig.home.path().join("was")).unwrap();
+    fs::write(rig.home.path().join("was"), "").unwrap();
+    rig.report("it is looked at again", |report| {
+        report.groups[&GROUP.into()].instances[&INSTANCE.into()].age < timing().lease
+    });
     assert_eq!(living(&pids), pids);
 }
 
@@ -308,13 +358,13 @@ fn a_running_server_is_adopted_without_a_restart_and_guarded() {
     }
     let mut server = None;
     let rig = Rig::with("adopt", |home| {
-        let nowhere = arbiter::agent::spawn::Place { cgroup: None, init: None };
+        let nowhere = spawn::Place::default();
         let file = home.join("adopted");
         let text = format!(
             "open my $f, '>', '{0}.t'; print $f $$; close $f; rename '{0}.t', '{0}'; 1 while 1",
             file.display()
         );
-        arbiter::agent::spawn::server(&perl(&text), &nowhere).unwrap();
+        spawn::server(&perl(&text), &nowhere).unwrap();
         server = Some(until("it runs", || fs::read_to_string(&file).ok()?.parse::<i32>().ok()));
     });
     let server = server.unwrap();
@@ -328,13 +378,80 @@ fn a_running_server_is_adopted_without_a_restart_and_guarded() {
     assert!(report.groups[&GROUP.into()].instances[&INSTANCE.into()].fact.writable);
     assert_eq!(processes(&rig.cgroup()), [server]);
     until("it has a guard", || guarded(&rig).then_some(()));
-    kill(Pid::from_raw(rig.deadman()), Signal::SIGKILL).unwrap();
+    let deadman = rig.deadman();
+    kill(Pid::from_raw(deadman), Signal::SIGKILL).unwrap();
     let began = clock::now();
     until("it is dead", || living(&[server]).is_empty().then_some(()));
     assert!(clock::now().since(began) < ms(200));
     // The agent starts another, which must be there to be cleaned up.
-    let own = rig.cgroup().with_file_name(format!("{}.deadman", cgroup::component(&rig.name)));
-    until("another deadman is there", || (!processes(&own).is_empty()).then_some(()));
+    until("another deadman listens", || rig.listening().filter(|pid| *pid != deadman));
+}
+
+/// Neither cgroup v2 nor a PID namespace: the group's process tree is held, and it counts less.
+#[test]
+fn with_nothing_but_a_process_tree_the_group_is_held_a_class_lower() {
+    if !root("with_nothing_but_a_process_tree_the_group_is_held_a_class_lower") {
+        return;
+    }
+    let mut rig = Rig::with("bare", |home| {
+        fs::write(home.join("without"), "cgroup,namespace").unwrap();
+    });
+    let life = |rig: &Rig| {
+        let (deadman, place) = held(rig);
+        let reaper = place.and_then(|place| place.reaper).unwrap();
+        let pids = until("two processes run", || {
+            tree::below(reaper, &BTreeSet::new()).ok().filter(|pids| pids.len() == 2)
+        });
+        (deadman, reaper.pid, pids)
+    };
+    let report = rig.active();
+    let arming = report.groups[&GROUP.into()].arming.unwrap();
+    assert_eq!(arming.expiry_counts_as, EvidenceKind::LeaseExpired.one_lower());
+    let (deadman, reaper, pids) = life(&rig);
+    // A restart of the agent touches nothing.
+    rig.arbiter.change(|script| script.heard = None);
+    rig.restart();
+    rig.active();
+    assert_eq!(life(&rig), (deadman, reaper, pids.clone()));
+
+    // Cut off, it fences before the deadman must, and says so only when nothing is left.
+    rig.arbiter.change(|script| script.answer = false);
+    let began = clock::now();
+    until("all are dead", || living(&pids).is_empty().then_some(()));
+    let took = clock::now().since(began);
+    assert!(took < timing().lease - timing().deadman_head_start(), "the deadman had to: {took:?}");
+    rig.report("it says so", |report| {
+        let group = &report.groups[&GROUP.into()];
+        group.lapsed && !group.instances[&INSTANCE.into()].fact.writable
+    });
+    rig.arbiter.change(|script| (script.answer, script.heard) = (true, None));
+    rig.active();
+    let (_, second, pids) = life(&rig);
+    assert_ne!(second, reaper);
+
+    // It dies with its deadman, and comes back with another.
+    kill(Pid::from_raw(deadman), Signal::SIGKILL).unwrap();
+    let began = clock::now();
+    until("all are dead", || living(&pids).is_empty().then_some(()));
+    assert!(clock::now().since(began) < ms(200));
+    rig.arbiter.change(|script| script.heard = None);
+    rig.active();
+    assert_ne!(life(&rig).0, deadman);
+}
+
+/// The deadman's process id, and where it holds the group.
+fn held(rig: &Rig) -> (i32, Option<spawn::Place>) {
+    let path = deadman::socket_path(&rig.home.path().join("run"));
+    let mut stream = UnixStream::connect(path).unwrap();
+    let request = Request { id: 1, asks: vec![Ask::Status] };
+    stream.write_all(&link::encode(&request).unwrap()).unwrap();
+    let (mut unread, mut bytes) = (Vec::new(), [0; 4096]);
+    let mut reply: Reply = until("it answers", || {
+        let count = stream.read(&mut bytes).unwrap();
+        unread.extend(&bytes[..count]);
+        link::decode(&mut unread).unwrap()
+    });
+    (reply.pid, reply.groups.remove(&GROUP.into()).and_then(|held| held.place))
 }
 
 /// Whether somebody holds the lock of a guard.

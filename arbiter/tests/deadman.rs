@@ -4,15 +4,16 @@ mod support;
 
 use arbiter::agent::cgroup::Cgroup;
 use arbiter::agent::link::Ask;
-use arbiter::agent::spawn;
+use arbiter::agent::{spawn, tree};
 use arbiter::clock;
-use arbiter_core::GroupId;
+use arbiter_core::{GroupId, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
-use support::{ARBITER, PATIENCE, Rig, living, perl, processes, root, timing, until};
+use support::{ARBITER, PATIENCE, Rig, living, marked, perl, processes, root, timing, until};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -42,7 +43,7 @@ fn kills_before_the_deadline_and_a_late_fork_never_runs() {
     // A late fork: into the cgroup, since its namespace is gone.
     let marker = rig.runtime.path().join("late");
     let path = place.cgroup.clone().unwrap();
-    let late = spawn::Place { cgroup: Some(path.clone()), init: None };
+    let late = spawn::Place { cgroup: Some(path.clone()), ..spawn::Place::default() };
     let touch = format!("open my $f, '>', '{}'; sleep 1 while 1", marker.display());
     let start = std::thread::spawn(move || spawn::server(&perl(&touch), &late));
     until("it is in the cgroup", || (!processes(&path).is_empty()).then_some(()));
@@ -88,7 +89,7 @@ fn a_guard_kills_what_was_adopted() {
     let mut rig = Rig::new("guard");
     let cgroup = path_of(&mut rig);
     // Running before, outside any namespace of ours.
-    let adopted = spawn::Place { cgroup: None, init: None };
+    let adopted = spawn::Place::default();
     let marker = rig.runtime.path().join("pid");
     let text = format!(
         "open my $f, '>', '{0}.t'; print $f $$; close $f; rename '{0}.t', '{0}'; 1 while 1",
@@ -131,6 +132,40 @@ fn two_groups_have_two_deadlines() {
     rig.ask(vec![Ask::Renew { group, deadline, timing: timing() }]);
     until("it would have killed", || (rig.held("h").hold.would_have_killed == 1).then_some(()));
     assert_eq!(living(&second), second);
+}
+
+/// A kill that the kernel refuses is noted, tried again, and holds up nobody.
+#[test]
+fn a_kill_that_fails_is_tried_again_and_delays_no_other() {
+    if !root("a_kill_that_fails_is_tried_again_and_delays_no_other") {
+        return;
+    }
+    let mut rig = Rig::new("fails");
+    let (first, second) = (rig.start_busy("g"), rig.start_busy("h"));
+    // It looks like a cgroup, and cannot be killed.
+    let broken = rig.runtime.path().join("broken");
+    std::fs::create_dir_all(broken.join("cgroup.kill")).unwrap();
+    for file in ["cgroup.procs", "broken/cgroup.procs", "broken/cgroup.freeze"] {
+        std::fs::write(rig.runtime.path().join(file), "").unwrap();
+    }
+    rig.ask(vec![Ask::Include { group: "g".into(), cgroup: broken.clone() }]);
+    let began = clock::now();
+    rig.arm("g", ms(600));
+    rig.arm("h", ms(600));
+    until("all are dead", || {
+        (living(&first).is_empty() && living(&second).is_empty()).then_some(())
+    });
+    let took = clock::now().since(began);
+    assert!(took < ms(600), "it took {took:?}");
+    let notes = rig.runtime.path().join("deadman.notes");
+    let noted = |what: &str| std::fs::read_to_string(&notes).is_ok_and(|text| text.contains(what));
+    until("it is noted", || noted("Kill(GroupId(\"g\")): Is a directory").then_some(()));
+    assert!(noted("Kill(GroupId(\"h\")): done"));
+
+    let kill = broken.join("cgroup.kill");
+    std::fs::remove_dir(&kill).unwrap();
+    std::fs::write(&kill, "").unwrap();
+    until("it is tried again", || (std::fs::read(&kill).unwrap() == b"1").then_some(()));
 }
 
 #[test]
@@ -205,4 +240,138 @@ fn garbage_delays_no_kill_and_ends_no_deadman() {
     until("all are dead", || living(&busy).is_empty().then_some(()));
     rig.reconnect();
     assert!(rig.held("g").hold.frozen);
+}
+
+/// Neither cgroup v2 nor a PID namespace: what is left is the process tree.
+const TREE: &str = "cgroup,namespace";
+/// Forks without end, has a daemon, and one that is another process each moment. All carry a mark.
+const FORKING: &str = "use POSIX; \
+    if (!fork) { setsid; exit if fork; 1 while 1 } \
+    if (!fork) { while (1) { exit if fork; select undef, undef, undef, 0.002 } } \
+    $SIG{CHLD} = 'IGNORE'; while (1) { fork or exit; select undef, undef, undef, 0.001 }";
+
+/// Start [`FORKING`] in the group's tree; the mark of its processes.
+fn start_forking(rig: &mut Rig, group: &str) -> String {
+    let place = rig.held(group).place.unwrap();
+    assert!(place.cgroup.is_none() && place.init.is_none(), "{place:?}");
+    let mark = format!("# {} {group} {:?}", rig.name, place.reaper.unwrap());
+    let program = perl(&format!("{FORKING} {mark}"));
+    rig.ask(vec![Ask::Start { group: group.into(), program }]);
+    let reaper = place.reaper.unwrap();
+    until("all three kinds run", || {
+        let below = tree::below(reaper, &BTreeSet::new()).unwrap();
+        (marked(&mark).len() >= 3 && below.len() >= 3).then_some(())
+    });
+    mark
+}
+
+/// Wait until none is left, also of those that are another process each moment; since when.
+fn gone(what: &str, mark: &str) -> Instant {
+    let (mut looks, mut since) = (0, clock::now());
+    until(what, || {
+        looks = if marked(mark).is_empty() { looks + 1 } else { 0 };
+        if looks < 2 {
+            since = clock::now();
+        }
+        (looks == 5).then_some(since)
+    })
+}
+
+/// I4, where there is nothing but parents and children.
+#[test]
+fn a_process_tree_is_dead_by_its_deadline_and_stays_dead() {
+    if !root("a_process_tree_is_dead_by_its_deadline_and_stays_dead") {
+        return;
+    }
+    let mut rig = Rig::without("tree", TREE);
+    let (mark, other) = (start_forking(&mut rig, "g"), start_forking(&mut rig, "h"));
+    let began = clock::now();
+    rig.arm("g", ms(1000));
+    let deadline = began + ms(1000);
+    assert!(!marked(&mark).is_empty());
+    let dead = gone("all are dead", &mark);
+    assert!(deadline - timing().deadman_head_start() <= dead, "killed too early");
+    assert!(dead < deadline, "killed {:?} too late", dead.since(deadline));
+    let reaper = rig.held("h").place.unwrap().reaper.unwrap();
+    assert!(other.ends_with(&format!("{reaper:?}")) && !marked(&other).is_empty());
+
+    // Killed, it starts nothing until a deadline in the future is given.
+    let ask = Ask::Start { group: "g".into(), program: perl(&format!("1 while 1 {mark}")) };
+    rig.held("g");
+    let id = rig.send(vec![ask]);
+    let refused = until("it answers", || Some(rig.hear()).filter(|reply| reply.id == id));
+    assert!(refused.error.is_some());
+    assert!(marked(&mark).is_empty());
+    rig.arm("g", PATIENCE);
+    start_forking(&mut rig, "g");
+}
+
+#[test]
+fn a_process_tree_dies_with_its_deadman() {
+    if !root("a_process_tree_dies_with_its_deadman") {
+        return;
+    }
+    let mut rig = Rig::without("treedies", TREE);
+    let mark = start_forking(&mut rig, "g");
+    // In a new image too.
+    rig.send(vec![Ask::Upgrade { program: ARBITER.into() }]);
+    rig.reconnect();
+    let place = rig.held("g").place.unwrap();
+    assert!(mark.ends_with(&format!("{:?}", place.reaper.unwrap())), "another tree: {place:?}");
+    assert!(!marked(&mark).is_empty());
+    rig.child.kill().unwrap();
+    let began = clock::now();
+    let took = gone("all are dead", &mark).since(began);
+    assert!(took < ms(500), "it took {took:?}");
+}
+
+/// Either of deadman and reaper is enough.
+#[test]
+fn what_a_reaper_cannot_kill_its_deadman_does() {
+    if !root("what_a_reaper_cannot_kill_its_deadman_does") {
+        return;
+    }
+    let mut rig = Rig::without("treereaper", TREE);
+    let mark = start_forking(&mut rig, "g");
+    let reaper = Pid::from_raw(rig.held("g").place.unwrap().reaper.unwrap().pid);
+    kill(reaper, Signal::SIGKILL).unwrap();
+    gone("the orphans are dead", &mark);
+
+    rig.arm("g", ms(60_000));
+    let place = rig.held("g").place.unwrap();
+    let program = perl(&format!("fork; 1 while 1 {mark}"));
+    rig.ask(vec![Ask::Start { group: "g".into(), program }]);
+    until("two run", || (marked(&mark).len() == 2).then_some(()));
+    let reaper = Pid::from_raw(place.reaper.unwrap().pid);
+    kill(reaper, Signal::SIGSTOP).unwrap();
+    rig.arm("g", ms(600));
+    gone("all are dead, though the reaper is stopped", &mark);
+    kill(reaper, Signal::SIGCONT).unwrap();
+    until("it ends", || tree::Root::of(reaper.as_raw()).is_err().then_some(()));
+}
+
+/// Linux before 5.14: each process by itself, frozen so that none forks meanwhile.
+#[test]
+fn without_cgroup_kill_all_are_dead_by_the_deadline_and_a_late_fork_never_runs() {
+    if !root("without_cgroup_kill_all_are_dead_by_the_deadline_and_a_late_fork_never_runs") {
+        return;
+    }
+    let mut rig = Rig::without("nokill", "cgroup.kill,namespace");
+    let place = rig.held("g").place.unwrap();
+    assert!(place.init.is_none() && place.reaper.is_none(), "{place:?}");
+    let path = place.cgroup.clone().unwrap();
+    let mark = format!("# {}", rig.name);
+    spawn::server(&perl(&format!("{FORKING} {mark}")), &place).unwrap();
+    until("it forks", || (processes(&path).len() >= 3).then_some(()));
+    let began = clock::now();
+    rig.arm("g", ms(1000));
+    let took = gone("all are dead", &mark).since(began);
+    assert!(ms(1000) - timing().deadman_head_start() <= took && took < ms(1000), "{took:?}");
+
+    let marker = rig.runtime.path().join("late");
+    let touch = format!("open my $f, '>', '{}'; 1 while 1 {mark}", marker.display());
+    let start = std::thread::spawn(move || spawn::server(&perl(&touch), &place));
+    until("it came, and was killed", || (start.is_finished()).then_some(()));
+    assert!(processes(&path).is_empty());
+    assert!(!marker.exists(), "it ran in a frozen cgroup");
 }

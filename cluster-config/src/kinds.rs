@@ -1,11 +1,11 @@
 //! The kinds of resource and the names of their settings. Knows names; never what a driver does.
 
-use crate::schema::Fence;
+use crate::schema::{EvidenceKind, Fence};
 
 /// One setting of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its key. `value.*` stands for any key that begins so.
+    /// Its key. One that ends with `*` stands for any key that begins so.
     pub key: &'static str,
     /// What it means, for `reference.toml`.
     pub doc: &'static str,
@@ -24,6 +24,8 @@ pub struct Kind {
     pub layer: &'static str,
     /// `owned`: agent and deadman hold its processes; `api`: neither does.
     pub control: &'static str,
+    /// Every kind of evidence of its fence that its driver can ever give.
+    pub evidence: &'static [EvidenceKind],
     /// Where the file does not say it.
     pub fence: Fence,
     /// Its instances have an address.
@@ -75,6 +77,12 @@ const POSTGRES: &[Setting] = &[
     may("slot", "db_us", "Physical slot that a standby uses at its upstream."),
     may("peer_slots", "db_eu", "Slots to make when promoted, with commas between."),
     may("synchronous_standby_names", "db_eu", "Value set when promoted; by default empty."),
+    may(
+        "verify.*",
+        "SELECT count(*) > 0 FROM orders",
+        "A check of yours, by any name, after a promotion: it must succeed, and return no row whose \
+         first column is false. Failing, the step is tried again, then halts.",
+    ),
     may("start", "agent", "agent: the agent starts it while the group is unarmed."),
 ];
 
@@ -124,6 +132,7 @@ pub const KINDS: &[Kind] = &[
         name: "postgres",
         layer: "data",
         control: "owned",
+        evidence: &[EvidenceKind::Confirmed, EvidenceKind::LeaseExpired],
         fence: Fence::Required,
         address: true,
         settings: POSTGRES,
@@ -132,6 +141,7 @@ pub const KINDS: &[Kind] = &[
         name: "rfc2136",
         layer: "traffic",
         control: "api",
+        evidence: &[],
         fence: Fence::BestEffort,
         address: false,
         settings: RFC2136,
@@ -140,6 +150,7 @@ pub const KINDS: &[Kind] = &[
         name: "route53",
         layer: "traffic",
         control: "api",
+        evidence: &[],
         fence: Fence::BestEffort,
         address: false,
         settings: ROUTE53,

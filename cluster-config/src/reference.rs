@@ -83,7 +83,7 @@ fn kinds(out: &mut String) {
             kind.fence.as_str()
         );
         for setting in kind.settings {
-            let key = setting.key.replace('*', "eu-west");
+            let key = setting.key.replace("value.*", "value.eu-west").replace('*', "NAME");
             let need = if setting.required { "Required. " } else { "" };
             let _ =
                 writeln!(out, "#   {key} = {:?}\n#       {need}{}", setting.example, setting.doc);

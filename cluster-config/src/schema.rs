@@ -258,7 +258,8 @@ section! {
         region: String [required "\"eu-west\""],
         /// How it looks.
         kind: ProbeKind [required "\"tcp\""],
-        /// host:port, or a URL for http.
+        /// host:port, or a URL for http, without a user or a password. A name that an arbiter cannot
+        /// resolve tells it nothing of the region: give an address, or a name served elsewhere.
         target: String [required "\"10.0.1.2:5432\""],
         /// Time limit of one try.
         limit: Duration [default secs(1)],

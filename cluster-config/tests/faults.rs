@@ -196,6 +196,34 @@ fn secrets_are_named_by_file() {
     assert!(!fault.contains("c2VjcmV0"));
 }
 
+/// Any name will do; none, or a table within, is a mistake.
+#[test]
+fn checks_of_a_new_primary_have_names() {
+    let checked = "verify.primary = \"SELECT NOT pg_is_in_recovery()\"";
+    let cluster = cluster_config::parse(GOOD, "cluster.toml").unwrap();
+    let settings = &cluster.groups["default"].resources["db"].instances["db-us"].settings;
+    assert_eq!(settings["verify.primary"], "SELECT NOT pg_is_in_recovery()");
+    let fault = only_fault(checked, "verify = \"SELECT true\"");
+    says(&fault, &["resources.db.verify: unknown setting of kind postgres"]);
+    let fault = only_fault(checked, "verify.primary = [\"SELECT true\"]");
+    says(&fault, &["resources.db.verify.primary", "is a"]);
+}
+
+/// Everybody who may ask for status reads a probe's target.
+#[test]
+fn a_probe_names_no_user() {
+    let tcp = "kind = \"tcp\"\ntarget = \"10.0.1.2:5432\"";
+    for url in ["http://me:hunter2@10.0.1.2/healthz", "https://hunter2@10.0.1.2"] {
+        let fault = only_fault(tcp, &format!("kind = \"http\"\ntarget = \"{url}\""));
+        says(&fault, &["probes.db-eu.target", "holds a user or a password"]);
+        assert!(!fault.contains("hunter2"), "{fault}");
+    }
+    let fault = only_fault(tcp, "kind = \"http\"\ntarget = \"ftp://me:hunter2@10.0.1.2\"");
+    assert!(!fault.contains("hunter2"), "{fault}");
+    let at_sign = "kind = \"http\"\ntarget = \"http://10.0.1.2/user@host\"";
+    assert_eq!(faults(&GOOD.replacen(tcp, at_sign, 1)), Vec::<String>::new());
+}
+
 #[test]
 fn all_faults_come_at_once_in_the_order_of_the_file() {
     let text = GOOD

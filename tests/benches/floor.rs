@@ -1,7 +1,7 @@
 //! The floor of a commit: a fdatasync while two other processes do the same, and a unary gRPC echo
 //! to another process. Those others are this program with `--part`, so they are the same build.
 
-use crate::commit::{ROUNDS, median, micros};
+use crate::commit::{ROUNDS, micros};
 use arbiter::clock;
 use arbiter_tests::hosts::stage::wrong;
 use std::io::{self, BufRead, BufReader, Write};
@@ -59,11 +59,11 @@ pub fn part(arguments: &[String]) -> io::Result<()> {
     }
 }
 
-/// Medians of a fdatasync of a block, in microseconds, as three nodes on `dir` would have it.
+/// Each fdatasync of a block, in microseconds, as three nodes on `dir` would have it.
 ///
 /// # Errors
 /// The disk's.
-pub fn syncs(dir: &Path) -> io::Result<f64> {
+pub fn syncs(dir: &Path) -> io::Result<Vec<f64>> {
     let mut others = Vec::new();
     for number in 0..2 {
         let file = dir.join(format!("sync-{number}"));
@@ -78,7 +78,7 @@ pub fn syncs(dir: &Path) -> io::Result<f64> {
         sync_block(&file, round as u64)?;
         times.push(micros(clock::now().since(started)));
     }
-    Ok(median(times))
+    Ok(times)
 }
 
 fn sync_on(path: &Path) -> io::Result<()> {
@@ -123,11 +123,11 @@ async fn serve(bytes: usize) -> io::Result<()> {
     server.serve_with_incoming(incoming).await.map_err(io::Error::other)
 }
 
-/// Median of a unary gRPC echo of `bytes` to another process on loopback, in microseconds.
+/// Each unary gRPC echo of `bytes` to another process on loopback, in microseconds.
 ///
 /// # Errors
 /// If the other process does not serve.
-pub async fn echoes(bytes: usize) -> io::Result<f64> {
+pub async fn echoes(bytes: usize) -> io::Result<Vec<f64>> {
     let mut server = Part::start(&["echo", &bytes.to_string()])?;
     let address = server.first_line()?;
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
@@ -144,5 +144,5 @@ pub async fn echoes(bytes: usize) -> io::Result<f64> {
         client.check(request).await.map_err(io::Error::other)?;
         times.push(micros(clock::now().since(started)));
     }
-    Ok(median(times))
+    Ok(times)
 }

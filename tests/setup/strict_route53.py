@@ -7,7 +7,8 @@ and only its net effect is given to moto, or nothing at all.
 
 Prints its URL on one line, and ends when its standard input does.
 Usage: strict_route53.py DIR [N]
-  DIR  each batch is recorded there as it came, byte for byte
+  DIR  each batch is recorded there as it came, byte for byte; while a file `throttle` is there,
+       every second question is answered with Throttling
   N    so many answers to GetChange say PENDING, as AWS does until its name servers have a change
 """
 
@@ -117,6 +118,7 @@ class Front(BaseHTTPRequestHandler):
     record = None
     recorded = 0
     pending = 0
+    questions = 0
 
     def log_message(self, *_):
         pass
@@ -141,7 +143,24 @@ class Front(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def throttled(self):
+        if self.command != "GET" or not Front.record or not Front.throttle().exists():
+            return False
+        with Front.lock:
+            Front.questions += 1
+            return Front.questions % 2 == 0
+
+    @staticmethod
+    def throttle():
+        return pathlib.Path(Front.record, "throttle")
+
     def pass_on(self):
+        if self.throttled():
+            text = (
+                '<?xml version="1.0"?><ErrorResponse xmlns="https://route53.amazonaws.com/doc/'
+                "2013-04-01/\"><Error><Type>Sender</Type><Code>Throttling</Code><Message>Rate "
+                "exceeded</Message></Error><RequestId>0</RequestId></ErrorResponse>")
+            return self.reply(400, {"Content-Type": "text/xml"}, text.encode())
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else None
         status, headers, text = self.to_moto(self.command, self.path, body)

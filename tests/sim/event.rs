@@ -50,8 +50,6 @@ pub enum Carries {
     Request,
     /// The leader decided it.
     Decision(Subject),
-    /// A round of answers waits for it.
-    Mark(RoundId),
 }
 
 /// What can be due.

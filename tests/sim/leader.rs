@@ -17,8 +17,6 @@ pub struct Arbiter {
     pub clock: Clock,
     /// What it holds while it leads, and until it leads again.
     pub seat: Option<Seat>,
-    /// Marks of its round that have not ended, and whether all that did were committed.
-    pub marks: (usize, bool),
     /// What came while its process was frozen.
     pub parked: Vec<Due>,
 }
@@ -26,7 +24,7 @@ pub struct Arbiter {
 impl Arbiter {
     /// A new one.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, seat: None, marks: (0, true), parked: Vec::new() }
+        Self { clock, seat: None, parked: Vec::new() }
     }
 }
 
@@ -114,7 +112,6 @@ impl World {
             return;
         }
         self.turn(leader);
-        self.leader_fences(leader);
         self.maybe_transfer(leader);
         self.after(TICK, Due::LeaderTick { leader, term });
     }

@@ -99,6 +99,18 @@ impl World {
         let (Some(group), Some(view)) = (state.groups.get(&id), self.view(leader)) else {
             return false;
         };
+        // A life that is about to be bound changes what a plan was asked for.
+        let bound = |agent| state.bindings.get(agent).map(|binding| binding.incarnation);
+        let heard = |agent| view.reports.get(agent).filter(|heard| heard.connected);
+        let speaks = |agent| heard(agent).map(|heard| heard.report.incarnation);
+        if state
+            .spec
+            .agents
+            .keys()
+            .any(|agent| speaks(agent).is_none() || speaks(agent) != bound(agent))
+        {
+            return false;
+        }
         let local = self.arbiters[leader].clock.at(self.now);
         let opens = |kind, by_policy| {
             preflight(&state, view, local, &OpenRequest::plain(&id, kind, by_policy))

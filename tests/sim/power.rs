@@ -6,7 +6,8 @@ use super::event::Due;
 use super::fault::Fault;
 use super::topology::{REGIONS, Topology};
 use super::world::World;
-use arbiter_core::{RegionId, external_fence_wanted};
+use arbiter_core::RegionId;
+use arbiter_core::leader::{Cut, SeatEvent};
 
 /// How long a region stays without power; somebody switches it on again.
 const OFF: (Nanos, Nanos) = (5 * SECOND, 20 * SECOND);
@@ -39,20 +40,12 @@ impl World {
         self.hosts[host].crash(keeps);
     }
 
-    /// The leader cuts off what no agent of the target can.
-    pub(super) fn leader_fences(&mut self, leader: usize) {
-        let state = self.raft.state(leader);
-        let now = self.arbiters[leader].clock.at(self.now);
-        let Some(view) = self.view(leader) else { return };
-        for (group, region, token) in external_fence_wanted(&state, view, now) {
-            // A command takes its time.
-            if self.is_switch_broken() || !self.rng.chance(50) {
-                continue;
-            }
-            self.cut_power(&region);
-            if let Some(seat) = self.arbiters[leader].seat.as_mut() {
-                seat.view.powered_off(&group, &region, token);
-            }
+    /// The leader cuts off what no agent of the target can. It does not always work.
+    pub(super) fn leader_cuts(&mut self, term: u64, cut: Cut) -> SeatEvent {
+        let off = self.rng.chance(500) && !self.is_switch_broken();
+        if off {
+            self.cut_power(&cut.region);
         }
+        SeatEvent::CutEnded { term, cut, off }
     }
 }

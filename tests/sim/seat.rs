@@ -44,13 +44,8 @@ impl World {
             SeatAction::Propose { term, subject, proposal } => {
                 self.propose(leader, term, *proposal, Carries::Decision(subject));
             }
-            SeatAction::Mark { round, proposals } => {
-                self.arbiters[leader].marks = (proposals.len(), true);
-                for proposal in proposals {
-                    self.propose(leader, round.term, proposal, Carries::Mark(round));
-                }
-            }
             SeatAction::BeginRound { round } => self.begin_round(leader, round),
+            SeatAction::Cut { term, cut } => return Some(self.leader_cuts(term, cut)),
             SeatAction::Send { stream, agent, directive } => {
                 return self.hand_over(leader, stream, agent, directive);
             }
@@ -210,15 +205,6 @@ impl World {
             Carries::Request => {}
             Carries::Decision(subject) => {
                 self.seat_step(leader, SeatEvent::ProposalEnded { term, subject, ended });
-            }
-            Carries::Mark(round) => {
-                let (left, all) = &mut self.arbiters[leader].marks;
-                *left -= 1;
-                *all &= !matches!(ended, Ended::Unknown | Ended::NotProposed);
-                let (left, all) = (*left, *all);
-                if left == 0 {
-                    self.seat_step(leader, SeatEvent::MarksEnded { round, all });
-                }
             }
         }
         self.turn(leader);

@@ -145,6 +145,7 @@ fn draw_group(
 
 fn instance(id: &InstanceId, host: usize, layer: Layer) -> Instance {
     let data = layer == Layer::Data;
+    let gives = [EvidenceKind::Confirmed, EvidenceKind::LeaseExpired];
     Instance {
         resource: if data { "db".into() } else { "dns".into() },
         region: REGIONS[host % 2].into(),
@@ -153,6 +154,7 @@ fn instance(id: &InstanceId, host: usize, layer: Layer) -> Instance {
         layer,
         fencing: if data { Fencing::Required } else { Fencing::BestEffort },
         control: if data { Control::Owned } else { Control::Api },
+        evidence: gives.into_iter().filter(|_| data).collect(),
         address: if data { id.0.clone() } else { String::new() },
         settings: BTreeMap::from([("start".to_owned(), "agent".to_owned())]),
     }

@@ -96,8 +96,15 @@ pub enum Command {
     /// Undo before the point of no return: the source is resumed, evidence is void.
     AbortPlan { group: GroupId, plan: PlanId, expected_epoch: Epoch, took: Duration },
     /// After the point of no return the target is lost: close the plan, open a failover back, in
-    /// one entry. See [`crate::supersede`].
-    Supersede { plan: PlanId, open: OpenPlan, took: Duration },
+    /// one entry. `stands`: where the old source was seen to stand, fenced. See
+    /// [`crate::supersede`].
+    Supersede {
+        plan: PlanId,
+        open: OpenPlan,
+        #[serde(default)]
+        stands: BTreeMap<ResourceId, Position>,
+        took: Duration,
+    },
     /// An operator attests the fence of an instance for the open plan and its token. It never
     /// shortens the lease wait: `waited` must be all of it. See [`crate::attest`].
     Attest { group: GroupId, plan: PlanId, instance: InstanceId, token: Token, waited: Waited },
@@ -129,7 +136,7 @@ pub struct OpenPlan {
     pub immediate: bool,
     /// Loss over the RPO is accepted.
     pub accept_loss: bool,
-    /// Which instance of each resource is to be promoted.
+    /// Which instance of each resource would be promoted now; `catch-up` chooses again.
     pub candidates: BTreeMap<ResourceId, InstanceId>,
     /// Ends of the source's streams as last known.
     pub source_end: BTreeMap<ResourceId, Position>,
@@ -146,6 +153,9 @@ pub struct StepOutcome {
     pub note: String,
     /// `fence-source` of a clean stop: where the source ended.
     pub source_end: BTreeMap<ResourceId, Position>,
+    /// `catch-up`: which instances are promoted; a resource left out keeps the one that it has.
+    #[serde(default)]
+    pub candidates: BTreeMap<ResourceId, InstanceId>,
     /// `catch-up`: where the candidates stand.
     pub target_end: BTreeMap<ResourceId, Position>,
     /// `catch-up`: the bound, now known.

@@ -9,6 +9,7 @@ use crate::{
     GroupSpec, Instance, InstanceId, InstanceReport, Instant, Layer, Order, PlanKind, RegionId,
     State, StepId, Terms, Token, View,
 };
+use std::collections::BTreeSet;
 
 /// The kind of driver that runs one.
 pub const EXTERNAL_FENCE: &str = "external-fence";
@@ -36,6 +37,7 @@ pub fn external_fences_beside(spec: &GroupSpec, agent: &AgentId) -> Vec<(Instanc
                 // Never what an agent fences by itself.
                 fencing: Fencing::BestEffort,
                 control: Control::Api,
+                evidence: BTreeSet::from([EvidenceKind::PowerOff]),
                 address: String::new(),
                 settings: settings.clone(),
             };

@@ -2,7 +2,8 @@
 //! made.
 
 use crate::{
-    AgentId, By, Epoch, Group, GroupSpec, Incarnation, InstanceId, Plan, Policy, RegionId, Token,
+    AgentId, By, Epoch, Group, GroupSpec, Incarnation, Instance, InstanceId, Plan, Policy,
+    RegionId, Token,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -162,6 +163,24 @@ impl FenceProof {
             return Ok(Self { epoch: plan.epoch, target: plan.target.clone() });
         }
         Err(unproven)
+    }
+}
+
+impl GroupSpec {
+    /// Whether an external fence can speak for `instance`.
+    pub(crate) fn can_be_cut_off(&self, instance: &Instance) -> bool {
+        instance.needs_evidence() && self.policy.external_fence.contains_key(&instance.region)
+    }
+
+    /// Whether evidence of `kind` about `instance` can ever be true: its driver gives it, its lease
+    /// does (`by_lease`), an external fence does, or an operator, who can always attest.
+    pub(crate) fn can_give(&self, instance: &Instance, kind: EvidenceKind, by_lease: bool) -> bool {
+        match kind {
+            EvidenceKind::Attested => true,
+            _ if by_lease => instance.dies_with_lease(),
+            EvidenceKind::PowerOff if self.can_be_cut_off(instance) => true,
+            own => instance.evidence.contains(&own),
+        }
     }
 }
 

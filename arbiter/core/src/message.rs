@@ -24,6 +24,8 @@ pub struct Report {
     pub sequence: u64,
     /// Its groups.
     pub groups: BTreeMap<GroupId, GroupReport>,
+    /// Whether its host has a watchdog device, for people; none: not said.
+    pub watchdog: Option<bool>,
 }
 
 /// Enforcement of one group as an agent shows it.

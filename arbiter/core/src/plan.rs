@@ -128,7 +128,8 @@ pub struct Plan {
     pub evidence: BTreeMap<InstanceId, Evidence>,
     /// End of the source's stream per resource: as confirmed by a clean stop, else as last known.
     pub source_end: BTreeMap<ResourceId, Position>,
-    /// Which instance of each resource is promoted in the target.
+    /// Which instance of each resource is promoted in the target: when the plan opened the one that
+    /// had received most, from `catch-up` on the one that has, which never changes again.
     pub candidates: BTreeMap<ResourceId, InstanceId>,
     /// Where each candidate stood when it stopped receiving.
     pub target_end: BTreeMap<ResourceId, Position>,
@@ -154,6 +155,21 @@ impl Plan {
     /// Whether the source may still be resumed.
     pub fn before_point_of_no_return(&self) -> bool {
         self.step().is_some_and(|step| step <= StepId::AdvanceEpoch)
+    }
+
+    /// Why this plan's source cannot be promoted again with `resource` at `position`; none: it can.
+    /// What ends before the fork lacks writes that were the target's before it was promoted. // I6
+    pub(crate) fn unfit_to_return(
+        &self,
+        resource: &ResourceId,
+        position: Option<Position>,
+    ) -> Option<String> {
+        let fork = self.target_end.get(resource)?;
+        match position {
+            None => Some("its position is not known".to_owned()),
+            Some(at) if at < *fork => Some(format!("it ends at {at}, before the fork at {fork}")),
+            Some(_) => None,
+        }
     }
 
     /// The record of row `id`, if this plan has it.

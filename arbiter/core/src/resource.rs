@@ -1,8 +1,8 @@
 //! What is seen of a resource and what is asked of it. Knows no kind of resource in particular.
 
-use crate::{AgentId, RegionId, ResourceId, Token};
+use crate::{AgentId, EvidenceKind, RegionId, ResourceId, Token};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub enum Layer {
     Traffic,
 }
 
-/// Who holds the processes of a resource; decides which evidence it can give.
+/// Who holds the processes of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Control {
@@ -57,6 +57,9 @@ pub struct Instance {
     pub fencing: Fencing,
     /// Who holds its processes.
     pub control: Control,
+    /// Every kind of evidence that its driver can ever give (design §6).
+    #[serde(default)]
+    pub evidence: BTreeSet<EvidenceKind>,
     /// Where clients and other instances reach it: `host:port`, or empty where that has no meaning.
     pub address: String,
     /// Settings of the driver, opaque here, such as `data_dir`.
@@ -67,6 +70,16 @@ impl Instance {
     /// Whether it could become primary, so that I3 asks evidence for it.
     pub fn needs_evidence(&self) -> bool {
         self.layer == Layer::Data && self.fencing == Fencing::Required
+    }
+
+    /// The strongest word that its driver itself can give; none: it never says that it is fenced.
+    pub(crate) fn own_word(&self) -> Option<EvidenceKind> {
+        self.evidence.iter().rfind(|kind| **kind != EvidenceKind::LeaseExpired).copied()
+    }
+
+    /// Whether the end of its lease says anything: what no deadman holds outlives it.
+    pub(crate) fn dies_with_lease(&self) -> bool {
+        self.control != Control::Api && self.evidence.contains(&EvidenceKind::LeaseExpired)
     }
 }
 
@@ -164,6 +177,9 @@ pub struct TrafficFact {
     /// What differs from what the arbiter wrote, in words, empty when nothing does.
     pub drift: String,
 }
+
+/// In a Fact's detail: the WAL of a primary does not reach its archive, and why in words.
+pub const ARCHIVE_FAILS: &str = "archive";
 
 /// An observation of one instance. Changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use crate::{
     Activation, AgentId, ClusterId, ClusterSpec, Epoch, EvidenceKind, Goal, GroupId, GroupSpec,
-    Incarnation, InstanceId, Layer, Mode, Plan, PlanId, RegionId, RequestId, ResourceId, Token,
-    WallMillis,
+    Incarnation, InstanceId, Layer, Mode, Plan, PlanEnd, PlanId, RegionId, RequestId, ResourceId,
+    Token, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,6 +170,12 @@ impl Group {
     /// One higher each time [`Group::active`] changes; 0 until first activated.
     pub fn epoch(&self) -> Epoch {
         self.activation.epoch()
+    }
+
+    /// The plan that `plan` superseded, if it did.
+    pub(crate) fn superseded_by(&self, plan: PlanId) -> Option<&Plan> {
+        let ended = PlanEnd::Superseded(plan);
+        self.plans.last().filter(|before| before.end.as_ref() == Some(&ended))
     }
 
     /// The goal of `layer` in `region`.

@@ -120,7 +120,7 @@ pub const STEPS: &[Step] = &[
     row(StepId::ActivateWorkloads, "activate-workloads", Target,
         "services scaled up, restores done", RetryThenHalt, RetryThenHalt),
     row(StepId::VerifyTarget, "verify-target", Target,
-        "a real write succeeds at the new epoch", RetryThenHalt, RetryThenHalt),
+        "a real write succeeds at the new epoch, and the user's checks pass", RetryThenHalt, RetryThenHalt),
     row(StepId::SwitchTraffic, "switch-traffic", Target,
         "DNS names the target at this token, read back from the authority", RetryForEver, RetryForEver),
     row(StepId::VerifyService, "verify-service", Arbiters,

@@ -29,6 +29,7 @@ fn instance(resource: &str, region: &str, layer: Layer, fencing: Fencing) -> Ins
         layer,
         fencing,
         control: Control::Owned,
+        evidence: [EvidenceKind::Confirmed, EvidenceKind::LeaseExpired].into(),
         address: format!("{resource}.{region}:5432"),
         settings: BTreeMap::new(),
     }
@@ -118,6 +119,10 @@ pub struct FakeAgent {
     pub refusing: BTreeSet<InstanceId>,
     pub conditions: BTreeMap<InstanceId, Condition>,
     pub obstacles: BTreeMap<InstanceId, String>,
+    /// Standbys that have received this much, whatever the primary wrote.
+    pub received: BTreeMap<InstanceId, u64>,
+    /// Identities of data, where they are known.
+    pub data_ids: BTreeMap<InstanceId, String>,
     /// What it reads in its zone that it did not write.
     pub drift: String,
     orders: BTreeMap<InstanceId, Order>,
@@ -394,6 +399,7 @@ impl World {
             boot_id: "boot".to_owned(),
             sequence: agent.sequence,
             groups: BTreeMap::from([(group(), part)]),
+            watchdog: None,
         })
     }
 }
@@ -410,6 +416,8 @@ impl FakeAgent {
             refusing: BTreeSet::new(),
             conditions: BTreeMap::new(),
             obstacles: BTreeMap::new(),
+            received: BTreeMap::new(),
+            data_ids: BTreeMap::new(),
             drift: String::new(),
             orders: BTreeMap::new(),
             obeyed: 0,
@@ -428,6 +436,7 @@ impl FakeAgent {
         let order = self.orders.get(name);
         let goal = order.map_or(if primary { Goal::Active } else { Goal::Standby }, |o| o.goal);
         let received = if cut { 500 } else { written };
+        let received = self.received.get(name).copied().unwrap_or(received);
         let end = Position { timeline: 1, offset: if primary { written } else { received } };
         let stopped = matches!(goal, Goal::Fenced) || (goal == Goal::Drained && primary);
         let data = instance.layer == Layer::Data;
@@ -441,6 +450,7 @@ impl FakeAgent {
             upstream: (data && goal == Goal::Standby).then_some(upstream),
             traffic: (instance.layer == Layer::Traffic)
                 .then(|| TrafficFact { drift: self.drift.clone(), ..TrafficFact::default() }),
+            data_id: self.data_ids.get(name).cloned().unwrap_or_default(),
             obstacles: self.obstacles.get(name).cloned().into_iter().collect(),
             ..Fact::default()
         };

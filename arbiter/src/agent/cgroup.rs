@@ -2,6 +2,8 @@
 //!
 //! Knows the files of cgroup v2 and `/proc`. Never knows leases, deadlines or drivers.
 
+use super::means::Means;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::io::Write;
@@ -12,7 +14,7 @@ use std::time::Duration;
 /// How long [`Cgroup::kill_and_wait`] waits between two looks.
 const EMPTY_POLL: Duration = Duration::from_millis(2);
 /// Passes over the processes of a cgroup on a kernel without `cgroup.kill`, before the caller is
-/// told that some are left.
+/// told that new ones come all the time.
 const KILL_PASSES_MAX: u32 = 64;
 /// Nested cgroups that are walked, against a loop of mounts.
 const DEPTH_MAX: u32 = 16;
@@ -28,6 +30,9 @@ pub struct Cgroup {
 /// # Errors
 /// When `/proc/self/mountinfo` cannot be read.
 pub fn find_mount() -> io::Result<Option<PathBuf>> {
+    if Means::Cgroup.is_hidden() {
+        return Ok(None);
+    }
     Ok(mount_in(&fs::read_to_string("/proc/self/mountinfo")?))
 }
 
@@ -50,6 +55,9 @@ fn mount_in(mountinfo: &str) -> Option<PathBuf> {
 pub fn find_or_mount(own: &Path) -> io::Result<PathBuf> {
     if let Some(mount) = find_mount()? {
         return Ok(mount);
+    }
+    if Means::Cgroup.is_hidden() {
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
     }
     fs::create_dir_all(own)?;
     nix::mount::mount(
@@ -110,11 +118,11 @@ impl Cgroup {
 
     /// Whether the kernel can kill it in one write (Linux 5.14).
     pub fn has_kill(&self) -> bool {
-        self.path.join("cgroup.kill").exists()
+        !Means::CgroupKill.is_hidden() && self.path.join("cgroup.kill").exists()
     }
 
-    /// Kill every process in it and below it: in one write, or pid by pid until none is left that
-    /// can be seen. Does not wait for them to be gone.
+    /// Kill every process in it and below it: in one write, or pid by pid until each that can be
+    /// seen has its signal. Does not wait for them to be gone.
     ///
     /// # Errors
     /// When the kernel refuses, or forks outran the passes.
@@ -132,19 +140,30 @@ impl Cgroup {
         killed
     }
 
+    /// Until each that can be seen has its signal: one that is stuck in the kernel has it too, and
+    /// must not hold up what is killed next.
     fn kill_each(&self) -> io::Result<()> {
+        let mut killed = BTreeSet::new();
         for _ in 0..KILL_PASSES_MAX {
             let pids = self.processes()?;
-            if pids.is_empty() {
+            if pids.contains(&0) {
+                let what = "a process of a PID namespace that cannot be seen from here is left";
+                return Err(io::Error::other(what));
+            }
+            let new: Vec<i32> = pids.into_iter().filter(|pid| killed.insert(*pid)).collect();
+            if new.is_empty() {
                 return Ok(());
             }
-            for pid in pids {
+            for pid in new {
                 // It may be gone already.
                 let _ = send_kill(pid);
             }
             thread::sleep(EMPTY_POLL);
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "processes are left after SIGKILL to each"))
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "processes forked faster than they were killed",
+        ))
     }
 
     /// Freeze, so that no process in it runs until it is thawed, or thaw.
@@ -193,8 +212,15 @@ impl Cgroup {
     /// `TimedOut` when some are left: stuck in the kernel, most likely on storage.
     pub fn kill_and_wait(&self, limit: Duration) -> io::Result<()> {
         let until = crate::clock::now() + limit;
-        self.kill()?;
+        let in_one_write = self.has_kill();
+        if in_one_write {
+            self.kill()?;
+        }
         loop {
+            if !in_one_write {
+                // Again and again: a fork may have been under way while the others were killed.
+                self.kill()?;
+            }
             if self.processes()?.is_empty() {
                 return Ok(());
             }
@@ -257,8 +283,12 @@ fn state_of(pid: i32) -> Option<char> {
 /// SIGKILL to one process.
 ///
 /// # Errors
-/// When it is gone or not ours to kill.
+/// When it is gone or not ours to kill, or `pid` names no one process.
 pub fn send_kill(pid: i32) -> io::Result<()> {
+    // 0 stands for one that cannot be seen, and to the kernel for this process and its group.
+    if pid < 1 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
     let pid = nix::unistd::Pid::from_raw(pid);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).map_err(io::Error::from)
 }
@@ -282,6 +312,13 @@ mod tests {
         assert!(Cgroup::at(nowhere.path().join("group")).processes().is_err());
         std::fs::write(nowhere.path().join("cgroup.procs"), "").unwrap();
         assert!(Cgroup::at(nowhere.path().join("group")).processes().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_signal_goes_to_one_process_or_to_none() {
+        for nobody in [0, -1, -4711] {
+            assert_eq!(send_kill(nobody).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
     }
 
     #[test]

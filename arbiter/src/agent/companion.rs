@@ -10,7 +10,7 @@ use super::link::{self, Ask, Reply, Request};
 use super::options::AgentOptions;
 use super::units;
 use crate::clock;
-use arbiter_core::{GroupId, Instant};
+use arbiter_core::GroupId;
 use nix::libc;
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,8 +30,11 @@ use tokio::time::{MissedTickBehavior, sleep};
 
 /// Requests that wait for the deadman.
 const REQUESTS_MAX: usize = 256;
-/// A deadman that does not answer for so long is taken as gone: the agent fences.
-const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// A deadman that did not answer at so many looks is taken as gone, and the agent fences: after 3 s
+/// in which this process ran.
+const LOOKS_MAX: u32 = 6;
+/// The longest that a request waits for room in the socket.
+const WRITE_MAX: Duration = Duration::from_secs(3);
 /// A deadman that did not answer is killed after this: the agent's own fence comes first.
 const SILENT_GRACE: Duration = Duration::from_secs(2);
 /// How long a new deadman may take until it listens.
@@ -175,7 +178,14 @@ impl Watch {
         let pid = stream.peer_cred()?.pid().ok_or_else(unknown)?;
         // SAFETY: an `OwnedFd` names one open descriptor, for as long as it lives.
         let watched = unsafe { AsyncFd::register(super::deadman::pidfd(pid)?) }?;
-        Ok(Link { stream, pid, watched, unread: Vec::new(), pending: BTreeMap::new(), next: 1 })
+        Ok(Link {
+            stream,
+            pid,
+            watched,
+            unread: Vec::new(),
+            unanswered: Unanswered::default(),
+            next: 1,
+        })
     }
 
     /// Whether the deadman runs another image than this agent.
@@ -217,8 +227,30 @@ struct Link {
     pid: i32,
     watched: AsyncFd<OwnedFd>,
     unread: Vec<u8>,
-    pending: BTreeMap<u64, (Instant, Option<Answer>)>,
+    unanswered: Unanswered,
     next: u64,
+}
+
+/// What was asked and not answered. Age is counted in looks: an agent that was itself stopped did
+/// not look meanwhile, and says nothing of its deadman before it has listened again.
+#[derive(Debug, Default)]
+struct Unanswered(BTreeMap<u64, (u32, Option<Answer>)>);
+
+impl Unanswered {
+    fn asked(&mut self, id: u64, answer: Option<Answer>) {
+        self.0.insert(id, (0, answer));
+    }
+
+    /// Who waits for the answer to `id`.
+    fn answered(&mut self, id: u64) -> Option<Answer> {
+        self.0.remove(&id)?.1
+    }
+
+    /// Look: whether the deadman is silent.
+    fn look(&mut self) -> bool {
+        self.0.values_mut().for_each(|(looks, _)| *looks += 1);
+        self.0.values().any(|(looks, _)| *looks > LOOKS_MAX)
+    }
 }
 
 impl Link {
@@ -242,14 +274,15 @@ impl Link {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let sent = tokio::select! {
+                // What was answered is heard before the answer is missed.
+                biased;
                 _ = self.watched.readable() => return Ended::Died,
                 read = self.stream.read_buf(&mut self.unread) => match read {
                     Ok(0) | Err(_) => return Ended::Connection,
                     Ok(_) => self.heard(watch).await,
                 },
-                Some((asks, answer)) = watch.requests.recv() => self.send(asks, Some(answer)).await,
                 _ = look.tick() => {
-                    if self.is_silent() {
+                    if self.unanswered.look() {
                         return Ended::Silent;
                     }
                     guards::keep(&watch.options, &watch.holds, &watch.groups, self.pid);
@@ -259,6 +292,7 @@ impl Link {
                     }
                     self.send(vec![Ask::Status], None).await
                 }
+                Some((asks, answer)) = watch.requests.recv() => self.send(asks, Some(answer)).await,
             };
             if sent.is_err() {
                 return Ended::Connection;
@@ -269,10 +303,10 @@ impl Link {
     async fn send(&mut self, asks: Vec<Ask>, answer: Option<Answer>) -> io::Result<()> {
         let id = self.next;
         self.next += 1;
-        self.pending.insert(id, (clock::now(), answer));
+        self.unanswered.asked(id, answer);
         let bytes = link::encode(&Request { id, asks })?;
         // Bounded: a deadman that does not read fills its socket, and is silent.
-        let write = tokio::time::timeout(ANSWER_MAX, self.stream.write_all(&bytes));
+        let write = tokio::time::timeout(WRITE_MAX, self.stream.write_all(&bytes));
         write.await.unwrap_or(Ok(()))
     }
 
@@ -282,11 +316,9 @@ impl Link {
             if let Some(error) = &reply.error {
                 tracing::warn!(error, "the deadman could not do what was asked");
             }
-            if let Some((_, answer)) = self.pending.remove(&reply.id) {
+            if let Some(answer) = self.unanswered.answered(reply.id) {
                 let outcome = reply.error.map_or(Ok(()), |error| Err(io::Error::other(error)));
-                if let Some(answer) = answer {
-                    let _ = answer.send(outcome);
-                }
+                let _ = answer.send(outcome);
             }
             if !watch.holds.is_weighed() {
                 // The agent may be new: what systemd ties to the deadman is not known yet.
@@ -297,9 +329,32 @@ impl Link {
         }
         Ok(())
     }
+}
 
-    fn is_silent(&self) -> bool {
-        let now = clock::now();
-        self.pending.values().any(|(since, _)| now.since(*since) > ANSWER_MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_counted_in_looks_of_an_agent_that_runs() {
+        let mut unanswered = Unanswered::default();
+        unanswered.asked(1, None);
+        for _ in 0..LOOKS_MAX {
+            assert!(!unanswered.look());
+        }
+        // Heard in time, a later one has all of its looks before it.
+        unanswered.asked(2, None);
+        assert!(unanswered.answered(1).is_none());
+        for _ in 0..LOOKS_MAX {
+            assert!(!unanswered.look());
+        }
+        // The agent is stopped here for as long as it may be: that is one look.
+        assert!(unanswered.look(), "a deadman that answers nothing is silent");
+        // One that answers others is silent all the same: someone waits for this answer.
+        unanswered.asked(3, None);
+        unanswered.answered(3);
+        assert!(unanswered.look());
+        unanswered.answered(2);
+        assert!(!unanswered.look());
     }
 }

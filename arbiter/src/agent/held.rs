@@ -3,9 +3,11 @@
 //! Knows the last answer of the deadman, and what outlives it: paths of cgroups. Decides only how
 //! firmly a group is held.
 
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, send_kill};
 use super::link::{Held, Reply};
 use super::spawn::Place;
+use super::tree::{self, Root};
+use crate::clock;
 use arbiter_core::agent::Hold;
 use arbiter_core::{EvidenceKind, GroupId, Instant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,10 +16,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 /// The least F where a cgroup cannot be killed in one write.
 const FENCE_WITHOUT_KILL_MIN: Duration = Duration::from_secs(6);
+/// Between two passes of [`Holds::kill_owned`].
+const KILL_AGAIN_EVERY: Duration = Duration::from_millis(2);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,11 +40,42 @@ struct Inner {
     groups: BTreeMap<GroupId, Held>,
     /// Kept when the deadman goes, so that what is in them can still be killed and counted.
     cgroups: BTreeMap<GroupId, BTreeSet<PathBuf>>,
+    /// The same where there are no cgroups. A kill ends them, and takes them from the deadman's
+    /// answers before everything in them is gone.
+    owners: BTreeMap<GroupId, BTreeSet<Owner>>,
     /// Units that systemd kills when the deadman goes, and their main processes.
     bound: BTreeMap<PathBuf, i32>,
     /// Armed, says the disk.
     armed: BTreeSet<GroupId>,
     counts_as: BTreeMap<GroupId, EvidenceKind>,
+}
+
+/// What holds a group's processes where there is no cgroup v2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    /// A PID namespace, by its inode.
+    Namespace(u64),
+    /// A reaper.
+    Reaper(Root),
+}
+
+impl Owner {
+    /// None where there is a cgroup: that lists everything.
+    fn of(place: &Place) -> Option<Self> {
+        if place.cgroup.is_some() {
+            return None;
+        }
+        let reaper = place.reaper.map(Self::Reaper);
+        reaper.or_else(|| place.init.map(|(_, namespace)| Self::Namespace(namespace)))
+    }
+
+    /// The processes that it holds, itself left out.
+    fn processes(self) -> io::Result<Vec<i32>> {
+        match self {
+            Self::Namespace(inode) => in_namespace(inode),
+            Self::Reaper(root) => tree::below(root, &BTreeSet::new()),
+        }
+    }
 }
 
 impl Holds {
@@ -78,6 +114,7 @@ impl Holds {
             let paths = inner.cgroups.entry(group.clone()).or_default();
             paths.extend(held.place.iter().filter_map(|place| place.cgroup.clone()));
             paths.extend(held.included.iter().cloned());
+            inner.note_owner(group, held.place.as_ref().and_then(Owner::of));
         }
         inner.mounts = mounts;
     }
@@ -169,18 +206,77 @@ impl Holds {
     /// When they cannot be listed: then nobody may say that there are none.
     pub fn processes(&self, group: &GroupId) -> io::Result<Vec<i32>> {
         let cgroups = self.cgroups(group);
-        if cgroups.is_empty() {
-            return match self.place(group).and_then(|place| place.init) {
-                Some((_, namespace)) => in_namespace(namespace),
-                // Nothing was ever held here.
-                None => Ok(Vec::new()),
-            };
-        }
         let mut pids = BTreeSet::new();
+        if cgroups.is_empty() {
+            pids = self.owned(group)?;
+        }
         for cgroup in cgroups {
             pids.extend(cgroup.processes()?);
         }
         Ok(pids.into_iter().collect())
+    }
+
+    /// What is known to hold, or to have held, `group` where there are no cgroups.
+    fn owners(&self, group: &GroupId) -> BTreeSet<Owner> {
+        self.lock().owners.get(group).cloned().unwrap_or_default()
+    }
+
+    /// Whether the deadman ever named what holds `group`, other than a cgroup.
+    pub fn has_owner(&self, group: &GroupId) -> bool {
+        !self.owners(group).is_empty()
+    }
+
+    /// The processes of `group` where there are no cgroups.
+    fn owned(&self, group: &GroupId) -> io::Result<BTreeSet<i32>> {
+        let (owners, mut pids) = (self.owners(group), BTreeSet::new());
+        for owner in &owners {
+            pids.extend(owner.processes()?);
+        }
+        if owners.iter().any(|owner| matches!(owner, Owner::Reaper(_))) {
+            pids.extend(self.orphans()?);
+        }
+        Ok(pids)
+    }
+
+    /// What a killed reaper left went to the deadman, which kills it. Whose it was cannot be told.
+    fn orphans(&self) -> io::Result<Vec<i32>> {
+        let inner = self.lock();
+        let Some(deadman) = inner.deadman.and_then(|pid| Root::of(pid).ok()) else {
+            return Ok(Vec::new());
+        };
+        let reapers = inner.owners.values().flatten().filter_map(|owner| match owner {
+            Owner::Reaper(root) => Some(root.pid),
+            Owner::Namespace(_) => None,
+        });
+        let places = inner.groups.values().filter_map(|held| held.place.as_ref());
+        let inits = places.filter_map(|place| place.init.map(|(pid, _)| pid));
+        let held = reapers.chain(inits).collect();
+        drop(inner);
+        tree::below(deadman, &held)
+    }
+
+    /// Kill what `group` runs where there are no cgroups, and wait until nothing is left, at most
+    /// `limit`.
+    ///
+    /// # Errors
+    /// `TimedOut` when something is.
+    pub fn kill_owned(&self, group: &GroupId, limit: Duration) -> io::Result<()> {
+        let until = clock::now() + limit;
+        loop {
+            for owner in self.owners(group) {
+                for pid in owner.processes()? {
+                    // It may be gone already.
+                    let _ = send_kill(pid);
+                }
+            }
+            if self.owned(group)?.is_empty() {
+                return Ok(());
+            }
+            if clock::now() >= until {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "killed processes are left"));
+            }
+            thread::sleep(KILL_AGAIN_EVERY);
+        }
     }
 
     /// Cgroups of `group` with a process that would outlive the deadman, so that a guard is needed.
@@ -240,6 +336,18 @@ impl Holds {
     }
 }
 
+impl Inner {
+    /// Note what holds a group now. What held it before is forgotten once nothing is in it.
+    fn note_owner(&mut self, group: &GroupId, owner: Option<Owner>) {
+        let owners = self.owners.entry(group.clone()).or_default();
+        let known = owner.is_none_or(|owner| !owners.insert(owner));
+        if !known {
+            let empty = |old: &Owner| old.processes().is_ok_and(|pids| pids.is_empty());
+            owners.retain(|old| Some(*old) == owner || !empty(old));
+        }
+    }
+}
+
 /// `path` below `from`, below `to` instead.
 fn translate(path: &Path, from: &Path, to: &Path) -> PathBuf {
     path.strip_prefix(from).map_or_else(|_| path.to_owned(), |below| to.join(below))
@@ -275,7 +383,6 @@ fn is_init(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use arbiter_core::Profile;
     use arbiter_core::agent::{Deadman, DeadmanEvent};
 
@@ -292,7 +399,7 @@ mod tests {
         let mut deadman = Deadman::new();
         let (now, deadline) = (clock::now(), clock::now() + timing.lease);
         deadman.step(DeadmanEvent::Renew { group: group.clone(), deadline, timing }, now);
-        let place = Some(Place { cgroup: Some(own), init: None });
+        let place = Some(Place { cgroup: Some(own), ..Place::default() });
         let held = Held { hold: deadman.holds()[&group].clone(), place, included: vec![unit] };
         let groups = BTreeMap::from([(group, held)]);
         let holds = Holds::default();

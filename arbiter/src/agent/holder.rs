@@ -64,9 +64,13 @@ impl Holder for GroupHolder {
         let place = place.ok_or_else(|| DriverError::Retry("the deadman has no place".into()))?;
         let program = program.clone();
         let name = program.program.display().to_string();
-        blocking(move || spawn::server(&program, &place))
-            .await
-            .map_err(|error| DriverError::Retry(format!("{name} could not be started: {error}")))
+        let started = if place.reaper.is_some() {
+            let group = self.group.clone();
+            self.companion.ask(vec![Ask::Start { group, program }]).await
+        } else {
+            blocking(move || spawn::server(&program, &place)).await
+        };
+        started.map_err(|error| DriverError::Retry(format!("{name} could not be started: {error}")))
     }
 
     async fn adopt(&self, pids: Vec<i32>) -> Result<(), DriverError> {
@@ -83,11 +87,17 @@ impl Holder for GroupHolder {
     async fn kill(&self) -> Result<(), DriverError> {
         let failed = |error| DriverError::Retry(format!("not all could be killed: {error}"));
         let cgroups = self.holds.cgroups(&self.group);
+        // Without the deadman: it may be the reason for the kill.
+        if cgroups.is_empty() && self.holds.has_owner(&self.group) {
+            self.companion.tell(Ask::Kill { group: self.group.clone() });
+            let (holds, group) = (self.holds.clone(), self.group.clone());
+            return blocking(move || holds.kill_owned(&group, KILL_LIMIT)).await.map_err(failed);
+        }
         if cgroups.is_empty() {
+            // What it holds is not known here yet.
             let ask = Ask::Kill { group: self.group.clone() };
             return self.companion.ask(vec![ask]).await.map_err(failed);
         }
-        // Without the deadman: it may be the reason for the kill.
         blocking(move || {
             let kill = |cgroup: &super::cgroup::Cgroup| cgroup.kill_and_wait(KILL_LIMIT);
             cgroups.iter().map(kill).fold(Ok(()), Result::and)

@@ -3,6 +3,7 @@
 //! Knows the messages and their framing. Never knows who is right: the deadman's machine judges.
 
 use super::spawn::Place;
+use crate::drivers::Command;
 use arbiter_core::agent::Hold;
 use arbiter_core::{GroupId, Instant, Timing};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use std::io;
 use std::path::PathBuf;
 
 /// Version of these messages and of the state that a deadman hands to its next image.
-pub const LINK_VERSION: u32 = 1;
+pub const LINK_VERSION: u32 = 2;
 /// Longest message in bytes; a longer one ends the connection.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the length in front of each message, least significant first.
@@ -27,6 +28,9 @@ pub enum Ask {
     Status,
     /// Make the group's cgroup and PID namespace, so that a server can be started there.
     Hold { group: GroupId },
+    /// Have the group's reaper start a server: where there is one, nobody else can start something
+    /// that it holds.
+    Start { group: GroupId, program: Command },
     /// Hold an existing cgroup as well, such as a systemd unit's.
     Include { group: GroupId, cgroup: PathBuf },
     /// May kill from now on.

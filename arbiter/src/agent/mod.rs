@@ -4,7 +4,8 @@
 //! - `run`: the loop; `options`: what it is told; `store`: its disk; `session`: its stream;
 //!   `tasks`: what takes time
 //! - `companion`, `held`, `link`: the deadman as the agent sees it; `deadman/`: the deadman itself
-//! - `holder`, `spawn`, `namespace`, `cgroup`, `guards`, `units`: hands on processes
+//! - `holder`, `spawn`, `namespace`, `cgroup`, `tree`, `guards`, `units`: hands on processes;
+//!   `means`: what of that a test hides
 //!
 //! Knows processes, cgroups, files of the state directory, the deadman beside it and the stream to
 //! an arbiter. Never knows Raft, plans or what a kind of resource needs; judges nothing itself.
@@ -16,6 +17,7 @@ mod guards;
 mod held;
 mod holder;
 pub mod link;
+pub mod means;
 pub mod namespace;
 mod options;
 mod run;
@@ -23,6 +25,7 @@ mod session;
 pub mod spawn;
 pub mod store;
 mod tasks;
+pub mod tree;
 mod units;
 
 pub use holder::run_tool;

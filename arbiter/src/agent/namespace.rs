@@ -4,6 +4,7 @@
 //! dies, and this init dies with its parent, by signal and, should that be lost, by the end of a
 //! pipe. Knows namespaces. Never knows groups, deadlines or what runs inside.
 
+use super::means::Means;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::mount::MsFlags;
@@ -35,8 +36,11 @@ impl Init {
     /// Make a namespace. Only for a process with one thread.
     ///
     /// # Errors
-    /// When the kernel refuses, for want of privilege most likely.
+    /// When the kernel refuses, for want of privilege most likely, or it is not to be used.
     pub fn spawn() -> io::Result<Self> {
+        if Means::Namespace.is_hidden() {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        }
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let mut stack = vec![0_u8; STACK_BYTES];
         let flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
@@ -68,6 +72,14 @@ impl Init {
     pub fn keep(&self) -> io::Result<RawFd> {
         close_on_exec(&self.lifeline, false)?;
         Ok(self.lifeline.as_raw_fd())
+    }
+
+    /// The exec did not happen: the lifeline is for no later child.
+    ///
+    /// # Errors
+    /// Never on an open descriptor.
+    pub fn unkeep(&self) -> io::Result<()> {
+        close_on_exec(&self.lifeline, true)
     }
 
     /// Its process id as seen by this process.
@@ -130,7 +142,7 @@ fn live(lifeline: RawFd) -> isize {
 
 /// Close every descriptor but `keep`, the copy of the writing end first of all: while it is open
 /// here the pipe has no end.
-fn keep_only(keep: RawFd) -> io::Result<OwnedFd> {
+pub(super) fn keep_only(keep: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: this process is a fresh copy that uses no other descriptor.
     let kept = unsafe {
         let kept = libc::dup2(keep, 0);

@@ -8,16 +8,17 @@ use super::guards;
 use super::held::Holds;
 use super::holder::GroupHolder;
 use super::link::Ask;
+use super::means::has_watchdog;
 use super::options::AgentOptions;
 use super::session::{self, Told};
 use super::store::{Store, StoreError};
 use super::tasks::{Key, Tasks, Write, write_all};
 use super::units;
 use crate::clock;
-use crate::drivers::{self, Driver, DriverError, Holder};
+use crate::drivers::{self, Apart, Driver, DriverError, Holder};
 use crate::wire::report_to_proto;
 use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, DeadmanEvent};
-use arbiter_core::{Arming, GroupId, Instance, InstanceId};
+use arbiter_core::{Arming, GroupId, Instance, InstanceId, Report};
 use arbiter_proto::v1 as pb;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -124,7 +125,8 @@ fn open_drivers(
         let holder = GroupHolder::new(group.clone(), holds.clone(), companion.clone(), gate);
         let driver = open(group, id, instance, Arc::new(holder))
             .map_err(|error| AgentError::Driver(id.clone(), error))?;
-        opened.insert((group.clone(), id.clone()), Arc::from(driver));
+        let driver: Arc<dyn Driver> = Arc::new(Apart::new(driver));
+        opened.insert((group.clone(), id.clone()), driver);
     }
     Ok(opened)
 }
@@ -224,6 +226,7 @@ impl Agent {
     /// brings counts from here. // I4
     fn report(&mut self) {
         let report = self.machine.report(clock::now());
+        let report = Report { watchdog: Some(has_watchdog()), ..report };
         if let Some(reports) = &self.reports {
             // Full: the stream is stuck, and will be left. The next Report says the same.
             let _ = reports.try_send(report_to_proto(&report));

@@ -18,11 +18,13 @@ use tonic::transport::Endpoint;
 const REPORTS_WAITING_MAX: usize = 4;
 /// First wait after every arbiter was tried in vain; doubled up to the renewal period.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
-/// An arbiter that answered is left for the next when it answers nothing for so many renewal
-/// periods. They fit into L − F, so that one broken link fences nobody, and an election mostly ends
-/// within them. One that never answered is left after a single period: where that is the lost
-/// leader, the way back to one that lives must fit into what is left of the lease.
+/// An arbiter that lives, but brings no answer, is left for the next after so many renewal periods:
+/// its own link to the leader may be cut. They fit into L − F, so that one broken link fences
+/// nobody; and since it follows the leader by itself, most elections end within them.
 const SILENT_RENEWALS: u32 = 3;
+/// One that is lost itself is left sooner: it opens no stream within a renewal period, or answers no
+/// HTTP/2 ping within one, and a ping is sent after this part of a period without a word.
+const PING_PARTS: u32 = 2;
 
 /// What the agent's loop is told.
 #[derive(Debug)]
@@ -57,7 +59,11 @@ async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> b
         tracing::error!(arbiter, "not an address of an arbiter");
         return false;
     };
-    let endpoint = endpoint.connect_timeout(renewal).tcp_nodelay(true);
+    let endpoint = endpoint
+        .connect_timeout(renewal)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(renewal / PING_PARTS)
+        .keep_alive_timeout(renewal);
     let channel = match timeout(renewal, endpoint.connect()).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => {
@@ -73,8 +79,7 @@ async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> b
     }
     let mut client = AgentClient::new(channel);
     let call = client.session(ReceiverStream::new(outgoing));
-    let mut patience = renewal;
-    let mut incoming = match timeout(patience, call).await {
+    let mut incoming = match timeout(renewal, call).await {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => {
             tracing::debug!(arbiter, %status, "the session was refused");
@@ -87,10 +92,14 @@ async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> b
     // alone.
     let mut answered = clock::now();
     loop {
-        let left = patience.saturating_sub(clock::now().since(answered));
+        let left = (renewal * SILENT_RENEWALS).saturating_sub(clock::now().since(answered));
         let directive = match timeout(left, incoming.message()).await {
             Ok(Ok(Some(directive))) => directive,
-            Ok(Ok(None)) | Ok(Err(_)) => return heard,
+            Ok(Ok(None)) => return heard,
+            Ok(Err(status)) => {
+                tracing::info!(arbiter, %status, "lost: trying the next arbiter");
+                return heard;
+            }
             Err(_) => {
                 tracing::info!(arbiter, "no answer: trying the next arbiter");
                 return heard;
@@ -100,7 +109,6 @@ async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> b
             Ok(directive) => {
                 if directive.answers.is_some() {
                     answered = clock::now();
-                    patience = renewal * SILENT_RENEWALS;
                 }
                 heard = true;
                 if told.send(Told::Directive(directive)).await.is_err() {

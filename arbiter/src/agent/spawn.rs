@@ -2,6 +2,7 @@
 //!
 //! Knows users, namespaces and cgroups. Never knows leases: the holder asks before it starts.
 
+use super::tree::Root;
 use crate::drivers::Command;
 use nix::libc;
 use nix::unistd::{Gid, Uid, User};
@@ -19,12 +20,14 @@ use std::process::Stdio;
 const GROUPS_MAX: usize = 1024;
 
 /// Where a server is to run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Directory of the held cgroup; none where there is no cgroup v2.
     pub cgroup: Option<std::path::PathBuf>,
     /// Init of the PID namespace and the namespace's inode; none without the privilege to make one.
     pub init: Option<(i32, u64)>,
+    /// The reaper, where there is neither: a server must be started by it, to be below it.
+    pub reaper: Option<Root>,
 }
 
 /// Who runs a program: resolved before the fork, since looking it up allocates.

@@ -157,4 +157,29 @@ mod tests {
         let stop = "ExecStop={ path=/usr/bin/pg_ctlcluster ; argv[]=pg_ctlcluster stop }\n";
         assert_eq!(bound_of(&format!("{BOUND}{stop}")), None);
     }
+
+    /// What is installed beside a server's unit makes systemd show what is asked for above.
+    #[test]
+    fn the_drop_in_that_is_shipped_binds() {
+        let path = "../deploy/systemd/postgresql@.service.d/region-arbiter.conf";
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let drop_in = std::fs::read_to_string(file).unwrap().replace("AGENT", "eu");
+        let set = |key: &str| {
+            let lines = drop_in.lines().filter_map(|line| line.split_once('='));
+            let mut values = lines.filter(|(name, _)| *name == key).map(|(_, value)| value);
+            values.next_back().unwrap_or_default().to_owned()
+        };
+        // An empty line takes away the command that the unit has.
+        assert!(drop_in.lines().any(|line| line == "ExecStop="));
+        assert_eq!(set("KillSignal"), "SIGKILL");
+        let shown = format!(
+            "MainPID=4711\nId=postgresql@15-main.service\nBindsTo={}\nExecStop={}\nKillMode={}\n\
+             KillSignal={}\n",
+            set("BindsTo"),
+            set("ExecStop"),
+            set("KillMode"),
+            nix::libc::SIGKILL,
+        );
+        assert_eq!(bound_of(&shown), Some(4711));
+    }
 }

@@ -1,7 +1,7 @@
 //! The cluster file against what reads it: settings against drivers, timers against the core's.
 //! What only one side knows would pass `config check`, and stop a process later.
 
-use crate::drivers::{self, Command, DriverError, Holder, Output};
+use crate::drivers::{self, Command, Driver, DriverError, Holder, Output};
 use crate::{policy_file, raft};
 use arbiter_core::{Control, Fencing, Instance, Layer};
 use cluster_config::{KINDS, Kind, Profile};
@@ -41,6 +41,10 @@ impl Holder for NoHands {
 
 /// What a driver says to an instance with every setting of its kind, and `more`.
 fn opened(kind: &Kind, more: Option<&str>) -> String {
+    opens(kind, more).err().map_or_else(String::new, |error| error.to_string())
+}
+
+fn opens(kind: &Kind, more: Option<&str>) -> Result<Box<dyn Driver>, DriverError> {
     let checked_here = ["server_region"];
     let settings = kind.settings.iter().filter(|setting| !checked_here.contains(&setting.key));
     let settings = settings
@@ -54,12 +58,23 @@ fn opened(kind: &Kind, more: Option<&str>) -> String {
         layer: Layer::Data,
         fencing: Fencing::Required,
         control: Control::Owned,
+        evidence: BTreeSet::new(),
         address: "127.0.0.1:5432".to_owned(),
         settings: settings.collect(),
     };
-    match drivers::open(&"default".into(), &"thing-eu".into(), &instance, Arc::new(NoHands)) {
-        Ok(_) => String::new(),
-        Err(error) => error.to_string(),
+    drivers::open(&"default".into(), &"thing-eu".into(), &instance, Arc::new(NoHands))
+}
+
+#[test]
+fn the_file_says_of_each_kind_what_its_driver_declares() {
+    for kind in KINDS {
+        let driver = opens(kind, None).unwrap_or_else(|error| panic!("{}: {error}", kind.name));
+        let says = driver.declares();
+        assert_eq!(format!("{:?}", says.control).to_lowercase(), kind.control, "{}", kind.name);
+        assert_eq!(format!("{:?}", says.layer).to_lowercase(), kind.layer, "{}", kind.name);
+        let given: BTreeSet<&str> = says.evidence.iter().map(|kind| kind.as_str()).collect();
+        let listed: BTreeSet<&str> = kind.evidence.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(given, listed, "{}", kind.name);
     }
 }
 

@@ -1,10 +1,13 @@
 //! What a public name leads to, asked of given servers. Knows records; never a group's policy.
 
-use super::{Answer, DnsError, ask, question};
+use super::{Answer, CONNECT_LIMIT, DnsError, ask, question};
 use arbiter_core::Token;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::time::timeout;
 
 /// Aliases followed before a name counts as a loop.
 const ALIASES_MAX: usize = 8;
@@ -50,42 +53,131 @@ pub async fn look_up(server: &str, name: &Name, kind: RecordType) -> Result<Look
     Ok(looked)
 }
 
-/// Addresses that `name` leads to, aliases followed, each asked of the first of `servers` that
-/// answers for it. Sorted, without doubles; empty when the name leads nowhere.
+/// The servers that answer for a zone, and which of them answered last: that one is asked first,
+/// so that one that is gone is waited for once and not at every question.
+#[derive(Debug, Default)]
+pub struct Servers {
+    listed: Vec<String>,
+    last: AtomicUsize,
+}
+
+impl Servers {
+    /// These, each `host:port`, in this order until one has answered.
+    pub fn new(listed: Vec<String>) -> Self {
+        Self { listed, last: AtomicUsize::new(0) }
+    }
+
+    /// As given.
+    pub fn listed(&self) -> &[String] {
+        &self.listed
+    }
+
+    /// What the first that answers for `name` says.
+    async fn first(&self, name: &Name, kind: RecordType) -> Result<Looked, DnsError> {
+        let mut why = DnsError::Unreachable(format!("no DNS server to ask for {name}"));
+        let last = self.last.load(Ordering::Relaxed);
+        let others = (0..self.listed.len()).filter(|place| *place != last);
+        for place in std::iter::once(last).chain(others) {
+            let Some(server) = self.listed.get(place) else { continue };
+            match look_up(server, name, kind).await {
+                Ok(looked) if looked.authoritative => {
+                    self.last.store(place, Ordering::Relaxed);
+                    return Ok(looked);
+                }
+                Ok(_) => {
+                    why = DnsError::Garbled(format!(
+                        "DNS server {server} is no authority for {name}"
+                    ));
+                }
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+}
+
+/// Where a name leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Led {
+    /// The aliases on the way, in the order met; empty when the name has records of its own.
+    pub aliases: Vec<Name>,
+    /// Sorted, without doubles; empty when the name leads nowhere.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Led {
+    /// Whether `name` is one of the aliases.
+    pub fn passes(&self, name: &str) -> bool {
+        parse(name).is_ok_and(|name| self.aliases.contains(&name))
+    }
+}
+
+/// Where `name` leads: each name on the way is asked of `servers`. An alias to a name that they do
+/// not answer for is asked of this host's resolver.
 ///
 /// # Errors
-/// The last server's, when none answers for the name.
-pub async fn follow(name: &str, servers: &[String]) -> Result<Vec<IpAddr>, DnsError> {
+/// The last server's, when none answers for the name itself; the resolver's, for an alias.
+pub async fn follow(name: &str, servers: &Servers) -> Result<Led, DnsError> {
     let mut name = parse(name)?;
-    for _ in 0..ALIASES_MAX {
-        let (mut addresses, mut alias) = (Vec::new(), None);
+    let mut led = Led::default();
+    while led.aliases.len() <= ALIASES_MAX {
+        let mut alias = None;
         for kind in [RecordType::A, RecordType::AAAA] {
-            let looked = first(servers, &name, kind).await?;
+            let looked = match servers.first(&name, kind).await {
+                Ok(looked) => looked,
+                Err(DnsError::Garbled(_)) if !led.aliases.is_empty() => {
+                    led.addresses = elsewhere(&name).await?;
+                    return Ok(led);
+                }
+                Err(error) => return Err(error),
+            };
             alias = alias.or(looked.alias);
-            addresses.extend(looked.records.iter().filter_map(|record| match &record.data {
+            led.addresses.extend(looked.records.iter().filter_map(|record| match &record.data {
                 RData::A(address) => Some(IpAddr::V4(address.0)),
                 RData::AAAA(address) => Some(IpAddr::V6(address.0)),
                 _ => None,
             }));
         }
         match alias {
-            Some(target) if addresses.is_empty() => name = target,
+            Some(target) if led.addresses.is_empty() => {
+                led.aliases.push(target.clone());
+                name = target;
+            }
             _ => {
-                addresses.sort();
-                addresses.dedup();
-                return Ok(addresses);
+                led.addresses.sort();
+                led.addresses.dedup();
+                return Ok(led);
             }
         }
     }
     Err(DnsError::Garbled(format!("{name}: more than {ALIASES_MAX} aliases")))
 }
 
+/// Addresses of a name that the servers of the zone do not answer for.
+async fn elsewhere(name: &Name) -> Result<Vec<IpAddr>, DnsError> {
+    let fault = |why: String| {
+        let which = format!("{name}, which its zone's servers do not answer for");
+        DnsError::Unreachable(format!("this host's resolver does not know {which}: {why}"))
+    };
+    // Without the dot at its end it is what a program on this host asks for, its hosts file too.
+    let asked = name.to_ascii();
+    let asked = asked.trim_end_matches('.');
+    match timeout(CONNECT_LIMIT, tokio::net::lookup_host((asked, 0))).await {
+        Ok(Ok(found)) => {
+            let found: BTreeSet<IpAddr> = found.map(|address| address.ip()).collect();
+            Ok(found.into_iter().collect())
+        }
+        Ok(Err(error)) => Err(fault(error.to_string())),
+        Err(_) => Err(fault(format!("no answer within {CONNECT_LIMIT:?}"))),
+    }
+}
+
 /// The token that stands at `token_name`; none when there is none, or it is no token.
 ///
 /// # Errors
 /// The last server's, when none answers for the name.
-pub async fn token_at(token_name: &str, servers: &[String]) -> Result<Option<Token>, DnsError> {
-    let looked = first(servers, &parse(token_name)?, RecordType::TXT).await?;
+pub async fn token_at(token_name: &str, servers: &Servers) -> Result<Option<Token>, DnsError> {
+    let looked = servers.first(&parse(token_name)?, RecordType::TXT).await?;
     let [record] = looked.records.as_slice() else { return Ok(None) };
     let RData::TXT(text) = &record.data else { return Ok(None) };
     let [bytes] = &*text.txt_data else { return Ok(None) };
@@ -97,18 +189,4 @@ fn parse(name: &str) -> Result<Name, DnsError> {
         .map_err(|error| DnsError::Garbled(format!("{name:?} is no domain name: {error}")))?;
     parsed.set_fqdn(true);
     Ok(parsed)
-}
-
-async fn first(servers: &[String], name: &Name, kind: RecordType) -> Result<Looked, DnsError> {
-    let mut why = DnsError::Unreachable(format!("no DNS server to ask for {name}"));
-    for server in servers {
-        match look_up(server, name, kind).await {
-            Ok(looked) if looked.authoritative => return Ok(looked),
-            Ok(_) => {
-                why = DnsError::Garbled(format!("DNS server {server} is no authority for {name}"));
-            }
-            Err(error) => why = error,
-        }
-    }
-    Err(why)
 }

@@ -4,15 +4,19 @@
 //! other resources, timeouts, retries, the order of steps, or the stored token: those belong to
 //! the executor.
 
+mod apart;
 pub mod command;
 pub mod dns;
 pub mod postgres;
+
+pub use apart::Apart;
 
 use arbiter_core::{
     Control, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId, Layer,
     Position, Terms, Token,
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
@@ -92,7 +96,7 @@ pub trait Holder: Send + Sync {
 }
 
 /// A program and its arguments.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// Path of the program.
     pub program: PathBuf,

@@ -151,8 +151,9 @@ async fn target(aim: &Aim) -> Option<SocketAddr> {
     match aim {
         Aim::Pinned(address) => Some(*address),
         Aim::Name { name, server, port } => {
-            let addresses = dns_client::follow(name, &[server.to_string()]).await.ok()?;
-            Some(SocketAddr::new(*addresses.first()?, *port))
+            let servers = dns_client::Servers::new(vec![server.to_string()]);
+            let led = dns_client::follow(name, &servers).await.ok()?;
+            Some(SocketAddr::new(*led.addresses.first()?, *port))
         }
     }
 }

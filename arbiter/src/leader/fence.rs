@@ -1,82 +1,47 @@
 //! External fences that the leader runs itself, where no agent of the target can: `fence_command`,
-//! then `fence_check` until true. Knows when one is wanted; never what it cuts.
+//! then `fence_check` until true. Knows how one is run; when one is, the core's seat says.
 
 use super::Leader;
 use crate::drivers::command::{CHECK_EVERY, CHECKS_MAX, ExternalFence};
-use arbiter_core::{GroupId, RegionId, State, Token, external_fence_wanted};
+use arbiter_core::leader::{Cut, SeatEvent};
+use arbiter_core::{State, external_fence_wanted};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio::time::sleep;
 
-/// How often State is looked at for a fence to run.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-type Wanted = (GroupId, RegionId, Token);
-
 impl Leader {
-    pub(super) async fn fence_loop(self: Arc<Self>) {
-        let running: Arc<Mutex<BTreeSet<Wanted>>> = Arc::default();
-        loop {
-            sleep(LOOK_EVERY).await;
-            for wanted in self.fences_wanted() {
-                let mut set = running.lock().unwrap_or_else(PoisonError::into_inner);
-                if set.insert(wanted.clone()) {
-                    tokio::spawn(self.clone().cut(wanted, running.clone()));
-                }
-            }
+    /// Run it once. One that runs still, for an earlier term, is not run beside itself.
+    pub(super) async fn cut(self: Arc<Self>, term: u64, cut: Cut) {
+        let alone = self.cutting().insert(cut.clone());
+        let off = alone && self.cut_once(&cut).await;
+        if alone {
+            self.cutting().remove(&cut);
         }
-    }
-
-    fn fences_wanted(&self) -> Vec<Wanted> {
-        self.look(external_fence_wanted).unwrap_or_default()
-    }
-
-    async fn cut(self: Arc<Self>, wanted: Wanted, running: Arc<Mutex<BTreeSet<Wanted>>>) {
-        let (group, region, token) = &wanted;
-        // The command runs again until the check says so or nobody wants it any more.
-        while let Some(still) = self.still_wanted(&wanted).await {
-            if !still {
-                sleep(CHECK_EVERY).await;
-                continue;
-            }
-            let Some(settings) = self.raft.state().with(|state| settings(state, group, region))
-            else {
-                break;
-            };
-            tracing::warn!(%group, %region, %token, "running the external fence");
-            if self.cut_once(&settings, &wanted).await {
-                self.see(|view, _| view.powered_off(group, region, *token));
-                tracing::warn!(%group, %region, %token, "the external fence check is true");
-                break;
-            }
+        if off {
+            tracing::warn!(group = %cut.group, region = %cut.region, token = %cut.token,
+                "the external fence check is true");
         }
-        running.lock().unwrap_or_else(PoisonError::into_inner).remove(&wanted);
+        self.step(SeatEvent::CutEnded { term, cut, off });
+        self.decide_wake.notify_one();
     }
 
-    /// Whether a quorum says, now, that this arbiter leads and the fence is wanted: one that is cut
-    /// off does not know that the plan was undone, and that the region serves again. False: no
-    /// quorum answers. None: nobody wants it here any more.
-    async fn still_wanted(&self, wanted: &Wanted) -> Option<bool> {
-        let Ok(confirmed) = self.raft.read_index().await else {
-            return self.fences_wanted().contains(wanted).then_some(false);
+    fn cutting(&self) -> MutexGuard<'_, BTreeSet<Cut>> {
+        self.cutting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn cut_once(&self, cut: &Cut) -> bool {
+        let Cut { group, region, token } = cut;
+        let Some(settings) = self.raft.state().with(|state| settings(state, cut)) else {
+            return false;
         };
-        let wanted = self.look(|state, view, now| {
-            view.term == confirmed.term && external_fence_wanted(state, view, now).contains(wanted)
-        });
-        (wanted == Some(true)).then_some(true)
-    }
-
-    async fn cut_once(&self, settings: &BTreeMap<String, String>, wanted: &Wanted) -> bool {
-        let (group, region, token) = wanted;
-        let fence = match ExternalFence::open(group, region, settings) {
+        let fence = match ExternalFence::open(group, region, &settings) {
             Ok(fence) => fence,
             Err(error) => {
                 tracing::error!(%group, %region, %error, "no external fence");
-                sleep(CHECK_EVERY).await;
                 return false;
             }
         };
+        tracing::warn!(%group, %region, %token, "running the external fence");
         if let Err(error) = fence.cut(*token).await {
             tracing::error!(%group, %region, %error, "the external fence failed");
         }
@@ -86,14 +51,19 @@ impl Leader {
                 return true;
             }
             sleep(CHECK_EVERY).await;
-            if !self.fences_wanted().contains(wanted) {
+            if !self.is_wanted(cut) {
                 return false;
             }
         }
         false
     }
+
+    fn is_wanted(&self, Cut { group, region, token }: &Cut) -> bool {
+        let wanted = self.look(external_fence_wanted).unwrap_or_default();
+        wanted.iter().any(|known| (&known.0, &known.1, &known.2) == (group, region, token))
+    }
 }
 
-fn settings(state: &State, group: &GroupId, region: &RegionId) -> Option<BTreeMap<String, String>> {
-    state.spec.groups.get(group)?.policy.external_fence.get(region).cloned()
+fn settings(state: &State, cut: &Cut) -> Option<BTreeMap<String, String>> {
+    state.spec.groups.get(&cut.group)?.policy.external_fence.get(&cut.region).cloned()
 }

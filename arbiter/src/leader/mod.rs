@@ -14,12 +14,13 @@ pub use sessions::{Outbox, StreamId};
 
 use crate::clock;
 use crate::raft::{Leadership, RaftHandle};
-use arbiter_core::leader::{Applied, Seat, SeatEvent, StreamEnd, StreamId as Stream};
+use arbiter_core::leader::{Applied, Cut, Seat, SeatEvent, StreamEnd, StreamId as Stream};
 use arbiter_core::{
     AgentId, ArbiterId, Instant, OpenPlan, OpenRequest, Reason, Report, State, View,
     preferred_leader, preflight,
 };
 use seat::Held;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
@@ -79,6 +80,8 @@ pub struct Leader {
     route: watch::Sender<Route>,
     decide_wake: Notify,
     answer_wake: Notify,
+    /// External fences that run here, whatever term asked for them.
+    cutting: Mutex<BTreeSet<Cut>>,
 }
 
 impl Leader {
@@ -91,6 +94,7 @@ impl Leader {
             route: watch::Sender::default(),
             decide_wake: Notify::new(),
             answer_wake: Notify::new(),
+            cutting: Mutex::default(),
         })
     }
 
@@ -101,7 +105,6 @@ impl Leader {
         tasks.spawn(self.clone().decide_loop());
         tasks.spawn(self.clone().answer_loop());
         tasks.spawn(self.clone().prefer_loop());
-        tasks.spawn(self.clone().fence_loop());
         while tasks.join_next().await.is_some() {}
     }
 

@@ -17,6 +17,9 @@ impl Leader {
         for wanted in std::mem::take(&mut self.lock().wanted) {
             proposals.spawn(self.clone().carry(wanted));
         }
+        for (term, cut) in std::mem::take(&mut self.lock().cuts) {
+            tokio::spawn(self.clone().cut(term, cut));
+        }
     }
 
     async fn carry(self: Arc<Self>, wanted: Wanted) {

@@ -3,18 +3,10 @@
 
 use super::sessions::{Outbox, StreamId};
 use arbiter_core::leader::{
-    Applied, RoundId, Seat, SeatAction, SeatEvent, StreamEnd, StreamId as Stream, Subject,
+    Applied, Cut, RoundId, Seat, SeatAction, SeatEvent, StreamEnd, StreamId as Stream, Subject,
 };
 use arbiter_core::{Instant, Proposal};
 use std::collections::{BTreeMap, VecDeque};
-
-/// What the loop that answers does next.
-pub(super) enum RoundWork {
-    /// Commit these, then say so.
-    Mark(RoundId, Vec<Proposal>),
-    /// One quorum round.
-    Begin(RoundId),
-}
 
 /// A decision on its way into the log.
 pub(super) struct Wanted {
@@ -29,9 +21,11 @@ pub(super) struct Held {
     /// The seat, while this arbiter leads.
     pub seat: Option<Seat>,
     outboxes: BTreeMap<Stream, Outbox>,
-    /// At most one round runs.
-    pub round: Option<RoundWork>,
+    /// The quorum round to begin next; at most one runs.
+    pub round: Option<RoundId>,
     pub wanted: Vec<Wanted>,
+    /// External fences to run, with the term that asked for them.
+    pub cuts: Vec<(u64, Cut)>,
 }
 
 impl Held {
@@ -74,10 +68,8 @@ impl Held {
                         self.outboxes.remove(&stream);
                         ended.push((stream, why));
                     }
-                    SeatAction::Mark { round, proposals } => {
-                        self.round = Some(RoundWork::Mark(round, proposals));
-                    }
-                    SeatAction::BeginRound { round } => self.round = Some(RoundWork::Begin(round)),
+                    SeatAction::BeginRound { round } => self.round = Some(round),
+                    SeatAction::Cut { term, cut } => self.cuts.push((term, cut)),
                     SeatAction::Propose { term, subject, proposal } => {
                         self.wanted.push(Wanted { term, subject, proposal });
                     }

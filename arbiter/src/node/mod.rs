@@ -6,6 +6,7 @@ mod people;
 use crate::leader::Leader;
 use crate::notify::Notifier;
 use crate::policy_file;
+use crate::probes::{Lookout, Round};
 use crate::raft::{self, RaftHandle, RaftOptions};
 use crate::server::{self, Face, Listening};
 use crate::tls;
@@ -13,6 +14,7 @@ use arbiter_core::ClusterSpec;
 use cluster_config::Cluster;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,8 +23,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Threads of a node: its work is small, and one may wait for another.
-const WORKERS: usize = 2;
+/// Threads of a node that run tasks: its work is small and passes through many of them, and waking
+/// another thread for each costs a commit more than it gains. What waits for a disk is elsewhere.
+const WORKERS: usize = 1;
 /// Resolving the address to listen on.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// How often everything is looked at where no group says otherwise, and at most.
@@ -229,14 +232,27 @@ async fn resolve(address: &str) -> Result<SocketAddr, NodeError> {
     }
 }
 
-/// Look at everything that policy names, from here, and tell the leader, for ever.
+/// Look at everything that policy names, from here, and tell the leader of each as it is found, for
+/// ever. Where nothing is found it is told that too: it hears that this arbiter lives.
 async fn look_around(face: Arc<Face>) {
+    let mut lookout = Lookout::default();
+    let mut told = false;
+    let mut due = pin!(sleep(Duration::ZERO));
     loop {
-        let state = face.raft.state().get();
-        let looking = server::look(&state.spec);
-        // A round may take as long as its slowest probe.
-        let (seen, ()) = tokio::join!(looking, sleep(probe_every(&state.spec)));
-        server::tell(&face, seen).await;
+        tokio::select! {
+            () = &mut due => {
+                let state = face.raft.state().get();
+                lookout.begin(&state.spec);
+                due.set(sleep(probe_every(&state.spec)));
+                if !std::mem::take(&mut told) {
+                    server::tell(&face, Round::default()).await;
+                }
+            }
+            round = lookout.found() => {
+                server::tell(&face, round).await;
+                told = true;
+            }
+        }
     }
 }
 

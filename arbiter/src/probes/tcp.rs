@@ -1,11 +1,21 @@
 //! Whether a TCP connection is accepted. Knows sockets only.
 
-use super::Seen;
+use super::{Seen, resolve};
+use std::sync::atomic::AtomicBool;
 use tokio::net::TcpStream;
 
 /// Connect to `target` (`host:port`) and close again.
-pub(super) async fn look(target: &str) -> Seen {
-    match TcpStream::connect(target).await {
+pub(super) async fn look(target: &str, resolved: &AtomicBool) -> Seen {
+    let parts = target.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let Some((host, port)) = parts else {
+        return Seen::unknown(format!("{target} is not host:port"));
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let addresses = match resolve(target, (host, port), resolved).await {
+        Ok(addresses) => addresses,
+        Err(seen) => return seen,
+    };
+    match TcpStream::connect(&addresses[..]).await {
         Ok(_) => Seen::up(format!("{target} accepts connections")),
         Err(error) => Seen::down(format!("{target}: {error}")),
     }

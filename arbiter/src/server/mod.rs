@@ -25,7 +25,7 @@ pub use limited::{CONNECTIONS_MAX, UNANSWERED_MAX};
 pub use metrics::Metrics;
 pub use peers::Peers;
 pub use serve::{Listening, serve_grpc, serve_http};
-pub use vantage::{Round, look, tell};
+pub use vantage::tell;
 
 use crate::clock;
 use crate::leader::{Leader, Route};

@@ -4,19 +4,16 @@
 use super::peers::forwarded;
 use super::{Face, refusal};
 use crate::leader::Route;
-use crate::probes::{self, Seen};
+use crate::probes::Round;
 use crate::wire;
-use arbiter_core::{ArbiterId, ClusterSpec, GroupId, Instant, ServiceSeen, View};
+use arbiter_core::{ArbiterId, ClusterSpec, GroupId, Instant, View};
 use arbiter_proto::v1 as pb;
-use futures::future::join_all;
 use pb::vantage_client::VantageClient;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
-/// Probes of one cluster.
-const PROBES_MAX: usize = 1024;
 /// Time limit of telling the leader.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
 /// A leader without a quorum for this long confirms nothing to a follower.
@@ -95,29 +92,6 @@ fn write(
             view.service_seen(from, &group, wire::service_from_proto(service, now));
         }
     }
-}
-
-/// What one round of looking found.
-#[derive(Default)]
-pub struct Round {
-    probes: Vec<(GroupId, String, Seen)>,
-    services: Vec<(GroupId, ServiceSeen)>,
-}
-
-/// Look at everything that policy names, all at once.
-pub async fn look(spec: &ClusterSpec) -> Round {
-    let named = spec.groups.iter().flat_map(|(id, group)| {
-        group.probes.iter().map(move |(name, probe)| (id.clone(), name.clone(), probe))
-    });
-    let probes = named.take(PROBES_MAX).map(|(group, name, probe)| async move {
-        let seen = probes::run_once(probe).await;
-        (group, name, seen)
-    });
-    let services = spec.groups.iter().map(|(id, group)| async move {
-        probes::service::look(id, group).await.map(|seen| (id.clone(), seen))
-    });
-    let (probes, services) = tokio::join!(join_all(probes), join_all(services));
-    Round { probes, services: services.into_iter().flatten().collect() }
 }
 
 /// Tell the leader what this arbiter saw, wherever the leader is.

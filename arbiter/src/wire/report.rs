@@ -18,6 +18,7 @@ pub fn report_to_proto(report: &Report) -> pb::Report {
         boot_id: report.boot_id.clone(),
         sequence: report.sequence,
         groups: report.groups.iter().map(|(id, group)| (id.0.clone(), group_out(group))).collect(),
+        watchdog: report.watchdog,
     }
 }
 
@@ -40,6 +41,7 @@ pub fn report_from_proto(report: pb::Report) -> Result<Report, WireError> {
         boot_id: report.boot_id,
         sequence: report.sequence,
         groups,
+        watchdog: report.watchdog,
     })
 }
 

@@ -92,6 +92,7 @@ fn report(n: usize) -> Report {
         boot_id: "boot".into(),
         sequence: n as u64,
         groups: BTreeMap::from([("default".into(), group)]),
+        watchdog: (!n.is_multiple_of(3)).then(|| n.is_multiple_of(2)),
     }
 }
 

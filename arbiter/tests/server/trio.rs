@@ -311,6 +311,7 @@ impl FakeAgent {
             boot_id: "boot".to_owned(),
             sequence: self.sequence,
             groups: BTreeMap::from([("default".into(), group)]),
+            watchdog: None,
         }
     }
 

@@ -134,6 +134,7 @@ pub fn instance() -> Instance {
         layer: Layer::Data,
         fencing: Fencing::Required,
         control: Control::Owned,
+        evidence: Default::default(),
         address: String::new(),
         settings: BTreeMap::new(),
     }
@@ -168,6 +169,8 @@ impl Driver for Busy {
     }
 
     async fn observe(&self) -> Result<Fact, DriverError> {
+        // A pipe there is a disk that hangs.
+        let _ = std::fs::read(self.adopted.with_file_name("look"));
         self.fact()
     }
 

@@ -4,6 +4,7 @@
 pub mod fake;
 
 use arbiter::agent::link::{self, Ask, Held, Reply, Request};
+use arbiter::agent::means::WITHOUT;
 use arbiter::agent::{cgroup, deadman, spawn};
 use arbiter::clock;
 use arbiter::drivers::Command;
@@ -65,12 +66,18 @@ pub struct Rig {
 impl Rig {
     /// Start a deadman. `name` must be unique among tests.
     pub fn new(name: &str) -> Self {
+        Self::without(name, "")
+    }
+
+    /// The same on a machine that has not what `means` names; see `agent::means`.
+    pub fn without(name: &str, means: &str) -> Self {
         let runtime = tempfile::Builder::new().prefix("arbiter-").tempdir_in("/dev/shm").unwrap();
         let name = format!("{name}-{}", std::process::id());
         let child = std::process::Command::new(ARBITER)
             .args(["deadman", "--agent", &name, "--cgroup-parent", "region-arbiter-test"])
             .arg("--runtime-dir")
             .arg(runtime.path())
+            .env(WITHOUT, means)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
@@ -182,6 +189,18 @@ pub fn perl(text: &str) -> Command {
 
 pub fn processes(cgroup: &Path) -> Vec<i32> {
     cgroup::Cgroup::at(cgroup).processes().unwrap()
+}
+
+/// Ids of the processes with `mark` in their command line, however they came to be.
+pub fn marked(mark: &str) -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let has = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(mark)
+    };
+    pids.filter(|pid| *pid != own && has(pid) && cgroup::alive(*pid)).collect()
 }
 
 /// Which of `pids` live.

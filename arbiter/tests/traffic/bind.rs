@@ -39,8 +39,30 @@ impl Bind {
              @ IN NS ns\nns IN A 127.0.0.1\n{records}\n"
         ));
         bind.write("broken.zone", "this is no zone\n");
-        let path = bind.dir.path().display().to_string();
-        bind.write(
+        let zone = format!(
+            "type primary; file \"example.zone\";\n\
+             update-policy {{ grant good zonesub ANY; }}; {zone_options}"
+        );
+        bind.configure(&zone);
+        bind.up();
+        bind
+    }
+
+    /// A secondary of `primary`, whose zone allows transfers. It takes no updates.
+    pub fn secondary(primary: &Self) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut bind = Self { dir, child: None, port: free_port() };
+        let zone = format!("type secondary; primaries {{ 127.0.0.1 port {}; }};", primary.port);
+        bind.write("broken.zone", "this is no zone\n");
+        bind.configure(&zone);
+        bind.up();
+        bind
+    }
+
+    /// Write the configuration, with `zone` as what example.test is, and the keys.
+    fn configure(&self, zone: &str) {
+        let (path, port) = (self.dir.path().display().to_string(), self.port);
+        self.write(
             "named.conf",
             &format!(
                 "key \"good\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};\n\
@@ -50,15 +72,12 @@ impl Bind {
                dnssec-validation no; allow-transfer {{ none; }}; notify no;\n\
                key-directory \"{path}\"; }};\n\
              controls {{ }};\n\
-             zone \"example.test\" {{ type primary; file \"example.zone\";\n\
-               update-policy {{ grant good zonesub ANY; }}; {zone_options} }};\n\
+             zone \"example.test\" {{ {zone} }};\n\
              zone \"broken.test\" {{ type primary; file \"broken.zone\"; }};\n"
             ),
         );
-        bind.key("good.key", "good", SECRET);
-        bind.key("other.key", "other", OTHER_SECRET);
-        bind.up();
-        bind
+        self.key("good.key", "good", SECRET);
+        self.key("other.key", "other", OTHER_SECRET);
     }
 
     /// Start it again on the same port and files.
@@ -78,8 +97,12 @@ impl Bind {
             }
             std::thread::sleep(POLL);
         }
-        let log = std::fs::read_to_string(self.path("named.log")).unwrap_or_default();
-        panic!("named does not answer:\n{log}");
+        panic!("named does not answer:\n{}", self.log());
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("named.log")).unwrap_or_default()
     }
 
     /// Kill it.

@@ -7,6 +7,7 @@ mod rfc2136;
 mod rfc2136_faults;
 mod rfc2136_replay;
 mod route53;
+mod vantage;
 
 use arbiter::drivers::{self, Command, Driver, DriverError, Holder, Output};
 use arbiter_core::{
@@ -54,6 +55,7 @@ fn open(kind: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Driver>, Driver
         layer: Layer::Traffic,
         fencing: Fencing::BestEffort,
         control: Control::Api,
+        evidence: Default::default(),
         address: String::new(),
         settings,
     };

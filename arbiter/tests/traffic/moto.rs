@@ -82,12 +82,19 @@ impl Moto {
         self.dir.path().join("credentials")
     }
 
+    /// From now on every second question is throttled.
+    pub fn throttle(&self) {
+        std::fs::write(self.dir.path().join("throttle"), "").expect("writable");
+    }
+
     /// Batches as they came, oldest first, each once however often it was replayed.
     pub fn batches(&self) -> Vec<Vec<u8>> {
         let mut paths: Vec<PathBuf> = std::fs::read_dir(self.dir.path())
             .expect("readable")
             .map(|entry| entry.expect("readable").path())
-            .filter(|path| path.file_name().is_some_and(|name| name != "credentials"))
+            .filter(|path| {
+                path.file_name().is_some_and(|name| name != "credentials" && name != "throttle")
+            })
             .collect();
         paths.sort();
         let mut batches = Vec::new();

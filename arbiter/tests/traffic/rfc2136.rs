@@ -90,6 +90,14 @@ async fn drift_is_seen_and_said_and_repaired_only_where_policy_says_so() {
     let fact = traffic(driver.observe().await.expect("reads"));
     assert!(fact.drift.contains("ttl 99"), "{}", fact.drift);
 
+    // So is a token that somebody deleted, or set back.
+    bind.by_hand(&["update delete _arbiter.default.example.test. TXT"]);
+    let fact = traffic(driver.observe().await.expect("reads"));
+    assert!(fact.drift.contains("TXT is absent, not 1.3"), "{}", fact.drift);
+    bind.by_hand(&["update add _arbiter.default.example.test. 5 TXT \"1.2\""]);
+    let fact = traffic(driver.observe().await.expect("reads"));
+    assert!(fact.drift.contains("TXT is 1.2, not 1.3"), "{}", fact.drift);
+
     // A switch goes on over drift, and says what it overwrote.
     bind.by_hand(&["update delete app.example.test. A"]);
     activate(&*driver, 2, 1, &naming("us")).await.expect("switches");
@@ -156,15 +164,18 @@ async fn an_alias_is_switched_and_followed() {
     let driver = open("rfc2136", &settings).expect("opens");
     activate(&*driver, 1, 3, &creating("eu")).await.expect("creates");
     activate(&*driver, 2, 3, &naming("us")).await.expect("switches");
-    let servers = [server.clone()];
+    let servers = dns_client::Servers::new(vec![server.clone()]);
     let found = dns_client::follow("app.example.test", &servers).await.expect("leads somewhere");
     assert_eq!(
-        found,
+        found.addresses,
         ["192.0.2.2".parse::<std::net::IpAddr>().unwrap(), "2001:db8::2".parse().unwrap()]
     );
     let token = dns_client::token_at("_arbiter.default.example.test.", &servers).await;
     assert_eq!(token, Ok(Some(Token::new(2, 3))));
-    assert_eq!(dns_client::follow("none.example.test", &servers).await, Ok(Vec::new()));
+    assert_eq!(
+        dns_client::follow("none.example.test", &servers).await,
+        Ok(dns_client::Led::default())
+    );
     dns_client::follow("elsewhere.test", &servers).await.expect_err("no authority");
 }
 
@@ -186,4 +197,22 @@ async fn a_record_of_another_type_in_the_way_is_said() {
     settings.extend([("record_type", "CNAME"), ("value.eu", "ns.example.test")]);
     let driver = open("rfc2136", &settings).expect("opens");
     refused(activate(&*driver, 1, 3, &creating("eu")).await, "A record");
+}
+
+/// A secondary is read as well as its primary is, and refuses every update.
+#[tokio::test]
+async fn a_server_that_takes_no_update_is_passed_over() {
+    let primary = Bind::with("", "allow-transfer { any; };");
+    let secondary = Bind::secondary(&primary);
+    let servers = format!("{}, {}", secondary.server(), primary.server());
+    let key = primary.path("good.key");
+    let driver = open("rfc2136", &settings(&servers, &key)).expect("opens");
+    activate(&*driver, 1, 3, &creating("eu")).await.expect("the next one takes it");
+    assert_eq!(primary.dig(TXT, "TXT"), "\"1.3\"");
+    let refusals = secondary.log().matches("denied").count();
+    assert!(refusals > 0, "the first was asked first");
+    // Remembered: the next switch asks the one that took it at once.
+    activate(&*driver, 2, 9, &naming("us")).await.expect("switches");
+    assert_eq!(primary.dig("app.example.test", "A"), "192.0.2.2");
+    assert_eq!(secondary.log().matches("denied").count(), refusals);
 }

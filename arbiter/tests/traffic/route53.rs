@@ -12,10 +12,14 @@ const APP: &str = "app.example.test.";
 const TXT: &str = "_arbiter.default.example.test.";
 
 fn driver(moto: &Moto, url: &str, zone: &str) -> Box<dyn Driver> {
+    driver_of(moto, url, zone, "app.example.test")
+}
+
+fn driver_of(moto: &Moto, url: &str, zone: &str, names: &str) -> Box<dyn Driver> {
     let credentials = moto.credentials();
     let settings = [
         ("zone", "example.test"),
-        ("name", "app.example.test"),
+        ("name", names),
         ("ttl", "5"),
         ("hosted_zone_id", zone),
         ("name_servers", "192.0.2.53:53"),
@@ -137,6 +141,19 @@ async fn a_fault_is_said_without_a_secret() {
         let text = if refuses { refused(result, code) } else { retry(result, code) };
         assert!(!text.contains("hunter2"), "{text}");
     }
+}
+
+/// Three questions make a read here: begun anew at each refusal, it would never be whole.
+#[tokio::test]
+async fn a_throttled_question_is_asked_again_and_not_the_whole_read() {
+    let moto = Moto::start(0).await;
+    let names = "app.example.test, api.example.test";
+    let driver = driver_of(&moto, &moto.url, &moto.zone, names);
+    activate(&*driver, 1, 3, &creating("eu")).await.expect("creates");
+    moto.throttle();
+    activate(&*driver, 2, 9, &naming("us")).await.expect("switches");
+    let fact = traffic(driver.verify(Token::new(2, 9)).await.expect("is as it should be"));
+    assert_eq!((fact.names, fact.drift.as_str()), (Some(RegionId::from("us")), ""));
 }
 
 /// A server that answers each request with one error.

@@ -221,8 +221,14 @@ fn probes(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
             ProbeKind::Http
                 if !target.starts_with("http://") && !target.starts_with("https://") =>
             {
-                let what = format!("{target:?} is no URL");
+                // Not shown: it may hold a password.
+                let what = "is no URL that begins with http:// or https://";
                 book.fault(&key("target"), what, "write such as \"http://10.0.1.2:8080/healthz\"");
+            }
+            ProbeKind::Http if names_a_user(target) => {
+                let what = "holds a user or a password, and everybody may read a probe's target";
+                let remedy = "write the URL without them; let the health endpoint ask for none";
+                book.fault(&key("target"), what, remedy);
             }
             ProbeKind::Tcp | ProbeKind::Http => {}
         }
@@ -236,4 +242,10 @@ fn probes(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
             book.fault(&key("limit"), what, remedy);
         }
     }
+}
+
+/// Whether a URL has something before an `@` in front of its path.
+fn names_a_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|place| place.contains('@'))
 }

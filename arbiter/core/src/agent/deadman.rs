@@ -116,7 +116,10 @@ impl Deadman {
     /// One event; what is due at `now` is done first, so that no late renewal overtakes a kill.
     pub fn step(&mut self, event: DeadmanEvent, now: Instant) -> Vec<DeadmanAction> {
         let mut actions = Vec::new();
-        for (group, hold) in &mut self.holds {
+        // I4: what is due first is killed first, and what was killed before comes after those.
+        let mut holds: Vec<_> = self.holds.iter_mut().collect();
+        holds.sort_by_key(|(_, hold)| (hold.killed_at.is_some(), hold.kill_at()));
+        for (group, hold) in holds {
             expire(group, hold, now, &mut actions);
         }
         match event {

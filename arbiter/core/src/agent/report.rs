@@ -21,6 +21,7 @@ impl AgentMachine {
             boot_id: self.boot_id.clone(),
             sequence: self.sequence,
             groups: self.groups.iter().map(|(id, group)| (id.clone(), group.report(now))).collect(),
+            watchdog: None,
         }
     }
 }

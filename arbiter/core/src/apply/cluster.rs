@@ -5,7 +5,7 @@ use crate::{
     AgentId, ClusterId, ClusterSpec, EventKind, Group, GroupId, GroupSpec, Instance, InstanceId,
     Layer, Mode, RegionKind, Rejected, STATE_VERSION_MAX, State,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn initialize(entry: &mut Entry, id: &ClusterId, spec: &ClusterSpec) -> Outcome {
     if let Some(known) = &entry.next.cluster_id {
@@ -123,8 +123,10 @@ fn may_change(
     Ok(())
 }
 
-fn held<'a>(spec: &'a GroupSpec, agent: &AgentId) -> BTreeMap<&'a InstanceId, &'a Instance> {
-    spec.beside(agent).filter(|(_, i)| i.layer == Layer::Data).collect()
+/// What its driver says of evidence is not among it.
+fn held<'a>(spec: &'a GroupSpec, agent: &AgentId) -> BTreeMap<&'a InstanceId, Instance> {
+    let data = spec.beside(agent).filter(|(_, i)| i.layer == Layer::Data);
+    data.map(|(id, i)| (id, Instance { evidence: BTreeSet::new(), ..i.clone() })).collect()
 }
 
 fn install(entry: &mut Entry, spec: &ClusterSpec) {

@@ -22,6 +22,8 @@ pub(super) fn record(
         let next = format!("arbiter attest {} --group {group}", evidence.instance);
         return refuse("attest", "an attestation is an operator's command", next);
     }
+    let from_lease = evidence.waited.is_some() || evidence.kind == EvidenceKind::LeaseExpired;
+    can_be_given(entry, group, evidence, from_lease)?;
     if evidence.term != entry.at.term {
         return stale("evidence was observed in another term");
     }
@@ -29,7 +31,6 @@ pub(super) fn record(
     if bound.is_none_or(|binding| binding.incarnation != evidence.incarnation) {
         return stale(format!("evidence is about a life of {} that is not bound", evidence.agent));
     }
-    let from_lease = evidence.waited.is_some() || evidence.kind == EvidenceKind::LeaseExpired;
     if from_lease {
         lease_is_dead(entry, group, evidence)?;
     }
@@ -70,6 +71,21 @@ fn answers_this_plan(
             format!("{instance} is no instance of group {group} in {}", plan.source),
             format!("arbiter status --group {group}"),
         ),
+    }
+}
+
+/// I3: nobody's word counts for more than the driver of the instance, its lease or an external
+/// fence can ever give.
+fn can_be_given(entry: &Entry, group: &GroupId, evidence: &Evidence, from_lease: bool) -> Outcome {
+    let (spec, _) = entry.group(group)?;
+    let Evidence { instance: id, kind, .. } = evidence;
+    match spec.instances.get(id) {
+        Some(instance) if !spec.can_give(instance, *kind, from_lease) => refuse(
+            "never-given",
+            format!("{id}, of kind {}, can never give evidence of kind {kind}", instance.kind),
+            format!("arbiter attest {id} --group {group}"),
+        ),
+        _ => Ok(()),
     }
 }
 

@@ -125,7 +125,9 @@ fn run(entry: &mut Entry) -> Outcome {
             lease::lower(entry, group, *lease, *since, *waited)
         }
         OpenPlan(open) => open::open(entry, open),
-        Supersede { plan, open, took } => open::supersede(entry, *plan, open, *took),
+        Supersede { plan, open, stands, took } => {
+            open::supersede(entry, *plan, open, stands, *took)
+        }
         EndStep { group, plan, step, outcome, took } => {
             rows::end_step(entry, group, *plan, *step, outcome, *took)
         }

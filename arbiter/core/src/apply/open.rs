@@ -5,8 +5,9 @@ use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::{covers, expect_epoch};
 use super::{evidence, plan_end, rows};
 use crate::{
-    By, Durability, EventKind, Goal, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId,
-    PlanKind, RegionId, RegionKind, Rejected, STEPS, StepId, StepRecord, StepState, Token,
+    By, Durability, EventKind, Goal, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd,
+    PlanId, PlanKind, Position, RegionId, RegionKind, Rejected, ResourceId, STEPS, StepId,
+    StepRecord, StepState, Token,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub(super) fn supersede(
     entry: &mut Entry,
     plan: PlanId,
     open: &OpenPlan,
+    stands: &BTreeMap<ResourceId, Position>,
     took: Duration,
 ) -> Outcome {
     let old = entry.plan(&open.group, plan)?;
@@ -50,6 +52,7 @@ pub(super) fn supersede(
         );
     }
     let source = may_open(entry, open)?;
+    standby_ready(entry, open, old, stands)?;
     if !open.accept_loss {
         return Err(over_rpo(open));
     }
@@ -57,6 +60,28 @@ pub(super) fn supersede(
     rows::stop_clock(entry, &open.group, took)?;
     plan_end::retire(entry, &open.group, PlanEnd::Superseded(next))?;
     begin(entry, open, source)
+}
+
+/// The old source can be promoted again: each of its instances is proven fenced, and where it
+/// stands is known, and not before the fork.
+fn standby_ready(
+    entry: &Entry,
+    open: &OpenPlan,
+    old: &Plan,
+    stands: &BTreeMap<ResourceId, Position>,
+) -> Outcome {
+    let (spec, _) = entry.group(&open.group)?;
+    let next = format!("arbiter status --group {}", open.group);
+    let proven = |id: &InstanceId| old.evidence.get(id).map(|e| e.token) == Some(old.fence_token);
+    if let Some((id, _)) = spec.needing_evidence(&old.source).find(|(id, _)| !proven(id)) {
+        return refuse("not-fenced", format!("no evidence that {id} was fenced"), next);
+    }
+    let mut required = spec.required_resources().into_iter();
+    let unfit = required.find_map(|resource| {
+        let why = old.unfit_to_return(resource, stands.get(resource).copied())?;
+        Some(format!("{resource} in {}: {why}", old.source))
+    });
+    unfit.map_or(Ok(()), |why| refuse("not-standby-ready", why, next))
 }
 
 /// The checks of every plan; returns its source.

@@ -2,6 +2,7 @@
 //! means when its turn comes is [`enter`]. Knows no Report: how a row ended travels in the command.
 
 use super::entry::{Entry, Outcome, refuse, stale};
+use super::group::covers;
 use super::{advance, plan_end};
 use crate::{
     EventKind, FenceProof, Goal, GroupId, Layer, OnFailure, PlanId, PlanKind, StepId, StepOutcome,
@@ -246,14 +247,17 @@ fn proven(entry: &Entry, group: &GroupId) -> Result<Option<String>, crate::Rejec
     Ok(Some(if kinds.is_empty() { "nothing to prove".to_owned() } else { kinds.join(", ") }))
 }
 
-/// What catch-up found. A switchover loses nothing: less than the source's end is not its end.
+/// What catch-up found: who has received most, which is promoted, and how far it is. A switchover
+/// loses nothing: less than the source's end is not its end.
 fn learn_ends(entry: &mut Entry, group: &GroupId, id: PlanId, outcome: &StepOutcome) -> Outcome {
-    let required: Vec<_> =
-        entry.group(group)?.0.required_resources().into_iter().cloned().collect();
-    let plan = entry.plan_mut(group, id)?;
-    for resource in required {
-        let (source, target) = (plan.source_end.get(&resource), outcome.target_end.get(&resource));
-        let short = source.is_some_and(|end| target.is_none_or(|reached| reached < end));
+    let (spec, found) = entry.group(group)?;
+    let plan = entry.plan(group, id)?;
+    let mut candidates = plan.candidates.clone();
+    candidates.extend(outcome.candidates.clone());
+    covers(spec, &plan.target, &candidates)?;
+    for resource in spec.required_resources() {
+        let reached = outcome.target_end.get(resource).copied();
+        let short = plan.source_end.get(resource).is_some_and(|end| reached < Some(*end));
         if plan.kind == PlanKind::Switchover && short {
             // I11
             return refuse(
@@ -262,7 +266,17 @@ fn learn_ends(entry: &mut Entry, group: &GroupId, id: PlanId, outcome: &StepOutc
                 format!("wait, or abort: arbiter plan abort --group {group}"),
             );
         }
+        let before = found.superseded_by(id);
+        if let Some(why) = before.and_then(|plan| plan.unfit_to_return(resource, reached)) {
+            return refuse(
+                "before-fork",
+                format!("{resource} in {}: {why}", plan.target),
+                format!("arbiter plan abort --group {group}"),
+            );
+        }
     }
+    let plan = entry.plan_mut(group, id)?;
+    plan.candidates = candidates;
     plan.target_end = outcome.target_end.clone();
     if let Some(loss) = outcome.loss {
         plan.loss = loss;

@@ -2,8 +2,8 @@
 //! judges nothing.
 
 use crate::{
-    AgentId, Condition, Group, GroupId, GroupReport, GroupSpec, Heard, InstanceId, InstanceReport,
-    Instant, Position, RegionId, ResourceId, State, Timing, View, orders::is_bound,
+    AgentId, Condition, Fact, Group, GroupId, GroupReport, GroupSpec, Heard, InstanceId,
+    InstanceReport, Instant, Position, RegionId, ResourceId, State, Timing, View, orders::is_bound,
 };
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ impl<'a> Context<'a> {
     }
 
     /// The fact about an instance beside a live agent.
-    pub fn live_fact(&self, instance: &InstanceId) -> Option<&'a crate::Fact> {
+    pub fn live_fact(&self, instance: &InstanceId) -> Option<&'a Fact> {
         let agent = &self.spec.instances.get(instance)?.agent;
         if self.is_live(agent) { Some(&self.instance(instance)?.fact) } else { None }
     }
@@ -116,8 +116,15 @@ impl<'a> Context<'a> {
         shown.zip(own).is_some_and(|(primary, own)| own.fact.left(&primary.fact))
     }
 
-    /// The instance of `resource` in `region` that has received the most, and its position; those
-    /// that a live agent shows to be fit before others.
+    /// What was last shown of an instance holds other data than the primary of `resource`.
+    pub fn holds_other_data(&self, resource: &ResourceId, fact: &Fact) -> bool {
+        let primary = self.group.primaries.get(resource).and_then(|id| self.instance(id));
+        let source = primary.map_or("", |shown| &shown.fact.data_id);
+        !source.is_empty() && !fact.data_id.is_empty() && *source != fact.data_id
+    }
+
+    /// The instance of `resource` in `region` that has received the most, and its position where it
+    /// is on the primary's history; those that a live agent shows to be fit before others.
     pub fn furthest(
         &self,
         resource: &ResourceId,
@@ -129,12 +136,12 @@ impl<'a> Context<'a> {
             .map(|(id, _)| {
                 let fact = self.live_fact(id);
                 let fit = fact.is_some_and(|f| f.condition == Condition::Healthy);
-                let position = fact.and_then(|f| f.position);
-                let position = position.filter(|_| !self.left_stream(resource, id));
-                (fit, position, std::cmp::Reverse(id))
+                let shown = fact.and_then(|f| f.position);
+                let position = shown.filter(|_| !self.left_stream(resource, id));
+                (fit, position, shown, std::cmp::Reverse(id))
             })
             .max()
-            .map(|(_, position, id)| (id.0, position))
+            .map(|(_, position, _, id)| (id.0, position))
     }
 
     /// The agent beside the first required one of `chosen` that does not report.

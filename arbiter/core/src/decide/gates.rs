@@ -7,8 +7,8 @@ use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
-    Condition, Durability, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId, RegionKind,
-    ResourceId, Role,
+    Condition, Durability, EvidenceKind, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId,
+    RegionKind, ResourceId, Role,
     apply::{mode_word, unarmed_in},
 };
 
@@ -187,6 +187,9 @@ impl Gates<'_> {
 
     /// Why an instance cannot be promoted.
     fn unfit(&self, resource: &ResourceId, fact: &Fact) -> Option<String> {
+        if self.context.holds_other_data(resource, fact) {
+            return Some("it holds other data than the primary".to_owned());
+        }
         if let Some(plan) = self.superseded {
             return unfit_to_return(plan, resource, fact);
         }
@@ -195,11 +198,6 @@ impl Gates<'_> {
         }
         if fact.role == Role::Primary || fact.writable {
             return Some("it is a primary, not a replica".to_owned());
-        }
-        let primary = self.context.group.primaries.get(resource)?;
-        let source = &self.context.instance(primary)?.fact.data_id;
-        if !source.is_empty() && !fact.data_id.is_empty() && *source != fact.data_id {
-            return Some("it holds other data than the primary".to_owned());
         }
         None
     }
@@ -214,10 +212,22 @@ impl Gates<'_> {
             Some(agent) => format!("agent {agent} in {active} does not report"),
         };
         self.gate("source-silent", silent.is_none(), text, self.failover_to(target));
+        self.source_confirms(active, target);
         for resource in self.context.spec.required_resources() {
             self.source_healthy(resource, target);
             self.follows(resource, target);
         }
+    }
+
+    /// A switchover ends with the source's own word only.
+    fn source_confirms(&mut self, active: &RegionId, target: &RegionId) {
+        let mut needing = self.context.spec.needing_evidence(active);
+        let mute = needing.find(|(_, i)| i.own_word() != Some(EvidenceKind::Confirmed));
+        let text = match mute {
+            None => format!("what stops in {active} can confirm it"),
+            Some((id, i)) => format!("{id}, of kind {}, can never confirm that it stopped", i.kind),
+        };
+        self.gate("never-confirmed", mute.is_none(), text, self.failover_to(target));
     }
 
     fn source_healthy(&mut self, resource: &ResourceId, target: &RegionId) {
@@ -336,10 +346,5 @@ fn unfit_to_return(plan: &Plan, resource: &ResourceId, fact: &Fact) -> Option<St
     if !matches!(fact.condition, Condition::Healthy | Condition::Stopped) {
         return Some(format!("its condition is {:?}", fact.condition).to_lowercase());
     }
-    let fork = plan.target_end.get(resource)?;
-    match fact.position {
-        None => Some("its position is not known".to_owned()),
-        Some(position) if position < *fork => Some(format!("it ends before the fork at {fork}")),
-        Some(_) => None,
-    }
+    plan.unfit_to_return(resource, fact.position)
 }

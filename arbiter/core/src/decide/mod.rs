@@ -26,7 +26,9 @@ pub(crate) use plan::{unseen, waited_for};
 pub use preflight::{OpenRequest, preflight, supersede};
 pub use strength::strongest_evidence;
 
-use crate::{By, Command, Instant, LagMark, PlanKind, Proposal, Report, State, View, WallMillis};
+use crate::{
+    By, Command, GroupId, Instant, LagMark, PlanKind, Proposal, Report, State, View, WallMillis,
+};
 
 /// What the leader proposes now. `wall` is left 0: the leader stamps it when it proposes. The
 /// caller must not propose again what is still on its way into the log, and calls [`View::note`]
@@ -46,26 +48,28 @@ pub fn decide(state: &State, view: &View, now: Instant) -> Vec<Proposal> {
     commands.into_iter().map(proposal).collect()
 }
 
-/// The mark that must be committed before `report`, heard already, is answered: the loss that would
-/// follow has crossed the RPO. // I11
+/// The marks that must be committed before `report`, heard already, renews a lease of their groups:
+/// the loss that would follow has crossed the RPO. // I11
 pub fn lag_crossing(state: &State, view: &View, report: &Report, now: Instant) -> Vec<Proposal> {
-    let region = state.spec.agents.get(&report.agent);
-    let mut found = Vec::new();
-    for id in report.groups.keys() {
-        let Some(context) = Context::new(state, view, now, id) else { continue };
-        let failover =
-            context.group.plan.as_ref().is_some_and(|plan| plan.kind == PlanKind::Failover);
-        if failover || region.is_none() || context.group.active() != region {
-            continue;
-        }
-        if lag::crossing(&context) == Some(LagMark::Over) {
-            found.push(proposal(Command::MarkLag { group: id.clone(), lag: LagMark::Over }));
-        }
-    }
-    found
+    let over = |group| proposal(Command::MarkLag { group, lag: LagMark::Over });
+    crossed(state, view, report, now).into_iter().map(over).collect()
 }
 
-fn proposal(command: Command) -> Proposal {
+/// Groups of `report` that must be marked first.
+pub(crate) fn crossed(state: &State, view: &View, report: &Report, now: Instant) -> Vec<GroupId> {
+    let region = state.spec.agents.get(&report.agent);
+    let crosses = |id: &&GroupId| {
+        Context::new(state, view, now, id).is_some_and(|context| {
+            let plan = context.group.plan.as_ref();
+            let failover = plan.is_some_and(|plan| plan.kind == PlanKind::Failover);
+            let serves = region.is_some() && context.group.active() == region;
+            serves && !failover && lag::crossing(&context) == Some(LagMark::Over)
+        })
+    };
+    report.groups.keys().filter(crosses).cloned().collect()
+}
+
+pub(crate) fn proposal(command: Command) -> Proposal {
     Proposal {
         request: None,
         by: By::Policy,

@@ -75,7 +75,12 @@ pub fn supersede(
     };
     closed(gates(&context, request, Some(plan)))?;
     let open = open_plan(&context, request).ok_or_else(|| no_target(request))?;
-    Ok(Command::Supersede { plan: plan.id, open, took: context.row_ran() })
+    let stands = open.candidates.iter().filter_map(|(resource, id)| {
+        let at = context.live_fact(id)?.position?;
+        Some((resource.clone(), at))
+    });
+    let stands = stands.collect();
+    Ok(Command::Supersede { plan: plan.id, open, stands, took: context.row_ran() })
 }
 
 fn context<'a>(

@@ -1,7 +1,8 @@
-//! Which evidence can come. Knows sessions, arming and external fences; proves nothing.
+//! Which evidence can come. Knows what drivers give, sessions, arming and external fences; proves
+//! nothing.
 
 use super::context::Context;
-use crate::{EvidenceKind, GroupId, InstanceId, Instant, State, View};
+use crate::{EvidenceKind, GroupId, Instance, InstanceId, Instant, State, View};
 
 /// The strongest evidence that can come for every instance of the active region that needs some:
 /// the weakest link. None: for some instance none can.
@@ -27,11 +28,14 @@ pub(super) fn strongest_available(context: &Context) -> Option<EvidenceKind> {
 /// The strongest evidence that can come for one instance.
 pub(super) fn can_come(context: &Context, id: &InstanceId) -> Option<EvidenceKind> {
     let instance = context.spec.instances.get(id)?;
-    let confirmed = context.is_live(&instance.agent).then_some(EvidenceKind::Confirmed);
-    let external = context.spec.policy.external_fence.contains_key(&instance.region);
-    let expiry = context
-        .state
-        .arming(&instance.agent, context.id)
-        .map(|arming| arming.expiry_counts_as.min(EvidenceKind::LeaseExpired));
-    confirmed.max(external.then_some(EvidenceKind::PowerOff)).max(expiry)
+    let own = instance.own_word().filter(|_| context.is_live(&instance.agent));
+    let external = context.spec.can_be_cut_off(instance).then_some(EvidenceKind::PowerOff);
+    own.max(external).max(expiry_counts_as(context, instance))
+}
+
+/// What the expiry of the lease beside `instance` counts as, as State knows it.
+pub(super) fn expiry_counts_as(context: &Context, instance: &Instance) -> Option<EvidenceKind> {
+    let arming = context.state.arming(&instance.agent, context.id)?;
+    let kind = arming.expiry_counts_as.min(EvidenceKind::LeaseExpired);
+    context.spec.can_give(instance, kind, true).then_some(kind)
 }

@@ -2,14 +2,15 @@
 
 use super::reason;
 use crate::{
-    GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepId, StepState, Topic,
-    apply::unarmed_in, decide::Context, decide::unseen,
+    ARCHIVE_FAILS, GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepId, StepState,
+    Topic, apply::unarmed_in, decide::Context, decide::unseen,
 };
 
 pub(super) fn degraded(context: &Context) -> Vec<Reason> {
     let Some(active) = context.group.active() else { return Vec::new() };
     let mut found = silent_agents(context);
     found.extend(replication(context, active));
+    found.extend(archiving(context));
     found.extend(arming(context));
     found.extend(records(context));
     found.extend(traffic(context, active));
@@ -51,6 +52,18 @@ fn replication(context: &Context, active: &RegionId) -> Vec<Reason> {
         found.push(fault("lag", text, "see replication".to_owned()));
     }
     found
+}
+
+/// A primary whose WAL does not reach the archive: it serves, and no backup can be brought up to
+/// it.
+fn archiving(context: &Context) -> Vec<Reason> {
+    let primaries = context.group.primaries.values();
+    let failing = primaries.filter_map(|id| {
+        let why = context.live_fact(id)?.detail.get(ARCHIVE_FAILS)?;
+        let next = "see archive_command and the server's log".to_owned();
+        Some(fault("archive", format!("{id} does not archive its WAL: {why}"), next))
+    });
+    failing.collect()
 }
 
 /// A mode that counts on arming, and an agent that is not armed: the mode is not in effect.

@@ -1,7 +1,7 @@
 //! Answering Reports: one quorum round for all that wait (design §5). Renewals are not logged.
 
-use super::{Applied, Confirmed, RoundId, Seat, SeatAction, StreamId};
-use crate::{Instant, Proposal, Report, State, lag_crossing};
+use super::{Applied, Confirmed, Cut, RoundId, Seat, SeatAction, StreamId};
+use crate::{AgentId, Instant, Report, State, decide::crossed, lag_crossing};
 use std::time::Duration;
 
 /// Wait after a failed round, so that a lost quorum does not make a busy loop.
@@ -28,57 +28,51 @@ impl Pending {
     }
 }
 
-/// The round that runs, and the Reports that arrived before it began.
+/// The round that runs, and what waited for one before it began.
 #[derive(Debug)]
 pub(super) struct Round {
     id: RoundId,
     batch: Vec<Pending>,
+    cuts: Vec<Cut>,
 }
 
 impl Seat {
-    /// The Reports that wait become the batch of a round, unless one runs. A crossing of the RPO is
-    /// in State before the Report that shows it is answered: a new leader that never saw that
-    /// Report decides by the mark. // I11
+    /// The Reports that wait become the batch of a round, unless one runs. What they show to have
+    /// crossed its RPO is marked meanwhile: only its own lease waits for that.
     pub(super) fn begin(&mut self, applied: Applied, now: Instant) -> Vec<SeatAction> {
+        self.take_marked(applied.state, now);
         let rests = self.rests_until.is_some_and(|until| now < until);
-        if self.round.is_some() || self.pending.is_empty() || rests {
+        if self.round.is_some() || rests {
+            return Vec::new();
+        }
+        let cuts = self.cuts_to_ask(applied, now);
+        if self.pending.is_empty() && cuts.is_empty() {
             return Vec::new();
         }
         self.view.note(applied.state, now);
         let batch: Vec<_> = std::mem::take(&mut self.pending).into_values().collect();
-        let marks = self.marks(applied.state, &batch, now);
+        let marks =
+            batch.iter().flat_map(|one| lag_crossing(applied.state, &self.view, &one.report, now));
+        let marks: Vec<_> = marks.collect();
+        let mut actions = Vec::new();
+        for mark in marks {
+            actions.extend(self.set_on_its_way(applied.state, mark));
+        }
         self.rounds += 1;
         let id = RoundId { term: self.view.term, number: self.rounds };
-        self.round = Some(Round { id, batch });
-        if marks.is_empty() {
-            return self.ask(applied, now);
-        }
-        vec![SeatAction::Mark { round: id, proposals: marks }]
+        self.round = Some(Round { id, batch, cuts });
+        actions.extend(self.ask(applied, now));
+        actions
     }
 
-    fn marks(&self, state: &State, batch: &[Pending], now: Instant) -> Vec<Proposal> {
-        let mut marks: Vec<Proposal> = Vec::new();
-        for pending in batch {
-            for mark in lag_crossing(state, &self.view, &pending.report, now) {
-                if !marks.iter().any(|known| known.command == mark.command) {
-                    marks.push(mark);
-                }
-            }
+    /// Reports whose last marks are in State wait for another round, and are answered in full.
+    fn take_marked(&mut self, state: &State, now: Instant) {
+        let view = &self.view;
+        let ready =
+            |_: &AgentId, one: &mut Pending| crossed(state, view, &one.report, now).is_empty();
+        for (agent, one) in self.unmarked.extract_if(.., ready) {
+            self.pending.entry(agent).or_insert(one);
         }
-        marks
-    }
-
-    pub(super) fn marks_ended(
-        &mut self,
-        applied: Applied,
-        round: RoundId,
-        all: bool,
-        now: Instant,
-    ) -> Vec<SeatAction> {
-        if self.round.as_ref().is_none_or(|running| running.id != round) {
-            return Vec::new();
-        }
-        if all { self.ask(applied, now) } else { self.failed(now) }
     }
 
     /// Every Report of the batch has arrived, so the round begins after each of them.
@@ -100,7 +94,7 @@ impl Seat {
     }
 
     /// A round that ended in another term, or that State here has not caught up with, answers
-    /// nothing; the agents ask anew.
+    /// nothing.
     pub(super) fn round_ended(
         &mut self,
         applied: Applied,
@@ -116,16 +110,26 @@ impl Seat {
         if !holds {
             return self.failed(now);
         }
-        let batch = self.round.take().map(|round| round.batch).unwrap_or_default();
+        let Some(Round { batch, cuts, .. }) = self.round.take() else { return Vec::new() };
         let answers = batch.into_iter().filter_map(|one| self.answer(applied.state, one, now));
         let mut actions: Vec<_> = answers.collect();
+        actions.extend(self.cut(applied, &cuts, now));
         actions.extend(self.begin(applied, now));
         actions
     }
 
-    /// The batch is dropped; what waits gets a round at a turn after a short rest.
+    /// The Reports of the batch wait for another round, at a turn after a short rest: their agents
+    /// say nothing new for a renewal period, which a lease may not have. A newer one takes the
+    /// place of an older one.
     fn failed(&mut self, now: Instant) -> Vec<SeatAction> {
-        self.round = None;
+        let batch = self.round.take().map(|round| round.batch).unwrap_or_default();
+        for pending in batch {
+            let agent = &pending.report.agent;
+            let session = self.sessions.get(agent);
+            if session.is_some_and(|session| session.stream == pending.stream) {
+                self.pending.entry(agent.clone()).or_insert(pending);
+            }
+        }
         self.rests_until = Some(now + ROUND_RETRY);
         Vec::new()
     }
@@ -145,6 +149,10 @@ impl Seat {
             Some(checked) => self.view.recorded(report, checked, now),
             None => directive,
         };
-        Some(session.send(&report.agent, directive))
+        let send = session.send(&report.agent, directive);
+        if !crossed(state, &self.view, report, now).is_empty() {
+            self.unmarked.insert(report.agent.clone(), pending);
+        }
+        Some(send)
     }
 }

@@ -25,6 +25,10 @@ impl Seat {
         }
         let mut actions = Vec::new();
         let agent = report.agent.clone();
+        // Streams are numbered as they open: what is left of an older one takes nothing over.
+        if self.sessions.get(&agent).is_some_and(|session| stream < session.stream) {
+            return vec![SeatAction::End { stream, why: StreamEnd::Replaced }];
+        }
         let same = self.sessions.get(&agent).is_some_and(|session| session.stream == stream);
         if !same {
             let session = Session { stream, incarnation: report.incarnation, told: None };
@@ -37,6 +41,7 @@ impl Seat {
             );
         }
         self.view.hear(report.clone(), now);
+        self.unmarked.remove(&agent);
         self.pending.insert(agent, Pending::new(stream, report));
         actions.extend(self.begin(applied, now));
         actions

@@ -6,6 +6,7 @@
 //! holds one lock for the whole of a step and of the `Send`s that it returns.
 
 mod answer;
+mod fence;
 mod identity;
 mod propose;
 mod sessions;
@@ -14,6 +15,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
+pub use fence::Cut;
 pub use propose::Ended;
 pub use sessions::{StreamEnd, StreamId};
 pub use subject::Subject;
@@ -77,19 +79,21 @@ pub enum SeatEvent {
     /// State or View may have changed, or time passed. Due at each change and every few
     /// milliseconds, harmless at any time.
     Turn,
-    /// The proposals of a [`SeatAction::Mark`] ended. `all`: State says now what holds of each.
-    MarksEnded {
-        /// The round that they belong to.
-        round: RoundId,
-        /// None is missing.
-        all: bool,
-    },
     /// A quorum round ended, and State is applied up to what it confirmed. None: no quorum.
     RoundEnded {
         /// The round.
         round: RoundId,
         /// What it confirmed.
         confirmed: Option<Confirmed>,
+    },
+    /// A [`SeatAction::Cut`] ended.
+    CutEnded {
+        /// The term in which it was asked for.
+        term: u64,
+        /// What was to be cut off.
+        cut: Cut,
+        /// The check came back true.
+        off: bool,
     },
     /// A [`SeatAction::Propose`] ended.
     ProposalEnded {
@@ -114,17 +118,18 @@ pub enum SeatAction {
         /// The proposal; its wall clock is the caller's to fill.
         proposal: Box<Proposal>,
     },
-    /// Propose all of these, in the term of the round; ends with `MarksEnded`.
-    Mark {
-        /// The round that waits for them.
-        round: RoundId,
-        /// The marks.
-        proposals: Vec<Proposal>,
-    },
     /// Begin a quorum round now; ends with `RoundEnded`.
     BeginRound {
         /// The round.
         round: RoundId,
+    },
+    /// Run an external fence once, and its check until it is true, a limit passed or nobody wants
+    /// it any more; ends with `CutEnded`.
+    Cut {
+        /// The term.
+        term: u64,
+        /// What to cut off.
+        cut: Cut,
     },
     /// Hand over, under the lock that this step holds; `NotRead` if that cannot be.
     Send {
@@ -151,8 +156,12 @@ pub struct Seat {
     pub view: View,
     sessions: BTreeMap<AgentId, Session>,
     pending: BTreeMap<AgentId, Pending>,
+    /// Reports that are answered but for groups whose mark of the lag is not in State.
+    unmarked: BTreeMap<AgentId, Pending>,
     round: Option<Round>,
     rounds: u64,
+    /// External fences that run, and when one that ended may run again.
+    cutting: BTreeMap<Cut, Option<Instant>>,
     /// After a round that failed: none begins before.
     rests_until: Option<Instant>,
     /// Proposals on their way, and when a refused one may be proposed again.
@@ -178,8 +187,10 @@ impl Seat {
             view,
             sessions: BTreeMap::new(),
             pending: BTreeMap::new(),
+            unmarked: BTreeMap::new(),
             round: None,
             rounds: 0,
+            cutting: BTreeMap::new(),
             rests_until: None,
             in_flight: BTreeMap::new(),
             barred: BTreeMap::new(),
@@ -206,9 +217,12 @@ impl Seat {
                 actions.extend(self.decide(applied.state, now));
                 actions
             }
-            SeatEvent::MarksEnded { round, all } => self.marks_ended(applied, round, all, now),
             SeatEvent::RoundEnded { round, confirmed } => {
                 self.round_ended(applied, round, confirmed, now)
+            }
+            SeatEvent::CutEnded { term, cut, off } => {
+                self.cut_ended(term, cut, off, now);
+                Vec::new()
             }
             SeatEvent::ProposalEnded { term, subject, ended } => {
                 self.proposal_ended(term, subject, ended, now);

@@ -1,7 +1,7 @@
 //! From decisions into the log: each on its way once, refused ones not repeated at once.
 
 use super::{Seat, SeatAction, Subject};
-use crate::{Command, Instant, Proposal, State, decide};
+use crate::{Command, Instant, Proposal, State, decide, decide::proposal};
 use std::time::Duration;
 
 /// How a proposal ended, by what is done next.
@@ -38,19 +38,52 @@ impl Seat {
         self.in_flight.retain(|_, rests| rests.is_none_or(|until| now < until));
         let mut wanted = Vec::new();
         for proposal in decide(state, &self.view, now) {
-            let subject = Subject::of(&proposal.command);
-            if self.in_flight.contains_key(&subject) {
-                continue;
-            }
-            self.in_flight.insert(subject.clone(), None);
-            self.bar(state, &proposal);
-            let (term, proposal) = (self.view.term, Box::new(proposal));
-            wanted.push(SeatAction::Propose { term, subject, proposal });
+            wanted.extend(self.set_on_its_way(state, proposal));
         }
         self.barred.retain(|agent, life| {
             state.bindings.get(agent).is_some_and(|binding| binding.incarnation == *life)
         });
+        wanted.extend(self.settle(state));
         wanted
+    }
+
+    /// Propose, unless the same is on its way already.
+    pub(super) fn set_on_its_way(
+        &mut self,
+        state: &State,
+        proposal: Proposal,
+    ) -> Option<SeatAction> {
+        let subject = Subject::of(&proposal.command);
+        if self.in_flight.contains_key(&subject) {
+            return None;
+        }
+        self.in_flight.insert(subject.clone(), None);
+        self.bar(state, &proposal);
+        let (term, proposal) = (self.view.term, Box::new(proposal));
+        Some(SeatAction::Propose { term, subject, proposal })
+    }
+
+    /// A life that speaks again stays barred while the entry that calls it dead may be applied yet:
+    /// one that changes nothing goes in after it, and how that ends shows that no more will come.
+    fn settle(&mut self, state: &State) -> Vec<SeatAction> {
+        let unsettled = self.barred.iter().filter_map(|(agent, life)| {
+            let speaks = self
+                .view
+                .reports
+                .get(agent)
+                .is_some_and(|heard| heard.report.incarnation == *life && heard.connected);
+            let of_it = |subject: &Subject| matches!(subject, Subject::Life(of, ..) if of == agent);
+            let open = self.in_flight.keys().any(of_it);
+            let binding = state.bindings.get(agent).filter(|_| speaks && !open)?;
+            Some(Command::Bind {
+                agent: agent.clone(),
+                incarnation: *life,
+                boot_id: binding.boot_id.clone(),
+                former_dead: None,
+            })
+        });
+        let unsettled: Vec<_> = unsettled.map(proposal).collect();
+        unsettled.into_iter().filter_map(|one| self.set_on_its_way(state, one)).collect()
     }
 
     /// The former life is not answered while the entry that calls its leases dead is on its way.
@@ -63,7 +96,8 @@ impl Seat {
         }
     }
 
-    /// A proposal of this term ended. What may be applied yet bars what it barred.
+    /// A proposal of this term ended. What may be applied yet bars what it barred, and that one did
+    /// not enter the log says nothing of one before.
     pub(super) fn proposal_ended(
         &mut self,
         term: u64,
@@ -75,7 +109,7 @@ impl Seat {
             return;
         }
         if let Subject::Life(agent, ..) = &subject
-            && ended != Ended::Unknown
+            && matches!(ended, Ended::Done | Ended::Stale | Ended::Refused)
         {
             self.barred.remove(agent);
         }

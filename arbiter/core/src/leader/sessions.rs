@@ -4,7 +4,7 @@ use super::{Applied, Seat, SeatAction};
 use crate::{AgentId, Directive, Incarnation, push};
 use thiserror::Error;
 
-/// One stream of an agent; never reused while a leader leads.
+/// One stream of an agent. A later one has a higher number; never reused while a leader leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
 
@@ -61,6 +61,7 @@ impl Seat {
         if current {
             self.sessions.remove(agent);
             self.pending.remove(agent);
+            self.unmarked.remove(agent);
             self.view.disconnected(agent);
         }
         current

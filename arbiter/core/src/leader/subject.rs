@@ -116,7 +116,9 @@ impl Subject {
         use Command::*;
         match command {
             OpenPlan(open) => Self::Open(None, Opening::of(open)),
-            Supersede { plan, open, took: _ } => Self::Open(Some(*plan), Opening::of(open)),
+            Supersede { plan, open, stands: _, took: _ } => {
+                Self::Open(Some(*plan), Opening::of(open))
+            }
             EndStep { group, plan, step, outcome, took: _ } => {
                 Self::Row(group.clone(), *plan, *step, Some(outcome.state))
             }

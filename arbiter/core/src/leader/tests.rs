@@ -1,8 +1,10 @@
 //! The leader's critical section, sentence by sentence. Knows a fake cluster, and plays the caller.
 
+mod fence;
+
 use super::*;
 use crate::testing::{EU, US, World, group, ms};
-use crate::{Command, Mode, apply};
+use crate::{Command, GroupId, Mode};
 
 /// A seat over a fake cluster, whose own leader says nothing meanwhile.
 struct Bench {
@@ -50,8 +52,10 @@ impl Bench {
     fn bind_proposed(&mut self) -> Subject {
         for _ in 0..200 {
             self.pass(100);
-            self.report(2, EU);
-            self.round_ends(self.seat.rounds);
+            for (stream, region) in [(9, US), (2, EU)] {
+                self.report(stream, region);
+                self.round_ends(self.seat.rounds);
+            }
             let bind = self.step(SeatEvent::Turn).into_iter().find_map(|action| match action {
                 SeatAction::Propose { subject: subject @ Subject::Life(..), .. } => Some(subject),
                 _ => None,
@@ -139,6 +143,24 @@ fn a_round_without_quorum_or_of_another_term_answers_nothing() {
 }
 
 #[test]
+fn a_report_whose_round_failed_waits_for_the_next_round() {
+    let mut bench = Bench::new();
+    bench.report(1, EU);
+    bench.report(2, US);
+    assert_eq!(bench.ends_as(1, None), []);
+    assert_eq!(bench.step(SeatEvent::Turn).iter().filter(|a| **a == began(2)).count(), 0);
+    bench.pass(100);
+    assert!(bench.step(SeatEvent::Turn).contains(&began(2)));
+    // Its agent dialled anew meanwhile: the older stream's Report waits for nothing any more.
+    bench.report(3, US);
+    assert_eq!(bench.ends_as(2, None), []);
+    bench.pass(100);
+    assert!(bench.step(SeatEvent::Turn).contains(&began(3)));
+    let answers = bench.round_ends(3);
+    assert_eq!(sent(&answers), [(1, "agent-eu-west", true), (3, "agent-us-east", false)]);
+}
+
+#[test]
 fn a_round_of_an_earlier_term_is_not_this_ones() {
     let mut bench = Bench::new();
     bench.report(1, EU);
@@ -148,7 +170,6 @@ fn a_round_of_an_earlier_term_is_not_this_ones() {
     let (round, index) = (RoundId { term: 1, number: 1 }, bench.world.at.index);
     let confirmed = Some(Confirmed { term: 2, index });
     assert_eq!(bench.step(SeatEvent::RoundEnded { round, confirmed }), []);
-    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: true }), []);
     assert_eq!(sent(&bench.round_ends(1)), [(1, "agent-eu-west", true)]);
 }
 
@@ -216,10 +237,67 @@ fn a_life_that_is_called_dead_is_not_answered_meanwhile() {
     let ended = |ended| SeatEvent::ProposalEnded { term: 1, subject: bind.clone(), ended };
     bench.step(ended(Ended::Unknown));
     assert!(!answered(&mut bench, 3), "it may be applied yet");
+    bench.step(ended(Ended::NotProposed));
+    assert!(!answered(&mut bench, 3), "one before may be applied yet");
     bench.step(SeatEvent::ProposalEnded { term: 0, subject: bind.clone(), ended: Ended::Done });
     assert!(!answered(&mut bench, 3), "that was another term's");
     bench.step(ended(Ended::Refused));
     assert!(answered(&mut bench, 3));
+}
+
+#[test]
+fn a_life_that_speaks_again_is_barred_only_until_it_is_known_what_became_of_the_entry() {
+    let mut bench = Bench::new();
+    bench.reborn(EU, 999);
+    let bind = bench.bind_proposed();
+    let life = |life| Subject::Life(agent(EU), Incarnation(life), "boot".to_owned());
+    assert_eq!(bind, life(999));
+    bench.reborn(EU, 100);
+    bench.report(3, EU);
+    assert_eq!(proposed(&bench.step(SeatEvent::Turn)), Vec::<&Subject>::new(), "it may yet end");
+    bench.step(SeatEvent::ProposalEnded { term: 1, subject: bind, ended: Ended::Unknown });
+    bench.pass(200);
+    bench.report(3, EU);
+    // What is barred goes in once more: it is bound, so nothing changes.
+    let actions = bench.step(SeatEvent::Turn);
+    assert_eq!(proposed(&actions), [&life(100)]);
+    let settling = actions.into_iter().find_map(|action| match action {
+        SeatAction::Propose { proposal, .. } => Some(proposal),
+        _ => None,
+    });
+    let refused = bench.world.propose(&settling.unwrap());
+    assert!(matches!(refused, Err(crate::Rejected::Stale(_))), "{refused:?}");
+    let subject = life(100);
+    bench.step(SeatEvent::ProposalEnded { term: 1, subject, ended: Ended::Stale });
+    bench.report(3, EU);
+    let actions = bench.round_ends(bench.seat.rounds);
+    assert_eq!(sent(&actions), [(3, "agent-eu-west", true)]);
+    bench.pass(200);
+    assert_eq!(proposed(&bench.step(SeatEvent::Turn)), Vec::<&Subject>::new());
+}
+
+#[test]
+fn what_is_left_of_an_older_stream_takes_nothing_over() {
+    let mut bench = Bench::new();
+    bench.report(2, EU);
+    bench.round_ends(1);
+    let replaced = SeatAction::End { stream: StreamId(1), why: StreamEnd::Replaced };
+    assert_eq!(bench.report(1, EU), [replaced]);
+    bench.report(2, EU);
+    assert_eq!(sent(&bench.round_ends(2)), [(2, "agent-eu-west", true)]);
+}
+
+#[test]
+fn what_an_agent_makes_up_is_kept_no_longer_than_it_says_it() {
+    let mut bench = Bench::new();
+    for round in 0..100 {
+        let mut report = bench.world.report_of(&agent(EU)).expect("it is alive");
+        let part = report.groups[&group()].clone();
+        let lapsed = crate::GroupReport { lapsed: true, ..part };
+        report.groups.insert(format!("made-up-{round}").as_str().into(), lapsed);
+        bench.step(SeatEvent::Report { stream: StreamId(1), report });
+    }
+    assert_eq!(bench.seat.view.lapsed_since.len(), 1);
 }
 
 #[test]
@@ -234,43 +312,97 @@ fn who_does_not_read_loses_its_stream() {
     assert!(!bench.seat.view.reports[&agent(EU)].connected);
 }
 
-#[test]
-fn a_crossing_is_committed_before_it_is_answered() {
+/// A bench whose standby is behind by more than the RPO at the next Report, in one of two groups
+/// that the agent serves.
+fn crossing() -> Bench {
     let mut bench = Bench::new();
-    bench.world.link_cut = true;
-    bench.report(1, EU);
-    bench.round_ends(1);
-    bench.pass(4000);
-    let actions = bench.report(1, EU);
-    let (round, proposals) = match actions.as_slice() {
-        [SeatAction::Mark { round, proposals }] => (*round, proposals.clone()),
-        other => panic!("{other:?}"),
-    };
-    let index = bench.world.at.index;
-    let confirmed = Some(Confirmed { term: 1, index: index + 9 });
-    assert_eq!(bench.step(SeatEvent::RoundEnded { round, confirmed }), [], "it did not begin");
-    bench.pass(100);
-    bench.report(1, EU);
-    for proposal in &proposals {
-        bench.world.at.index += 1;
-        bench.world.state = apply(&bench.world.state, proposal, bench.world.at).unwrap().0;
+    let (state, other) = (&mut bench.world.state, GroupId::from("other"));
+    let mut spec = state.spec.groups[&group()].clone();
+    spec.policy.rpo = ms(3_600_000);
+    state.spec.groups.insert(other.clone(), spec);
+    let held = state.groups[&group()].clone();
+    state.groups.insert(other.clone(), held);
+    for binding in state.bindings.values_mut() {
+        let arming = binding.arming[&group()];
+        binding.arming.insert(other.clone(), arming);
     }
-    let round = RoundId { term: 1, number: bench.seat.rounds };
-    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: true }), [began(round.number)]);
-    assert_eq!(sent(&bench.round_ends(round.number)), [(1, "agent-eu-west", true)]);
+    bench.both(2, US);
+    bench.round_ends(1);
+    bench.both(1, EU);
+    bench.round_ends(2);
+    bench.world.link_cut = true;
+    bench.pass(61_000);
+    bench.both(2, US);
+    bench.round_ends(3);
+    bench
+}
+
+impl Bench {
+    /// As [`Bench::report`], for both groups.
+    fn both(&mut self, stream: u64, region: &str) -> Vec<SeatAction> {
+        let mut report = self.world.report_of(&agent(region)).expect("it is alive");
+        let part = report.groups[&group()].clone();
+        report.groups.insert("other".into(), part);
+        self.step(SeatEvent::Report { stream: StreamId(stream), report })
+    }
+}
+
+/// The groups that each Directive speaks of.
+fn told(actions: &[SeatAction]) -> Vec<Vec<&str>> {
+    let sends = actions.iter().filter_map(|action| match action {
+        SeatAction::Send { directive, .. } => {
+            let renewed = directive.groups.iter().filter(|(_, part)| part.lease.is_some());
+            assert_eq!(renewed.count(), directive.groups.len(), "{directive:?}");
+            Some(directive.groups.keys().map(GroupId::as_str).collect())
+        }
+        _ => None,
+    });
+    sends.collect()
+}
+
+fn marked(bench: &mut Bench, actions: &[SeatAction]) {
+    let mark = actions.iter().find_map(|action| match action {
+        SeatAction::Propose { proposal, .. } => Some(proposal),
+        _ => None,
+    });
+    bench.world.propose(mark.expect("a mark")).unwrap();
 }
 
 #[test]
-fn marks_that_are_not_committed_answer_nothing() {
-    let mut bench = Bench::new();
-    bench.world.link_cut = true;
-    bench.report(1, EU);
-    bench.round_ends(1);
-    bench.pass(4000);
-    bench.report(1, EU);
-    let round = RoundId { term: 1, number: 2 };
-    assert_eq!(bench.step(SeatEvent::MarksEnded { round, all: false }), []);
-    assert_eq!(bench.round_ends(2), []);
+fn a_crossing_is_committed_before_its_group_is_answered_and_holds_up_no_other() {
+    let mut bench = crossing();
+    let over = Subject::Lag(group(), crate::LagMark::Over);
+    let actions = bench.both(1, EU);
+    assert_eq!(proposed(&actions), [&over]);
+    assert_eq!(actions.last(), Some(&began(4)), "nobody waits for the mark");
+    assert_eq!(told(&bench.round_ends(4)), [["other"]]);
+    bench.pass(50);
+    assert!(!bench.step(SeatEvent::Turn).contains(&began(5)), "the mark is not in State");
+    let life = bench.world.agent(EU).life;
+    let silent = |bench: &Bench, group: &str| {
+        bench.seat.view.leases.silent_for(&group.into(), &agent(EU), life, bench.world.now)
+    };
+    assert_eq!((silent(&bench, "default"), silent(&bench, "other")), (ms(61_050), ms(50)));
+    marked(&mut bench, &actions);
+    assert!(bench.step(SeatEvent::Turn).contains(&began(5)), "the same Report waits again");
+    assert_eq!(told(&bench.round_ends(5)), [["default", "other"]]);
+    assert_eq!(silent(&bench, "default"), ms(0));
+    bench.pass(50);
+    assert!(!bench.step(SeatEvent::Turn).contains(&began(6)), "it is answered");
+}
+
+#[test]
+fn a_later_report_takes_the_place_of_one_that_waits_for_its_mark() {
+    let mut bench = crossing();
+    let actions = bench.both(1, EU);
+    bench.round_ends(4);
+    bench.both(1, EU);
+    assert_eq!(told(&bench.round_ends(5)), [["other"]]);
+    marked(&mut bench, &actions);
+    bench.both(1, EU);
+    bench.step(SeatEvent::Turn);
+    assert_eq!(told(&bench.round_ends(6)), [["default", "other"]]);
+    assert!(bench.seat.unmarked.is_empty() && bench.seat.pending.is_empty());
 }
 
 #[test]

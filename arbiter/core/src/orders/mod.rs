@@ -10,7 +10,8 @@ pub(crate) use grants::{enforces, is_bound};
 
 use crate::{
     AgentId, Goal, Group, GroupId, GroupSpec, Instance, InstanceId, Layer, Mode, OnDrift, Order,
-    Plan, PlanKind, RegionGoal, State, StepId, Terms, external::external_order,
+    Plan, PlanKind, Position, RegionGoal, ResourceId, State, StepId, Terms,
+    external::external_order,
 };
 use std::time::Duration;
 
@@ -63,8 +64,8 @@ fn order(
     })
 }
 
-/// A region's data goal, for one of its instances: only the chosen one of each resource is primary
-/// or drained for it; the others follow it.
+/// A region's data goal, for one of its instances: only the chosen one of each resource is primary,
+/// and the others follow it. In a target all of them drain: who has received most is chosen then.
 fn data_order(
     spec: &GroupSpec,
     group: &Group,
@@ -84,17 +85,12 @@ fn data_order(
             (Goal::Active, Terms::default())
         }
         (Goal::Active | Goal::Standby, _) => follow(primary),
-        (Goal::Drained, Some(plan)) => match plan.candidates.get(&instance.resource) {
-            Some(candidate) if candidate != name => follow(Some(candidate)),
-            _ => {
-                let until = plan.source_end.get(&instance.resource).copied();
-                // What a killed source had written may never arrive: it is not waited for.
-                // Nor for what an operator gave up.
-                let given_up = plan.kind == PlanKind::Failover && plan.accept_loss;
-                let until = until.filter(|_| !given_up && stopped_cleanly(spec, plan, instance));
-                (Goal::Drained, Terms { until, ..Terms::default() })
-            }
-        },
+        (Goal::Drained, Some(plan)) => {
+            // What an operator gave up is not waited for.
+            let given_up = plan.kind == PlanKind::Failover && plan.accept_loss;
+            let until = clean_end(group, plan, &instance.resource).filter(|_| !given_up);
+            (Goal::Drained, Terms { until, ..Terms::default() })
+        }
         (Goal::Drained, None) if drains(group, name, instance) == Goal::Fenced => {
             let clean_stop = Some(spec.policy.clean_stop_limit);
             (Goal::Fenced, Terms { clean_stop, ..Terms::default() })
@@ -112,12 +108,12 @@ pub(crate) fn drains(group: &Group, name: &InstanceId, instance: &Instance) -> G
     }
 }
 
-/// Whether the end of the stream is where a clean stop of the source left it.
-fn stopped_cleanly(spec: &GroupSpec, plan: &Plan, instance: &Instance) -> bool {
-    plan.evidence.iter().any(|(id, evidence)| {
-        evidence.clean
-            && spec.instances.get(id).is_some_and(|known| known.resource == instance.resource)
-    })
+/// Where the clean stop of a resource's primary left the end of its stream. What a killed one had
+/// written may never arrive.
+pub(crate) fn clean_end(group: &Group, plan: &Plan, resource: &ResourceId) -> Option<Position> {
+    let primary = group.primaries.get(resource)?;
+    let clean = plan.evidence.get(primary).is_some_and(|evidence| evidence.clean);
+    plan.source_end.get(resource).copied().filter(|_| clean)
 }
 
 /// How long a source may take to stop cleanly.

@@ -4,7 +4,7 @@ mod note;
 
 use crate::{
     AgentId, ArbiterId, Directive, GroupId, InstanceId, Instant, LagTrack, LeaseBook, PlanId,
-    RegionId, Report, ResourceId, State, StepId, Token, directive,
+    RegionId, Report, ResourceId, State, StepId, Token, decide::crossed, directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -107,13 +107,11 @@ impl View {
         if overtaken {
             return false;
         }
-        for (group, shown) in &report.groups {
-            let key = (group.clone(), agent.clone());
-            if shown.lapsed {
-                self.lapsed_since.entry(key).or_insert(now);
-            } else {
-                self.lapsed_since.remove(&key);
-            }
+        let lapsed = |group: &GroupId| report.groups.get(group).is_some_and(|shown| shown.lapsed);
+        // What it names no more is forgotten: no more is kept of an agent than one Report holds.
+        self.lapsed_since.retain(|(group, of), _| *of != agent || lapsed(group));
+        for group in report.groups.keys().filter(|group| lapsed(group)) {
+            self.lapsed_since.entry((group.clone(), agent.clone())).or_insert(now);
         }
         self.reports.insert(agent, Heard { at: now, report, connected: true });
         true
@@ -175,9 +173,13 @@ impl View {
 
     /// The answer to `report`, its leases written into the book first. The caller holds State and
     /// this view in one critical section (design §5), after a quorum round begun after `report`
-    /// arrived.
+    /// arrived. A group whose RPO it shows to be crossed has no part in it before State carries the
+    /// mark: a new leader that never saw this Report decides by it. // I11
     pub fn answer(&mut self, state: &State, report: &Report, now: Instant) -> Directive {
-        let answer = directive(state, self, report);
+        let mut answer = directive(state, self, report);
+        for unmarked in crossed(state, self, report, now) {
+            answer.groups.remove(&unmarked);
+        }
         for (group, part) in &answer.groups {
             if let Some(lease) = part.lease {
                 self.leases.answer(group, &report.agent, report.incarnation, now);

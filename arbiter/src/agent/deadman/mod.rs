@@ -6,6 +6,7 @@
 
 mod guard;
 mod hands;
+mod reaper;
 mod server;
 mod upgrade;
 
@@ -20,6 +21,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use server::Server;
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -120,20 +122,25 @@ fn own_component(agent: &str) -> String {
     format!("{}.deadman", cgroup::component(agent))
 }
 
-/// Make it hard to lose: its own cgroup, memory locked, the last to be killed for memory, ahead of
-/// every ordinary process. Each is tried; without privilege the deadman works, less firmly.
+/// Make it hard to lose: its own cgroup, and what [`protect`] does.
 fn harden(base: Option<&Path>, agent: &str) {
     if let Some(base) = base {
         let own = Cgroup::create(base.join(own_component(agent)));
         let _ = own.and_then(|own| own.admit(std::process::id() as i32));
     }
+    protect(c"arbiter-deadman");
+}
+
+/// Memory locked, the last to be killed for memory, ahead of every ordinary process. Each is tried;
+/// without privilege this process works, less firmly. Of all that only the second is its child's.
+fn protect(name: &CStr) {
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE);
     let parameter = libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: both calls read their arguments only. A child does not inherit the priority.
     unsafe {
         libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &parameter);
-        libc::prctl(libc::PR_SET_NAME, c"arbiter-deadman".as_ptr());
+        libc::prctl(libc::PR_SET_NAME, name.as_ptr());
     }
 }
 

@@ -233,6 +233,13 @@ impl Server {
         let event = match ask {
             Ask::Status => return Ok(self.machine.holds().keys().cloned().collect()),
             Ask::Hold { group } => return self.hands.hold(&group).map(|()| vec![group]),
+            Ask::Start { group, program } => {
+                if self.machine.holds().get(&group).is_some_and(|hold| hold.frozen) {
+                    // I4: it would be killed, but not before it ran.
+                    return Err(io::Error::other("the group was killed, and no lease followed"));
+                }
+                return self.hands.start(&group, &program).map(|()| vec![group]);
+            }
             Ask::Include { group, cgroup } => {
                 self.hands.include(&group, &cgroup)?;
                 return Ok(vec![group]);
@@ -268,7 +275,7 @@ impl Server {
         while let Ok(Some(_)) = self.children.read_signal() {}
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(WaitStatus::StillAlive) | Err(_) => return self.hands.kill_orphans(),
                 Ok(status) => {
                     if let Some(pid) = status.pid() {
                         self.hands.ended(pid.as_raw());

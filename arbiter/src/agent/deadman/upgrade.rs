@@ -147,6 +147,7 @@ pub fn exec(server: &mut Server, program: &Path) -> io::Result<Infallible> {
     // It did not happen: nothing may leak into a later child.
     let _ = close_on_exec(&server.listener, true);
     let _ = close_on_exec(&*server.lock, true);
+    let _ = server.hands.unkeep();
     outcome
 }
 

@@ -175,6 +175,7 @@ fn facts(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
         row(&["dns", &dns(group)]),
     ]);
     lines.extend(group.regions.iter().flat_map(|region| &region.agents).map(agent));
+    lines.extend(watchdog(group));
     let lost = status.voters.iter().filter(|voter| voter.role == "unreachable");
     lines.extend(lost.map(|voter| row(&["voter", &format!("{} is unreachable", voter.name)])));
     for region in &group.regions {
@@ -266,6 +267,28 @@ fn agent(agent: &pb::AgentStatus) -> Vec<String> {
         let _ = write!(text, ", would have killed {} times", agent.would_have_killed);
     }
     row(&["agent", &text])
+}
+
+/// What stands behind the deadmen of armed agents: while agent and deadman are both stopped neither
+/// fences, and in a region that is cut off too nobody else can.
+fn watchdog(group: &pb::GroupStatus) -> Vec<Vec<String>> {
+    let agents = group.regions.iter().flat_map(|region| &region.agents);
+    let armed: Vec<_> = agents.filter(|agent| agent.arming == "armed").collect();
+    let named = |has: bool| {
+        let those = armed.iter().filter(|agent| agent.watchdog == Some(has));
+        those.map(|agent| agent.agent.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let mut lines = Vec::new();
+    let (without, with) = (named(false), named(true));
+    if !without.is_empty() {
+        let text = "while agent and deadman are both stopped, nothing fences a region cut off";
+        lines.push(row(&["watchdog", &format!("no device beside {without}: {text}")]));
+    }
+    if !with.is_empty() {
+        let text = "it guards only if set up to reset the host when the deadman stops";
+        lines.push(row(&["watchdog", &format!("a device beside {with}: {text}")]));
+    }
+    lines
 }
 
 /// `arbiter traffic show`: what DNS says of a group.

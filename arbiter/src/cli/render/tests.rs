@@ -245,6 +245,34 @@ fn observe_says_that_an_armed_group_stays_armed() {
 }
 
 #[test]
+fn what_stands_behind_an_armed_deadman_is_said() {
+    let mut shown = steady();
+    let said = |shown: &pb::Status| {
+        let text = status::status(shown, Look::default());
+        text.lines().filter(|line| line.starts_with("watchdog")).map(str::to_owned).collect()
+    };
+    // Not known: nothing is claimed.
+    assert_eq!(said(&shown), Vec::<String>::new());
+    let agents = |shown: &mut pb::Status, has: [bool; 2]| {
+        for (region, has) in shown.groups[0].regions.iter_mut().zip(has) {
+            region.agents[0].watchdog = Some(has);
+        }
+    };
+    agents(&mut shown, [false, false]);
+    let none = "watchdog   no device beside agent-eu, agent-us: while agent and deadman are both \
+        stopped, nothing fences a region cut off";
+    assert_eq!(said(&shown), [none]);
+    agents(&mut shown, [true, false]);
+    let lines: Vec<String> = said(&shown);
+    assert!(lines[0].contains("no device beside agent-us: "), "{lines:?}");
+    assert!(lines[1].contains("a device beside agent-eu: it guards only if"), "{lines:?}");
+    for region in &mut shown.groups[0].regions[..2] {
+        region.agents[0].arming = "unarmed".into();
+    }
+    assert_eq!(said(&shown), Vec::<String>::new());
+}
+
+#[test]
 fn a_mode_that_is_not_in_effect_says_why() {
     let mut shown = group();
     shown.mode_in_effect = false;

@@ -20,7 +20,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// Limit of one API call.
+/// Tries of one question: AWS throttles an account as a whole, and a read that began anew at each
+/// refusal would add to it and might never end. The pauses between them are the SDK's.
+const TRIES_MAX: u32 = 3;
+/// Limit of one API call, with all its tries.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is looked at between changes: AWS allows an account five requests a second.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -150,11 +153,10 @@ async fn connect(own: &Own) -> Client {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
-    // Retries are the executor's.
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .region(Region::new(own.region.clone()))
-        .retry_config(RetryConfig::disabled())
+        .retry_config(RetryConfig::standard().with_max_attempts(TRIES_MAX))
         .timeout_config(TimeoutConfig::builder().operation_timeout(CALL_LIMIT).build());
     if let Some(profile) = &own.profile {
         loader = loader.profile_name(profile);
@@ -207,7 +209,9 @@ impl Authority for Route53 {
         let batch = batch(settings, change)?;
         let call = self.client().await.change_resource_record_sets();
         let call = call.hosted_zone_id(&self.own.hosted_zone_id).change_batch(batch);
-        match call.send().await {
+        // Tried once: what became of it is read, never guessed from a second answer.
+        let once = aws_sdk_route53::Config::builder().retry_config(RetryConfig::disabled());
+        match call.customize().config_override(once).send().await {
             Ok(answer) => {
                 *self.pending() = answer.change_info.map(|info| info.id);
                 Ok(Swapped::Yes)

@@ -11,7 +11,7 @@ use super::{Postgres, files};
 use crate::clock;
 use crate::drivers::DriverError;
 use arbiter_core::agent::GATE_MISSING;
-use arbiter_core::{Condition, Fact, Position, Role, Upstream};
+use arbiter_core::{ARCHIVE_FAILS, Condition, Fact, Position, Role, Upstream};
 use std::time::Duration;
 use tokio_postgres::Row;
 
@@ -40,7 +40,8 @@ const PRIMARY: &str = "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 
     (pg_current_wal_flush_lsn() - '0/0')::int8 AS written,
     current_setting('wal_level') <> 'minimal' AS replicable,
     current_setting('max_slot_wal_keep_size') AS slots_keep,
-    coalesce((SELECT last_failed_time > coalesce(last_archived_time, 'epoch')
+    current_setting('archive_mode') <> 'off'
+        AND coalesce((SELECT last_failed_time > coalesce(last_archived_time, 'epoch')
         FROM pg_stat_archiver), false) AS archive_fails,
     (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming') AS standbys";
 
@@ -318,7 +319,7 @@ fn primary(common: &Row, row: &Row, fact: &mut Fact) -> Result<(), Unreachable> 
         fact.obstacles.push("a base backup is running: wait for its end".into());
     }
     if row.try_get("archive_fails")? {
-        fact.detail.insert("archive".into(), "the last attempt to archive failed".into());
+        fact.detail.insert(ARCHIVE_FAILS.into(), "the last attempt to archive failed".into());
     }
     let keep: String = row.try_get("slots_keep")?;
     if keep == "-1" {

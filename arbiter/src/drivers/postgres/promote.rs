@@ -113,8 +113,8 @@ impl Postgres {
         session.run("SELECT pg_reload_conf()").await
     }
 
-    /// What a new primary needs soon, and none of which may keep it from serving.
-    async fn settle(&self, session: &Session) {
+    /// What a new primary needs soon, and none of which may keep it from serving. Twice is once.
+    pub(super) async fn settle(&self, session: &Session) {
         let result = async {
             self.set_primary_conninfo(session, "").await?;
             for slot in &self.set.peer_slots {

@@ -29,6 +29,10 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("slot", "physical slot that a standby uses at its upstream; by default none"),
     ("peer_slots", "slots to make when promoted, separated by commas"),
     ("synchronous_standby_names", "value set when promoted; by default empty (asynchronous)"),
+    (
+        "verify.*",
+        "SQL that must succeed after a promotion and return no row that begins with false",
+    ),
     ("start", "agent: the agent starts it while the group is unarmed"),
 ];
 
@@ -84,7 +88,12 @@ pub struct Settings {
     pub peer_slots: Vec<String>,
     /// `synchronous_standby_names` once promoted.
     pub synchronous_standby_names: String,
+    /// The user's checks of a new primary, by name.
+    pub verify: BTreeMap<String, String>,
 }
+
+/// What the settings of the user's checks begin with.
+const VERIFY: &str = "verify.";
 
 impl Settings {
     /// Read the settings of `instance`.
@@ -124,6 +133,7 @@ impl Settings {
             slot: given.slots("slot")?.pop(),
             peer_slots: given.slots("peer_slots")?,
             synchronous_standby_names: given.or("synchronous_standby_names", ""),
+            verify: given.checks(),
             data_dir,
         })
     }
@@ -151,7 +161,9 @@ impl Given<'_> {
     }
 
     fn all_known(&self) -> Result<(), DriverError> {
-        let unknown = self.settings.keys().find(|key| SETTINGS.iter().all(|(name, _)| key != name));
+        let known = |key: &str| SETTINGS.iter().any(|(name, _)| key == *name);
+        let check = |key: &str| key.strip_prefix(VERIFY).is_some_and(|name| !name.is_empty());
+        let unknown = self.settings.keys().find(|key| !known(key) && !check(key));
         match unknown {
             None => Ok(()),
             Some(key) => {
@@ -160,6 +172,12 @@ impl Given<'_> {
                 Err(self.refuse(&format!("no setting {key:?} is known; use one of {known}")))
             }
         }
+    }
+
+    fn checks(&self) -> BTreeMap<String, String> {
+        let named = self.settings.iter();
+        let named = named.filter_map(|(key, sql)| Some((key.strip_prefix(VERIFY)?, sql)));
+        named.map(|(name, sql)| (name.to_owned(), sql.clone())).collect()
     }
 
     fn text(&self, key: &str) -> Option<String> {

@@ -6,14 +6,17 @@
 
 use super::Postgres;
 use super::files;
+use futures::StreamExt;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::{Uid, User};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::task::JoinHandle;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Row, error::SqlState};
 
 /// Limit of making a connection, login included.
@@ -90,6 +93,25 @@ impl Session {
     /// The same, with another limit.
     pub async fn row_within(&self, sql: &str, limit: Duration) -> Result<Row, Unreachable> {
         within(limit, async { Ok(self.client.query_one(sql, &[]).await?) }).await
+    }
+
+    /// Whether no row of `sql` begins with false, or with a truth that is not known. Rows are read
+    /// one by one: nobody knows how many there are.
+    pub async fn holds(&self, sql: &str, limit: Duration) -> Result<bool, Unreachable> {
+        let asked = async {
+            let none: [&(dyn ToSql + Sync); 0] = [];
+            let mut rows = pin!(self.client.query_raw(sql, none).await?);
+            while let Some(row) = rows.next().await {
+                let row = row?;
+                let truth =
+                    row.columns().first().is_some_and(|column| *column.type_() == Type::BOOL);
+                if truth && row.try_get::<_, Option<bool>>(0)? != Some(true) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        within(limit, asked).await
     }
 
     /// Run statements that return nothing of interest.

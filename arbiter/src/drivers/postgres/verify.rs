@@ -1,9 +1,11 @@
-//! A real write at a token, and the refusal of an older one.
+//! A real write at a token, the refusal of an older one, and the user's own checks.
 //!
-//! Knows one table. Never creates it on a server that is not a primary.
+//! Knows one table, and statements that it is given. Never creates the table on a server that is
+//! not a primary.
 
 use super::Postgres;
 use super::sql::{Session, Unreachable, within};
+use crate::clock;
 use crate::drivers::DriverError;
 use arbiter_core::{Epoch, Fact, Revision, Token};
 use std::time::Duration;
@@ -13,16 +15,20 @@ use tokio_postgres::error::SqlState;
 /// cancelled.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long the user's checks may take, all of them. A server gives up one that takes longer.
+const CHECKS_LIMIT: Duration = Duration::from_secs(3);
+
 const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS arbiter;
     CREATE TABLE IF NOT EXISTS arbiter.heartbeat (
         one int PRIMARY KEY CHECK (one = 1),
         epoch bigint NOT NULL, revision bigint NOT NULL, at timestamptz NOT NULL)";
 
 impl Postgres {
-    /// Write `token` into `arbiter.heartbeat` and look.
+    /// Write `token` into `arbiter.heartbeat`, ask the user's checks, and look.
     ///
     /// # Errors
-    /// `StaleEpoch` where a higher token stands there already; `Retry` where the write failed.
+    /// `StaleEpoch` where a higher token stands there already; `Retry` where the write or a check
+    /// failed, naming the check.
     pub(super) async fn write(&self, token: Token) -> Result<Fact, DriverError> {
         let session = self.session().await.map_err(|error| self.retry(error))?;
         let stored = within(WRITE_LIMIT, beat(&session, token)).await;
@@ -30,8 +36,31 @@ impl Postgres {
         if seen > token {
             return Err(DriverError::StaleEpoch { seen });
         }
+        // Once more: what kept the new primary from being settled may be gone.
+        self.settle(&session).await;
+        self.ask_checks(&session).await?;
         drop(session);
         self.look().await
+    }
+
+    /// Each of the user's checks must succeed, and show nothing that is not so.
+    async fn ask_checks(&self, session: &Session) -> Result<(), DriverError> {
+        if self.set.verify.is_empty() {
+            return Ok(());
+        }
+        let failed = |name: &str, why: &str| self.retry(format!("the check verify.{name} {why}"));
+        let limit = format!("SET statement_timeout = '{}ms'", CHECKS_LIMIT.as_millis());
+        session.run(&limit).await.map_err(|error| self.retry(error))?;
+        let began = clock::now();
+        for (name, sql) in &self.set.verify {
+            let left = CHECKS_LIMIT.saturating_sub(clock::now().since(began));
+            match session.holds(sql, left).await {
+                Ok(true) => {}
+                Ok(false) => return Err(failed(name, "is not so")),
+                Err(error) => return Err(failed(name, &format!("failed: {error}"))),
+            }
+        }
+        Ok(())
     }
 }
 

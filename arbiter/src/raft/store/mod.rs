@@ -17,8 +17,10 @@ use super::types::{RaftLogId, Snapshot};
 use arbiter_proto::v1 as pb;
 use bytes::Bytes;
 pub use log::LogStore;
+use nix::sys::statvfs::statvfs;
 use options::{META, SNAP};
 use prost::Message;
+use rocksdb::properties::BACKGROUND_ERRORS;
 use rocksdb::{ColumnFamily, DB};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,9 @@ const PURGED: &[u8] = b"purged";
 const IDENTITY: &[u8] = b"identity";
 /// Key of `snap`.
 const CURRENT: &[u8] = b"current";
+
+/// A disk with less than this is called full: a memtable would not fit.
+const FREE_BYTES_MIN: u64 = 2 << 20;
 
 /// Why the store cannot be opened. Every case ends the start.
 #[derive(Debug, Error)]
@@ -135,6 +140,16 @@ impl Store {
     /// In words that say what to do.
     fn error(&self, doing: &str, error: &rocksdb::Error) -> io::Error {
         say(&self.dir, doing, error.as_ref())
+    }
+
+    /// What RocksDB's own work, flushing and compacting, failed at. It tries again by itself only
+    /// where the disk was full, and says nothing meanwhile.
+    fn background_failure(&self) -> Option<io::Error> {
+        let count = self.db.property_int_value(BACKGROUND_ERRORS).ok().flatten().unwrap_or(0);
+        let full = statvfs(&self.dir)
+            .is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() < FREE_BYTES_MIN);
+        let why = if full { "No space left on device" } else { "see the file LOG beside it" };
+        (count > 0).then(|| say(&self.dir, "flush", &format!("failed {count} times: {why}")))
     }
 
     fn bad(&self, key: &[u8], error: &FrameError) -> io::Error {

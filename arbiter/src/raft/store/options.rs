@@ -32,6 +32,9 @@ pub fn database() -> Options {
     options.set_recycle_log_file_num(0);
     options.set_paranoid_checks(true);
     options.set_manual_wal_flush(false);
+    // One thread writes: what RocksDB does for several at once only costs time.
+    options.set_allow_concurrent_memtable_write(false);
+    options.set_enable_write_thread_adaptive_yield(false);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_db_write_buffer_size(MEMTABLES_BYTES_MAX);
     options.set_max_open_files(OPEN_FILES_MAX);

@@ -19,12 +19,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Jobs waiting; beyond it callers wait, which is what a stalled disk should cause.
 const QUEUE_MAX: usize = 4096;
 /// Bytes gathered into one write; one job alone may be larger.
 const WRITE_BYTES_MAX: usize = 8 << 20;
+/// Between two looks whether a write that stalls may go on: a memtable is flushed in about as long.
+const STALL_LOOK: Duration = Duration::from_millis(5);
 /// The thread needs little.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -238,10 +241,21 @@ impl Hand {
     fn write(&self, batch: WriteBatch, sync: bool) -> io::Result<()> {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        self.store
-            .db
-            .write_opt(batch, &options)
-            .map_err(|error| self.store.error("write", &error))?;
+        // Where its background work failed for want of space, RocksDB would let a write wait for
+        // ever; so it is asked to say that it stalls, and a stall ends with that failure.
+        options.set_no_slowdown(true);
+        let again = batch.data().to_vec();
+        let mut written = self.store.db.write_opt(batch, &options);
+        while let Err(error) = written {
+            if error.kind() != rocksdb::ErrorKind::Incomplete {
+                return Err(self.store.error("write", &error));
+            }
+            if let Some(failed) = self.store.background_failure() {
+                return Err(failed);
+            }
+            std::thread::sleep(STALL_LOOK);
+            written = self.store.db.write_opt(WriteBatch::from_data(&again), &options);
+        }
         if sync {
             // Nobody else writes: what the database counts is what this sync covered.
             let sequence = self.store.db.latest_sequence_number();

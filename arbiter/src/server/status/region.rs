@@ -97,6 +97,7 @@ fn agent_status(at: &At, id: &AgentId) -> pb::AgentStatus {
         connected: heard.is_some_and(|heard| heard.connected),
         would_have_killed: shown.map_or(0, |shown| shown.would_have_killed),
         instances: at.spec.beside(id).map(|(id, i)| instance_status(at, id, i)).collect(),
+        watchdog: heard.and_then(|heard| heard.report.watchdog),
     }
 }
 

@@ -83,6 +83,7 @@ impl World {
             boot_id: "boot".to_owned(),
             sequence: 1,
             groups: BTreeMap::from([("default".into(), part)]),
+            watchdog: Some(false),
         };
         self.view.hear(report, NOW);
     }
@@ -122,6 +123,16 @@ fn an_armed_region_may_write_for_what_is_left_of_its_lease() {
     assert_eq!((leased.writer.as_str(), leased.writer_until_ms), ("eu-west", 2000));
     let over = world.shown(false, secs(3));
     assert_eq!((over.writer.as_str(), over.writer_until_ms), ("", 0), "its lease has ended");
+}
+
+#[test]
+fn a_watchdog_device_is_told_once_its_agent_was_heard() {
+    let mut world = World::armed(Mode::Manual);
+    let told = |world: &World| world.shown(false, secs(0)).regions[0].agents[0].watchdog;
+    assert_eq!(told(&world), None);
+    world.hear("agent-us", secs(9));
+    world.hear("agent-eu", secs(9));
+    assert_eq!(told(&world), Some(false));
 }
 
 #[test]

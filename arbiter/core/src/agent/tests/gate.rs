@@ -14,6 +14,7 @@ fn instance() -> Instance {
         layer: Layer::Data,
         fencing: Fencing::Required,
         control: Control::Owned,
+        evidence: Default::default(),
         address: "db:5432".to_owned(),
         settings: BTreeMap::new(),
     }

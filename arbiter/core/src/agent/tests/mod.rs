@@ -1,4 +1,5 @@
 //! The agent's machine by itself; the simulator runs it in company.
 
+mod deadman;
 mod gate;
 mod mandate;

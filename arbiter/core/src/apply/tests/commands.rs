@@ -59,6 +59,41 @@ fn an_unarmed_agents_lease_proves_nothing() {
 }
 
 #[test]
+fn evidence_that_nothing_about_the_instance_can_give_is_refused() {
+    let never_given = |outcome: Result<(), Rejected>| match outcome {
+        Err(Rejected::Refused { code, reason, .. }) => {
+            assert!(reason.contains("db-eu-west, of kind fake, can never give"), "{reason}");
+            assert_eq!(code, "never-given");
+        }
+        other => panic!("{other:?}"),
+    };
+    let says = |kind| {
+        move |evidence: &mut Evidence| {
+            evidence.kind = kind;
+            evidence.waited = None;
+        }
+    };
+    fn db(world: &mut World) -> &mut Instance {
+        let spec = world.state.spec.groups.get_mut(&group()).unwrap();
+        spec.instances.get_mut(&"db-eu-west".into()).unwrap()
+    }
+    let mut world = proving();
+    never_given(record(&mut world, says(EvidenceKind::PowerOff)));
+    never_given(record(&mut world, says(EvidenceKind::ProviderAsserted)));
+    db(&mut world).control = Control::Api;
+    never_given(record(&mut world, |_| ()));
+    db(&mut world).control = Control::Owned;
+    db(&mut world).evidence = [EvidenceKind::ProviderAsserted].into();
+    never_given(record(&mut world, |_| ()));
+    never_given(record(&mut world, says(EvidenceKind::Confirmed)));
+    record(&mut world, says(EvidenceKind::ProviderAsserted)).unwrap();
+    let fences = [(EU.into(), Default::default())];
+    let spec = world.state.spec.groups.get_mut(&group()).unwrap();
+    spec.policy.external_fence = fences.into();
+    record(&mut world, says(EvidenceKind::PowerOff)).unwrap();
+}
+
+#[test]
 fn a_loosely_held_resource_gives_evidence_a_class_lower_which_policy_may_not_want() {
     let mut world = proving();
     let loose = Arming { expiry_counts_as: EvidenceKind::ProviderAsserted };

@@ -4,8 +4,11 @@
 use super::Row;
 use crate::{
     Command, Evidence, EvidenceKind, FenceProof, Goal, Instance, InstanceId, PlanKind, Position,
-    StepState, decide::strength::can_come, external::is_cut_off, orders::drains, weakest_allowed,
-    worth,
+    StepState,
+    decide::strength::{can_come, expiry_counts_as},
+    external::is_cut_off,
+    orders::drains,
+    weakest_allowed, worth,
 };
 use std::time::Duration;
 
@@ -160,14 +163,16 @@ impl OwnWord {
 
 /// What the agent itself says, for this goal and token, stored on its disk. // I10
 fn own_word(row: &Row, id: &InstanceId) -> Option<OwnWord> {
+    let spec = row.context.spec;
+    let instance = spec.instances.get(id)?;
     let goal = match row.plan.kind {
-        PlanKind::Switchover => drains(row.context.group, id, row.context.spec.instances.get(id)?),
+        PlanKind::Switchover => drains(row.context.group, id, instance),
         PlanKind::Failover => Goal::Fenced,
     };
     let token = row.plan.fence_token;
     let done = row.done(id, goal, token)?;
     let shown = row.context.instance(id)?;
-    let kind = done.evidence?;
+    let kind = done.evidence.filter(|kind| spec.can_give(instance, *kind, false))?;
     // What accepts writes is not fenced, whatever was done to it.
     (shown.token >= token && !shown.fact.writable).then_some(OwnWord {
         kind,
@@ -190,9 +195,8 @@ fn lease_expired(row: &Row, instance: &Instance) -> Option<Seen> {
     if row.plan.kind == PlanKind::Switchover || !instance.needs_evidence() {
         return None;
     }
-    let arming = context.state.arming(&instance.agent, context.id)?;
+    let kind = expiry_counts_as(context, instance)?;
     let (elapsed, required) = waited_for(context, instance);
-    let kind = arming.expiry_counts_as.min(EvidenceKind::LeaseExpired);
     let note = format!("silent for {elapsed:.1?}, {required:.1?} needed");
     (elapsed >= required).then_some((kind, Some(elapsed), note))
 }

@@ -2,6 +2,7 @@
 //! it is. Knows Reports and the clock; what a row means in State is in `apply`.
 
 mod fence;
+mod furthest;
 mod rescue;
 mod service;
 mod target;

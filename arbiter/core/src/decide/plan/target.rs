@@ -1,30 +1,36 @@
 //! Rows that the target's agents make true, and the point of no return between them. Knows what
 //! they report for this plan's tokens.
 
+use super::furthest::{self, Choice};
 use super::{Progress, Row};
 use crate::{
     Command, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position, ResourceId,
-    StepOutcome, StepState, Token, apply::unarmed_in, decide::preflight::missing_bytes,
+    StepOutcome, StepState, apply::unarmed_in, decide::preflight::missing_bytes,
 };
 use std::collections::BTreeMap;
 
-/// Everything that can be received is received and replayed.
+/// Everything that can be received is received and replayed, and who has most is chosen.
 pub(super) fn catch_up(row: &Row) -> Vec<Command> {
     let Some(token) = row.token(&row.plan.target, Layer::Data) else { return Vec::new() };
-    let required = required_candidates(row);
-    let there = |id: &InstanceId| row.done(id, Goal::Drained, token).is_some();
-    match row.progress(required.values().copied(), token, there) {
-        Progress::Reached => vec![caught_up(row, &required, token)],
-        Progress::Refused(why) => vec![row.end(StepState::Failed, why)],
-        Progress::Waiting(why) => {
-            let policy = &row.context.spec.policy;
-            let limit = match row.plan.kind {
-                PlanKind::Switchover => policy.drain_limit,
-                PlanKind::Failover => policy.step_limit,
-            };
-            let over = row.context.row_ran() >= limit;
-            over.then(|| row.end(StepState::Failed, why)).into_iter().collect()
+    let policy = &row.context.spec.policy;
+    let limit = match row.plan.kind {
+        PlanKind::Switchover => policy.drain_limit,
+        PlanKind::Failover => policy.step_limit,
+    };
+    let over = row.context.row_ran() >= limit;
+    let mut found = BTreeMap::new();
+    let mut waiting = None;
+    for resource in row.context.spec.required_resources() {
+        match furthest::choose(row, resource, token, over) {
+            Choice::Made(id, end) => drop(found.insert(resource, (id, end))),
+            Choice::Never(why) => return vec![row.end(StepState::Failed, why)],
+            Choice::Waiting(why) => waiting = waiting.or(Some(why)),
         }
+    }
+    match waiting {
+        None => vec![caught_up(row, &found)],
+        Some(why) if over => vec![row.end(StepState::Failed, why)],
+        Some(_) => Vec::new(),
     }
 }
 
@@ -34,17 +40,16 @@ fn required_candidates<'a>(row: &Row<'a>) -> BTreeMap<&'a ResourceId, &'a Instan
 }
 
 /// I11: the bound is known now, and must be within policy or accepted by name.
-fn caught_up(row: &Row, required: &BTreeMap<&ResourceId, &InstanceId>, token: Token) -> Command {
+fn caught_up(row: &Row, found: &BTreeMap<&ResourceId, (&InstanceId, Option<Position>)>) -> Command {
     let mut target_end = BTreeMap::new();
     let mut bytes = Some(0u64);
-    for (resource, id) in required {
-        let end = row.done(id, Goal::Drained, token).and_then(|done| done.end);
+    for (resource, (id, end)) in found {
         if let Some(end) = end {
-            target_end.insert((*resource).clone(), end);
+            target_end.insert((*resource).clone(), *end);
         }
         let source = row.plan.source_end.get(*resource);
         let comparable = !row.context.left_stream(resource, id);
-        let missing = source.zip(end).filter(|_| comparable);
+        let missing = source.zip(*end).filter(|_| comparable);
         let missing = missing.and_then(|(s, t)| missing_bytes(*s, t));
         bytes = bytes.zip(missing).map(|(sum, more)| sum.saturating_add(more));
     }
@@ -56,16 +61,28 @@ fn caught_up(row: &Row, required: &BTreeMap<&ResourceId, &InstanceId>, token: To
         Some(bytes) => format!("{bytes} bytes of the source's stream are not here"),
         None => "the end of the source's stream is not known".to_owned(),
     };
+    let candidates = found.iter().map(|(resource, (id, _))| ((*resource).clone(), (*id).clone()));
     row.end_with(StepOutcome {
         state: StepState::Done,
         note,
         source_end: BTreeMap::new(),
+        candidates: candidates.collect(),
         target_end,
         loss: Some(LossBound { bytes, age: row.plan.loss.age }),
     })
 }
 
 fn over_bound(row: &Row, target_end: &BTreeMap<ResourceId, Position>) -> Option<String> {
+    if let Some(before) = row.context.group.superseded_by(row.plan.id) {
+        let required = row.context.spec.required_resources().into_iter();
+        let mut unfit = required.filter_map(|resource| {
+            let why = before.unfit_to_return(resource, target_end.get(resource).copied())?;
+            Some(format!("{resource} in {}: {why}", row.plan.target))
+        });
+        if let Some(why) = unfit.next() {
+            return Some(why);
+        }
+    }
     match row.plan.kind {
         PlanKind::Switchover => {
             let behind = row.plan.source_end.iter().find(|(resource, end)| {

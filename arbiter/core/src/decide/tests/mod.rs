@@ -2,4 +2,6 @@
 
 mod automatic;
 mod plans;
+mod superseding;
+mod two_standbys;
 mod walk;

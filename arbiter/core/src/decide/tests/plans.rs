@@ -193,6 +193,53 @@ fn a_failover_without_possible_evidence_halts_and_an_attestation_lets_it_go_on()
 }
 
 #[test]
+fn a_word_that_its_driver_never_gives_counts_for_nothing() {
+    let mut spec = spec();
+    let group_spec = spec.groups.get_mut(&group()).unwrap();
+    let db = group_spec.instances.get_mut(&"db-eu-west".into()).unwrap();
+    db.evidence = [EvidenceKind::LeaseExpired].into();
+    let mut world = World::with(spec);
+    world.enter(Mode::Manual);
+    let best = strongest_evidence(&world.state, &world.view, world.now, &group());
+    assert_eq!(best, Some(EvidenceKind::LeaseExpired), "the agent is live");
+    let refused = world.open(&world.request(PlanKind::Switchover)).unwrap_err();
+    let codes: Vec<&str> = refused.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(codes, ["never-confirmed"]);
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(1000));
+    let known = world.plan().evidence.get(&"db-eu-west".into());
+    assert_eq!(known, None, "its agent says confirmed, and is not believed");
+    world.run(ms(9000));
+    let kind = world.last_plan().evidence[&"db-eu-west".into()].kind;
+    assert_eq!(kind, EvidenceKind::LeaseExpired);
+}
+
+#[test]
+fn what_no_deadman_holds_outlives_a_lease() {
+    let mut spec = spec();
+    let group_spec = spec.groups.get_mut(&group()).unwrap();
+    // Beside the database, whose agent is armed, stands a store that only an API knows.
+    let bucket = |region: &str| InstanceId(format!("bucket-{region}"));
+    for region in [EU, US] {
+        let instance = group_spec.instances.get_mut(&bucket(region)).unwrap();
+        instance.control = Control::Api;
+        instance.fencing = Fencing::Required;
+    }
+    let mut world = World::with(spec);
+    world.enter(Mode::Manual);
+    world.cut(EU);
+    world.run(ms(4000));
+    let best = strongest_evidence(&world.state, &world.view, world.now, &group());
+    assert_eq!(best, None);
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(20_000));
+    assert!(world.plan().evidence.contains_key(&"db-eu-west".into()));
+    let halt = world.plan().halt.as_ref().expect("it waits for an operator");
+    assert!(halt.next.contains("arbiter attest bucket-eu-west"), "{halt:?}");
+    assert_eq!(world.group().epoch(), Epoch(1));
+}
+
+#[test]
 fn a_halted_failover_whose_source_returns_is_undone() {
     let mut world = World::in_mode(Mode::Manual);
     world.cut(EU);
@@ -418,4 +465,27 @@ fn a_name_without_a_token_of_this_epoch_is_not_served_where_a_zone_holds_one() {
     world.run(ms(31_000));
     let step = world.last_plan().record(StepId::VerifyService).unwrap();
     assert_eq!(step.state, StepState::Degraded, "{step:?}");
+}
+
+/// It serves; it is no failure of a step, and holds up no plan.
+#[test]
+fn a_primary_that_does_not_archive_makes_its_group_degraded() {
+    let mut world = World::in_mode(Mode::Manual);
+    let degraded = |world: &World| -> Vec<String> {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        let archive = |r: &&Reason| r.topic == Topic::Degraded && r.code == "archive";
+        reasons.iter().filter(archive).map(|r| r.text.clone()).collect()
+    };
+    assert_eq!(degraded(&world), Vec::<String>::new());
+    for heard in world.view.reports.values_mut() {
+        let groups = heard.report.groups.values_mut();
+        let shown = groups.flat_map(|group| &mut group.instances);
+        for (_, shown) in shown.filter(|(id, _)| id.as_str().starts_with("db")) {
+            let why = "the last attempt failed".to_owned();
+            shown.fact.detail.insert(ARCHIVE_FAILS.to_owned(), why);
+        }
+    }
+    let said = degraded(&world);
+    assert_eq!(said.len(), 1, "of the primary alone: {said:?}");
+    assert!(said[0].ends_with("does not archive its WAL: the last attempt failed"), "{said:?}");
 }

@@ -6,3 +6,4 @@ mod moving;
 mod returning;
 mod rig;
 mod setting;
+mod verifying;

@@ -273,6 +273,7 @@ pub fn instance(address: &str, settings: BTreeMap<String, String>) -> Instance {
         layer: Layer::Data,
         fencing: Fencing::Required,
         control: Control::Owned,
+        evidence: Default::default(),
         address: address.to_owned(),
         settings,
     }

@@ -2,8 +2,8 @@
 
 use super::rig::instance;
 use crate::drivers::DriverError;
-use crate::drivers::postgres::settings::Settings;
-use std::collections::BTreeMap;
+use crate::drivers::postgres::settings::{SETTINGS, Settings};
+use std::collections::{BTreeMap, BTreeSet};
 
 fn refused(address: &str, settings: &[(&str, &str)]) -> String {
     let settings: BTreeMap<String, String> =
@@ -21,6 +21,8 @@ fn a_bad_setting_is_named_with_its_remedy() {
     assert!(missing.contains("db-eu") && missing.contains("data_dir is missing"), "{missing}");
     let unknown = refused(at, &[("data_dir", "/d"), ("data_dri", "/d")]);
     assert!(unknown.contains("\"data_dri\"") && unknown.contains("data_dir"), "{unknown}");
+    let nameless = refused(at, &[("data_dir", "/d"), ("verify.", "SELECT true")]);
+    assert!(nameless.contains("\"verify.\""), "{nameless}");
     let relative = refused(at, &[("data_dir", "d")]);
     assert!(relative.contains("absolute"), "{relative}");
     let address = refused("nowhere", &[("data_dir", "/d")]);
@@ -42,4 +44,13 @@ fn data_of_too_old_a_version_is_refused_by_name() {
         let old = refused("127.0.0.1:5432", &[("data_dir", &path)]);
         assert!(old.contains(&format!("PostgreSQL {version}'s")), "{old}");
     }
+}
+
+/// What an operator may write is what the driver takes.
+#[test]
+fn the_configuration_and_the_driver_know_the_same_settings() {
+    let kind = cluster_config::Kind::find("postgres").unwrap();
+    let theirs: BTreeSet<&str> = kind.settings.iter().map(|setting| setting.key).collect();
+    let ours: BTreeSet<&str> = SETTINGS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(ours, theirs);
 }

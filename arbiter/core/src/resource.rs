@@ -149,6 +149,17 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Bytes of the stream that ends here which who has `reached` lacks; none where a change of
+    /// timeline lies between.
+    pub fn bytes_after(self, reached: Self) -> Option<u64> {
+        if reached >= self {
+            return Some(0);
+        }
+        (self.timeline == reached.timeline).then(|| self.offset - reached.offset)
+    }
+}
+
 impl fmt::Display for Position {
     /// `timeline:high/low`, the offset as PostgreSQL writes an LSN.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

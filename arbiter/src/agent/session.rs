@@ -22,8 +22,8 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
 /// its own link to the leader may be cut. They fit into L − F, so that one broken link fences
 /// nobody; and since it follows the leader by itself, most elections end within them.
 const SILENT_RENEWALS: u32 = 3;
-/// One that is lost itself is left sooner: it opens no stream within a renewal period, or answers no
-/// HTTP/2 ping within one, and a ping is sent after this part of a period without a word.
+/// One that is lost itself is left sooner: it opens no stream within a renewal period, or answers
+/// no HTTP/2 ping within one, and a ping is sent after this part of a period without a word.
 const PING_PARTS: u32 = 2;
 
 /// What the agent's loop is told.

@@ -141,7 +141,17 @@ fn learn_end(
     if found.primaries.get(&resource).is_some_and(|primary| primary != instance) {
         return Ok(());
     }
-    entry.plan_mut(group, id)?.source_end.insert(resource, end);
+    let plan = entry.plan_mut(group, id)?;
+    let before = plan.source_end.insert(resource.clone(), end);
+    if plan.step() > Some(StepId::CatchUp) {
+        // I11: what catch-up counted was counted to an older end.
+        let reached = plan.target_end.get(&resource).copied();
+        let counted = before.zip(reached).and_then(|(end, reached)| end.bytes_after(reached));
+        let missing = reached.and_then(|reached| end.bytes_after(reached));
+        let known = plan.loss.bytes.zip(counted).zip(missing);
+        plan.loss.bytes =
+            known.map(|((sum, counted), missing)| sum.saturating_sub(counted) + missing);
+    }
     Ok(())
 }
 

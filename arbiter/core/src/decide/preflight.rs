@@ -141,7 +141,7 @@ fn open_plan(context: &Context, request: &OpenRequest) -> Option<OpenPlan> {
         if let Some(known) = known {
             source_end.insert(resource.clone(), known.position);
         }
-        let bytes = known.zip(reached).and_then(|(k, r)| missing_bytes(k.position, r));
+        let bytes = known.zip(reached).and_then(|(k, r)| k.position.bytes_after(r));
         loss.bytes = loss.bytes.zip(bytes).map(|(sum, more)| sum.saturating_add(more));
         loss.age = loss.age.zip(known.map(|k| k.age)).map(|(one, other)| one.max(other));
     }
@@ -161,12 +161,4 @@ fn open_plan(context: &Context, request: &OpenRequest) -> Option<OpenPlan> {
 /// There is nothing to stop cleanly.
 fn primary_is_dead(context: &Context) -> bool {
     failed_primary(context).is_some_and(|(_, condition)| condition == crate::Condition::Dead)
-}
-
-/// Bytes of a stream between two positions; none on different timelines.
-pub(super) fn missing_bytes(end: crate::Position, reached: crate::Position) -> Option<u64> {
-    if reached >= end {
-        return Some(0);
-    }
-    (end.timeline == reached.timeline).then(|| end.offset - reached.offset)
 }

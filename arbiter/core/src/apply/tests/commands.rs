@@ -52,6 +52,20 @@ fn evidence_counts_only_for_its_term_token_life_and_whole_wait() {
 }
 
 #[test]
+fn an_end_that_is_learnt_after_catch_up_is_counted_as_lost() {
+    let mut world = proving();
+    assert!(world.until(StepId::AdvanceEpoch));
+    let (counted, reached) = (world.plan().loss.bytes, world.plan().target_end[&"db".into()]);
+    let end = Position { offset: reached.offset + counted.unwrap() + 390, ..reached };
+    let mut evidence = lease_expired(&world);
+    (evidence.kind, evidence.waited, evidence.clean) = (EvidenceKind::Confirmed, None, true);
+    let (group, plan) = (group(), world.plan().id);
+    let told = Command::RecordEvidence { group, plan, evidence, end: Some(end), took: ms(0) };
+    world.operator(told).unwrap();
+    assert_eq!(world.plan().loss.bytes, counted.map(|counted| counted + 390));
+}
+
+#[test]
 fn an_unarmed_agents_lease_proves_nothing() {
     let mut world = proving();
     world.state.bindings.get_mut(&"agent-eu-west".into()).unwrap().arming.clear();

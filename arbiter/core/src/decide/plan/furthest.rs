@@ -45,7 +45,7 @@ pub(super) fn choose<'a>(
     let best = fitting(row, resource).filter_map(|id| drained(row, resource, id, token)).max();
     let all = clean_end(row.context.group, row.plan, resource);
     let soon = row.context.row_ran() < FORESEEN_WAIT;
-    if let Some(best) = best.filter(|best| all.is_some() && best.end >= all)
+    if let Some(best) = best.filter(|best| best.follows && all.is_some() && best.end >= all)
         && (best.foreseen || !soon)
     {
         return Choice::Made(best.id.0, best.end);
@@ -71,6 +71,10 @@ pub(super) fn choose<'a>(
         (Some(best), Some(why)) if !may_be_behind(row, resource, best.id.0) => Choice::Never(
             format!("it has received more than {}, and stays behind: {why}", best.id.0),
         ),
+        // What it lacks of the source nobody knows.
+        (Some(best), None) if !best.follows && !may_be_behind(row, resource, best.id.0) => {
+            Choice::Never(format!("{} has left the stream of its source", best.id.0))
+        }
         (Some(best), _) => Choice::Made(best.id.0, best.end),
     }
 }
@@ -108,9 +112,12 @@ fn is_ahead(row: &Row, resource: &ResourceId, id: &InstanceId, best: &Drained) -
     (!row.context.left_stream(resource, id), shown) > (best.follows, best.end)
 }
 
-/// An operator accepted it, or what is missing is within the RPO. A switchover loses nothing.
+/// An operator accepted it, or what is missing is within the RPO: what left the stream never is. A
+/// switchover loses nothing.
 fn may_be_behind(row: &Row, resource: &ResourceId, id: &InstanceId) -> bool {
     let rpo = row.context.spec.policy.rpo;
-    let within = || lag::behind(row.context, resource, id).is_some_and(|behind| behind <= rpo);
+    let behind = || lag::behind(row.context, resource, id);
+    let within =
+        || !row.context.left_stream(resource, id) && behind().is_some_and(|behind| behind <= rpo);
     row.plan.kind == PlanKind::Failover && (row.plan.accept_loss || within())
 }

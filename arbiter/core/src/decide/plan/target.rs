@@ -5,7 +5,7 @@ use super::furthest::{self, Choice};
 use super::{Progress, Row};
 use crate::{
     Command, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position, ResourceId,
-    StepOutcome, StepState, apply::unarmed_in, decide::preflight::missing_bytes,
+    StepOutcome, StepState, apply::unarmed_in,
 };
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ fn caught_up(row: &Row, found: &BTreeMap<&ResourceId, (&InstanceId, Option<Posit
         let source = row.plan.source_end.get(*resource);
         let comparable = !row.context.left_stream(resource, id);
         let missing = source.zip(*end).filter(|_| comparable);
-        let missing = missing.and_then(|(s, t)| missing_bytes(*s, t));
+        let missing = missing.and_then(|(s, t)| s.bytes_after(t));
         bytes = bytes.zip(missing).map(|(sum, more)| sum.saturating_add(more));
     }
     if let Some(fault) = over_bound(row, &target_end) {

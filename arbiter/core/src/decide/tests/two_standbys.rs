@@ -116,6 +116,34 @@ fn of_two_that_have_all_the_one_foreseen_is_promoted_if_it_comes_soon() {
     }
 }
 
+/// The second is on a history of its own, and its numbers are higher.
+fn forked(world: &mut World) {
+    world.state.groups.get_mut(&group()).unwrap().returning.insert(SECOND.into());
+    world.agent(US).stubborn.insert(FIRST.into());
+}
+
+#[test]
+fn what_left_the_stream_is_not_chosen_for_its_numbers() {
+    let mut world = world(Mode::Manual);
+    received(&mut world, 1000, 1500);
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    forked(&mut world);
+    assert!(world.until(StepId::CatchUp));
+    world.run(ms(60_000));
+    assert!(matches!(world.last_plan().end, Some(PlanEnd::Aborted(_))));
+    assert_eq!(world.group().epoch(), Epoch(1));
+}
+
+#[test]
+fn what_left_the_stream_is_promoted_by_name_only() {
+    let mut world = overtaken();
+    forked(&mut world);
+    world.run(ms(120_000));
+    let halt = world.plan().halt.as_ref().expect("it waits for an operator");
+    assert!(halt.reason.contains(FIRST) || halt.reason.contains(SECOND), "{halt:?}");
+    assert_eq!(world.group().epoch(), Epoch(1));
+}
+
 #[test]
 fn what_holds_other_data_is_not_chosen() {
     let mut world = world(Mode::Manual);

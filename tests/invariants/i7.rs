@@ -7,7 +7,8 @@ use crate::sim::world::World;
 use arbiter_core::{Goal, Group, GroupId, Layer, OnDrift, PlanEnd, RegionId, State, Token};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Once all is mended, what somebody changed by hand is known this soon.
+/// Once all is mended, and the leases of former lives are dead, what somebody changed by hand is
+/// known this soon.
 const SAID_WITHIN: Nanos = 30 * SECOND;
 /// What a driver was allowed to do when it read may reach the authority this much later.
 const LATE_MAX: Nanos = 10 * SECOND;
@@ -78,12 +79,13 @@ pub(super) fn remember(world: &mut World, state: &State) {
 
 /// What somebody changed by hand, and nobody has put in order, is a `drift` fault.
 pub(super) fn drift_is_said(world: &mut World, state: &State) -> Option<String> {
+    let within = 2 * world.longest_lease() + SAID_WITHIN;
     let zones = &mut world.watch.zones;
     zones.healed = world.healed.then_some(zones.healed.unwrap_or(world.now));
     let healed = zones.healed?;
     let silent = world.dns.changed.iter().find(|(id, at)| {
         let said = |group: &Group| group.plan.is_some() || !group.drift.is_empty();
-        world.now > healed.max(**at) + SAID_WITHIN && !state.groups.get(*id).is_some_and(said)
+        world.now > healed.max(**at) + within && !state.groups.get(*id).is_some_and(said)
     });
     silent.map(|(id, _)| format!("I7: somebody changed the records of {id}, and nobody says so"))
 }

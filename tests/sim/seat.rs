@@ -65,7 +65,11 @@ impl World {
 
     /// What a busy process may lose between two instructions.
     fn pause(&mut self) -> Nanos {
-        if self.rng.chance(60) { self.rng.range(0, 3 * SECOND) } else { self.rng.range(0, MS) }
+        if !self.healed && self.rng.chance(60) {
+            self.rng.range(0, 3 * SECOND)
+        } else {
+            self.rng.range(0, MS)
+        }
     }
 
     pub(super) fn round_ended(

@@ -1,10 +1,29 @@
-//! From the cluster file to the core's specification, and the difference between two of them.
+//! The cluster file in the words of this build, from it to the core's specification, and the
+//! difference between two of them.
 //! Knows both vocabularies; never where the file is or what comes of it.
 
+use crate::drivers;
 use arbiter_core as core;
 use cluster_config as file;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Parse and check `text` in the words of this build. `file` names it in faults.
+///
+/// # Errors
+/// Every fault at once.
+pub fn parse(text: &str, file: &str) -> Result<file::Cluster, file::Faults> {
+    file::parse(text, file, &drivers::registry())
+}
+
+/// Read, parse and check a file, in the words of this build.
+///
+/// # Errors
+/// Every fault at once; one when the file cannot be read.
+pub fn load(path: &Path) -> Result<file::Cluster, file::Faults> {
+    file::load(path, &drivers::registry())
+}
 
 /// What the file says, in the core's words. `cluster-config` has checked it.
 pub fn to_spec(cluster: &file::Cluster) -> core::ClusterSpec {
@@ -93,6 +112,7 @@ fn group_spec(cluster: &file::Cluster, group: &file::Group) -> core::GroupSpec {
 fn layer(word: &str) -> core::Layer {
     match word {
         "traffic" => core::Layer::Traffic,
+        "watched" => core::Layer::Watched,
         "workload" => core::Layer::Workload,
         _ => core::Layer::Data,
     }
@@ -232,7 +252,7 @@ mod tests {
     const FILE: &str = include_str!("policy_file/example.toml");
 
     fn spec(text: &str) -> core::ClusterSpec {
-        to_spec(&file::parse(text, "example.toml").unwrap_or_else(|faults| panic!("{faults}")))
+        to_spec(&parse(text, "example.toml").unwrap_or_else(|faults| panic!("{faults}")))
     }
 
     #[test]

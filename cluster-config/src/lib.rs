@@ -6,8 +6,8 @@
 //! - `read`: from text to [`Cluster`], with the place of every key.
 //! - `check`: what keys say together: regions, voters, timers, groups, traffic.
 //!
-//! It knows text, keys and arithmetic. It never knows the core, a socket or a driver: settings of
-//! drivers are opaque here but for their names.
+//! It knows text, keys and arithmetic. It never knows the core, a socket or a driver: which kinds
+//! there are it is told ([`Registry`]), and their settings are opaque here but for their names.
 
 mod check;
 mod fault;
@@ -20,7 +20,7 @@ mod section;
 mod timing;
 
 pub use fault::{Fault, Faults};
-pub use kinds::{KINDS, Kind, Setting};
+pub use kinds::{Kind, Registry, Setting, may, must};
 pub use reference::reference;
 pub use schema::*;
 pub use timing::Timing;
@@ -30,17 +30,21 @@ use std::path::Path;
 /// Greatest size of a configuration file in bytes; a larger one is refused unread.
 pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Parse and check `text`. `file` names it in faults and is not opened.
+/// Parse and check `text`, in the words of `registry`. `file` names it in faults and is not opened.
 ///
 /// # Errors
 /// Every fault at once, in the order of the file.
-pub fn parse(text: &str, file: &str) -> Result<Cluster, Faults> {
+pub fn parse(text: &str, file: &str, registry: &Registry) -> Result<Cluster, Faults> {
     let mut book = fault::Book::new(text, file);
-    let mut cluster = read::read(text, &mut book);
+    let mut cluster = read::read(text, registry, &mut book);
     check::check(&cluster, &mut book);
     let resources = cluster.groups.values_mut().flat_map(|group| group.resources.values_mut());
-    for instance in resources.flat_map(|resource| resource.instances.values_mut()) {
-        instance.settings.retain(|key, _| !kinds::CHECKED_HERE.contains(&key.as_str()));
+    for resource in resources {
+        let kind = resource.kind;
+        let for_driver = |key: &str| kind.setting(key).is_none_or(|setting| !setting.file_only);
+        for instance in resource.instances.values_mut() {
+            instance.settings.retain(|key, _| for_driver(key));
+        }
     }
     match book.finish() {
         Some(faults) => Err(faults),
@@ -52,9 +56,9 @@ pub fn parse(text: &str, file: &str) -> Result<Cluster, Faults> {
 ///
 /// # Errors
 /// Every fault at once; one when the file cannot be read.
-pub fn load(path: &Path) -> Result<Cluster, Faults> {
+pub fn load(path: &Path, registry: &Registry) -> Result<Cluster, Faults> {
     let (text, file) = (read_text(path)?, path.display().to_string());
-    parse(&text, &file)
+    parse(&text, &file, registry)
 }
 
 /// The text of a configuration file, as `members initialize` and `config apply` send it.

@@ -1,7 +1,7 @@
 //! From text to [`Cluster`], key by key. Knows tables; never what keys must agree on.
 
 use crate::fault::{Book, suggest};
-use crate::kinds::{KINDS, Kind};
+use crate::kinds::{Kind, Registry};
 use crate::schema::*;
 use crate::section::{Table, join};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ const TABLES: &[&str] = &["cluster", "webhook", "regions", "arbiters", "agents",
 /// The sub-tables of a group.
 const GROUP_TABLES: &[&str] = &["resources", "probes", "external_fence"];
 
-pub(crate) fn read(text: &str, book: &mut Book<'_>) -> Cluster {
+pub(crate) fn read(text: &str, registry: &Registry, book: &mut Book<'_>) -> Cluster {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         book.broken = true;
@@ -23,7 +23,7 @@ pub(crate) fn read(text: &str, book: &mut Book<'_>) -> Cluster {
     places("", document.get_ref(), book);
     let root = Table { path: String::new(), table: document.get_ref() };
     root.refuse_unknown(TABLES, book);
-    cluster(&root, book)
+    cluster(&root, registry, book)
 }
 
 /// Note the line of every key, so that each fault can name it.
@@ -47,7 +47,7 @@ fn sub<'a, 'i>(
     root.sub(key, book).unwrap_or(Table { path: join(&root.path, key), table: empty })
 }
 
-fn cluster(root: &Table<'_, '_>, book: &mut Book<'_>) -> Cluster {
+fn cluster(root: &Table<'_, '_>, registry: &Registry, book: &mut Book<'_>) -> Cluster {
     let empty = DeTable::new();
     let table = sub(root, "cluster", &empty, book);
     table.refuse_unknown(ClusterKeys::NAMES, book);
@@ -67,7 +67,7 @@ fn cluster(root: &Table<'_, '_>, book: &mut Book<'_>) -> Cluster {
     });
     let mut groups = BTreeMap::new();
     for (name, table) in root.named("groups", book) {
-        groups.insert(name, group(&table, timing, book));
+        groups.insert(name, group(&table, timing, registry, book));
     }
     Cluster {
         id: keys.id,
@@ -98,7 +98,12 @@ fn all<T>(
     found
 }
 
-fn group(table: &Table<'_, '_>, cluster: crate::Timing, book: &mut Book<'_>) -> Group {
+fn group(
+    table: &Table<'_, '_>,
+    cluster: crate::Timing,
+    registry: &Registry,
+    book: &mut Book<'_>,
+) -> Group {
     let known: Vec<&'static str> = Policy::NAMES.iter().chain(GROUP_TABLES).copied().collect();
     table.refuse_unknown(&known, book);
     let policy = Policy::read(table, book);
@@ -112,7 +117,7 @@ fn group(table: &Table<'_, '_>, cluster: crate::Timing, book: &mut Book<'_>) -> 
     };
     let mut resources = BTreeMap::new();
     for (name, table) in table.named("resources", book) {
-        if let Some(found) = resource(&table, book) {
+        if let Some(found) = resource(&table, registry, book) {
             resources.insert(name, found);
         }
     }
@@ -132,11 +137,11 @@ fn group(table: &Table<'_, '_>, cluster: crate::Timing, book: &mut Book<'_>) -> 
 }
 
 /// None when its kind is not known: nothing else of it can be judged then.
-fn resource(table: &Table<'_, '_>, book: &mut Book<'_>) -> Option<Resource> {
+fn resource(table: &Table<'_, '_>, registry: &Registry, book: &mut Book<'_>) -> Option<Resource> {
     let keys = ResourceKeys::read(table, book);
-    let Some(kind) = Kind::find(&keys.kind) else {
+    let Some(kind) = registry.resource(&keys.kind) else {
         if !keys.kind.is_empty() {
-            let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+            let names: Vec<&str> = registry.resources.iter().map(|kind| kind.name).collect();
             let what = format!("no driver of kind {:?}", keys.kind);
             book.fault(&join(&table.path, "kind"), what, suggest(&keys.kind, &names));
         }

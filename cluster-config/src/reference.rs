@@ -1,6 +1,6 @@
 //! `reference.toml`, made from the schema. Knows how keys are shown; never what they mean.
 
-use crate::kinds::KINDS;
+use crate::kinds::Registry;
 use crate::schema::*;
 use crate::section::{Absent, Key};
 use std::fmt::Write;
@@ -14,8 +14,8 @@ const HEAD: &str = "\
 # Durations are text with a unit: \"500ms\", \"8s\", \"15m\", \"1h\".
 ";
 
-/// The text of `cluster-config/reference.toml`.
-pub fn reference() -> String {
+/// The text of `cluster-config/reference.toml`, with the kinds of `registry`.
+pub fn reference(registry: &Registry) -> String {
     let mut out = HEAD.to_owned();
     section(&mut out, "cluster", ClusterKeys::about(), &ClusterKeys::keys());
     section(&mut out, "webhook", WebhookKeys::about(), &WebhookKeys::keys());
@@ -30,7 +30,7 @@ pub fn reference() -> String {
     section(&mut out, "groups.default.probes.eu-db", Probe::about(), &Probe::keys());
     let fence = "groups.default.external_fence.eu-west";
     section(&mut out, fence, ExternalFence::about(), &ExternalFence::keys());
-    kinds(&mut out);
+    kinds(&mut out, registry);
     out
 }
 
@@ -68,12 +68,12 @@ fn section(out: &mut String, header: &str, about: &str, keys: &[Key]) {
     }
 }
 
-fn kinds(out: &mut String) {
+fn kinds(out: &mut String, registry: &Registry) {
     out.push_str(
         "\n# Settings of each kind of resource. They may stand at the resource, for all of its\n\
          # instances, or at one instance. Secrets are never among them: name a file instead.\n",
     );
-    for kind in KINDS {
+    for kind in &registry.resources {
         let _ = writeln!(
             out,
             "#\n# Kind {:?}: layer {}, control {}, fence {:?} unless said otherwise",

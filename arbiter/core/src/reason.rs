@@ -20,6 +20,8 @@ pub enum Topic {
     Plan,
     /// What makes the group degraded.
     Degraded,
+    /// What a failover would miss.
+    Readiness,
 }
 
 /// One gate.

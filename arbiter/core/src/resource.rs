@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// Layers are moved in this order.
+/// Layers are moved in this order; the last is never moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
@@ -16,6 +16,8 @@ pub enum Layer {
     Workload,
     /// What clients are pointed with.
     Traffic,
+    /// Only looked at: what a failover needs and nobody moves. It gets no goal and no order.
+    Watched,
 }
 
 /// Who holds the processes of a resource.
@@ -216,6 +218,10 @@ pub struct Fact {
     /// Why the goal in force cannot be reached as things are (replay paused, a capacity below the
     /// primary's), each a sentence. Preflight refuses on them.
     pub obstacles: Vec<String>,
+    /// What a failover would miss here, each a sentence with its remedy. They hold up no plan, and
+    /// are shown before they matter.
+    #[serde(default)]
+    pub faults: Vec<String>,
     /// For people: anything else worth showing, such as `version`.
     pub detail: BTreeMap<String, String>,
 }

@@ -37,7 +37,7 @@ pub(super) struct AgentArgs {
 /// # Errors
 /// Why it could not begin, in one sentence or one a fault.
 pub(super) fn run(args: AgentArgs) -> Result<(), String> {
-    let cluster = cluster_config::load(&args.config).map_err(|faults| faults.to_string())?;
+    let cluster = policy_file::load(&args.config).map_err(|faults| faults.to_string())?;
     let options = options(args, &cluster)?;
     telemetry::init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -4,8 +4,8 @@
 use crate::drivers::{self, Command, Driver, DriverError, Holder, Output};
 use crate::{policy_file, raft};
 use arbiter_core::{Control, Fencing, Instance, Layer};
-use cluster_config::{KINDS, Kind, Profile};
-use std::collections::BTreeSet;
+use cluster_config::{Kind, Profile};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,17 +39,18 @@ impl Holder for NoHands {
     }
 }
 
-/// What a driver says to an instance with every setting of its kind, and `more`.
-fn opened(kind: &Kind, more: Option<&str>) -> String {
-    opens(kind, more).err().map_or_else(String::new, |error| error.to_string())
+/// Every setting of a kind that its driver is given, with its example.
+fn settings(kind: &Kind) -> BTreeMap<String, String> {
+    let settings = kind.settings.iter().filter(|setting| !setting.file_only);
+    settings.map(|s| (s.key.replace('*', "eu-west"), s.example.to_owned())).collect()
 }
 
-fn opens(kind: &Kind, more: Option<&str>) -> Result<Box<dyn Driver>, DriverError> {
-    let checked_here = ["server_region"];
-    let settings = kind.settings.iter().filter(|setting| !checked_here.contains(&setting.key));
-    let settings = settings
-        .map(|setting| (setting.key.replace('*', "eu-west"), setting.example.to_owned()))
-        .chain(more.map(|key| (key.to_owned(), "x".to_owned())));
+/// What a driver says to an instance with these settings.
+fn said(kind: &Kind, settings: BTreeMap<String, String>) -> String {
+    opens(kind, settings).err().map_or_else(String::new, |error| error.to_string())
+}
+
+fn opens(kind: &Kind, settings: BTreeMap<String, String>) -> Result<Box<dyn Driver>, DriverError> {
     let instance = Instance {
         resource: "thing".into(),
         region: "eu-west".into(),
@@ -60,15 +61,16 @@ fn opens(kind: &Kind, more: Option<&str>) -> Result<Box<dyn Driver>, DriverError
         control: Control::Owned,
         evidence: BTreeSet::new(),
         address: "127.0.0.1:5432".to_owned(),
-        settings: settings.collect(),
+        settings,
     };
     drivers::open(&"default".into(), &"thing-eu".into(), &instance, Arc::new(NoHands))
 }
 
 #[test]
 fn the_file_says_of_each_kind_what_its_driver_declares() {
-    for kind in KINDS {
-        let driver = opens(kind, None).unwrap_or_else(|error| panic!("{}: {error}", kind.name));
+    for kind in drivers::registry().resources {
+        let driver =
+            opens(kind, settings(kind)).unwrap_or_else(|error| panic!("{}: {error}", kind.name));
         let says = driver.declares();
         assert_eq!(format!("{:?}", says.control).to_lowercase(), kind.control, "{}", kind.name);
         assert_eq!(format!("{:?}", says.layer).to_lowercase(), kind.layer, "{}", kind.name);
@@ -79,26 +81,20 @@ fn the_file_says_of_each_kind_what_its_driver_declares() {
 }
 
 #[test]
-fn every_kind_of_the_file_has_a_driver_that_knows_its_settings() {
-    for kind in KINDS {
-        let said = opened(kind, None);
-        for unknown in ["no driver", "is unknown", "no setting"] {
-            assert!(!said.contains(unknown), "{}: {said}", kind.name);
-        }
-    }
-}
-
-#[test]
-fn every_setting_of_a_driver_can_be_written_in_the_file() {
-    for kind in KINDS {
-        let said = opened(kind, Some("zzz"));
-        assert!(said.contains("zzz"), "{} takes anything: {said}", kind.name);
-        let listed = said.rsplit_once("known are ").or(said.rsplit_once("use one of "));
-        let listed = listed.map(|(_, list)| list.replace(" and ", ", ")).unwrap_or_default();
-        let listed: BTreeSet<&str> = listed.split(", ").map(str::trim).collect();
-        assert!(listed.len() > 4, "{said}");
-        for setting in listed.iter().filter(|name| !name.starts_with("value.")) {
-            assert!(kind.setting(setting).is_some(), "{}: {setting} is not in KINDS", kind.name);
+fn every_kind_has_a_name_of_its_own_and_takes_its_settings_only() {
+    let mut names = BTreeSet::new();
+    for kind in drivers::registry().resources {
+        assert!(names.insert(kind.name), "{} twice", kind.name);
+        let mut more = settings(kind);
+        more.insert("zzz".to_owned(), "x".to_owned());
+        let unknown = said(kind, more);
+        assert!(unknown.contains("\"zzz\" is unknown; known are"), "{}: {unknown}", kind.name);
+        for required in kind.settings.iter().filter(|setting| setting.required) {
+            let key = required.key.replace('*', "eu-west");
+            let mut less = settings(kind);
+            less.remove(&key);
+            let missing = said(kind, less);
+            assert!(missing.contains(&key), "{} opens without {key}: {missing}", kind.name);
         }
     }
 }

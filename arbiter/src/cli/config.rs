@@ -4,6 +4,7 @@ use super::connect::{Arbiters, Node, Where, Why};
 use super::control::done;
 use super::exit::{Exit, Fail, say};
 use super::status::json;
+use crate::{drivers, policy_file};
 use arbiter_proto::v1 as pb;
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
@@ -64,13 +65,13 @@ pub(super) fn checked_text(file: &Path) -> Result<String, Fail> {
         Fail::refused("bad-configuration", faults.to_string(), "correct the cluster file")
     };
     let text = cluster_config::read_text(file).map_err(faulty)?;
-    cluster_config::parse(&text, &file.display().to_string()).map_err(faulty)?;
+    policy_file::parse(&text, &file.display().to_string()).map_err(faulty)?;
     Ok(text)
 }
 
 /// The cluster's name as a file without faults says it.
 pub(super) fn cluster_id(file: &Path) -> Result<String, Fail> {
-    let cluster = cluster_config::load(file);
+    let cluster = policy_file::load(file);
     cluster
         .map(|cluster| cluster.id)
         .map_err(|faults| Fail::error(faults.to_string(), "correct the cluster file"))
@@ -78,7 +79,7 @@ pub(super) fn cluster_id(file: &Path) -> Result<String, Fail> {
 
 pub(super) fn local(args: Args) -> Result<Exit, Fail> {
     match args.what {
-        ConfigCommand::Reference => say(&cluster_config::reference()),
+        ConfigCommand::Reference => say(&cluster_config::reference(&drivers::registry())),
         ConfigCommand::Check(args) => return check(&args),
         ConfigCommand::Apply(_) => {}
     }
@@ -86,7 +87,7 @@ pub(super) fn local(args: Args) -> Result<Exit, Fail> {
 }
 
 fn check(args: &CheckArgs) -> Result<Exit, Fail> {
-    let checked = cluster_config::load(&args.file);
+    let checked = policy_file::load(&args.file);
     if args.json {
         let faults = checked.as_ref().err().map(|faults| faults.0.as_slice()).unwrap_or_default();
         let each = faults.iter().map(|fault| {

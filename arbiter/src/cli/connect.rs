@@ -115,7 +115,7 @@ impl Arbiters {
         if endpoints.is_empty()
             && let Some(file) = &at.config
         {
-            let cluster = cluster_config::load(file)
+            let cluster = crate::policy_file::load(file)
                 .map_err(|faults| Fail::error(faults.to_string(), "correct the cluster file"))?;
             endpoints = cluster.arbiters.into_values().map(|arbiter| arbiter.address).collect();
         }

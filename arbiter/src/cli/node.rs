@@ -33,6 +33,6 @@ pub(super) enum NodeFail {
 /// Run an arbiter until it is asked to stop.
 pub(super) fn run(args: NodeArgs) -> Result<(), NodeFail> {
     let NodeArgs { config, name, data_dir } = args;
-    let cluster = cluster_config::load(&config)?;
+    let cluster = crate::policy_file::load(&config)?;
     Ok(node::run(NodeOptions { cluster, name, data_dir })?)
 }

@@ -1,4 +1,4 @@
-//! Drivers: one file a kind of resource. A new kind is one new file and one line in [`open`].
+//! Drivers: one file a kind of resource. A new kind is one new file and one line in [`KINDS`].
 //!
 //! A driver knows one kind of resource on one host, or one zone. It never knows of Raft, plans,
 //! other resources, timeouts, retries, the order of steps, or the stored token: those belong to
@@ -152,6 +152,34 @@ pub trait Driver: Send + Sync {
     }
 }
 
+/// A kind of resource: what the cluster file says of it, and its driver.
+pub struct Kind {
+    /// Its word, what it implies, and its settings.
+    pub config: cluster_config::Kind,
+    /// Opens its driver; its settings are known ones.
+    pub open: fn(Opening<'_>) -> Result<Box<dyn Driver>, DriverError>,
+}
+
+/// What a driver is opened with.
+pub struct Opening<'a> {
+    /// The group.
+    pub group: &'a GroupId,
+    /// The instance, to be named in every error.
+    pub id: &'a InstanceId,
+    /// What policy says of it.
+    pub instance: &'a Instance,
+    /// How its processes are held.
+    pub holder: Arc<dyn Holder>,
+}
+
+/// Every kind that this build knows, in the order of `reference.toml`.
+pub static KINDS: &[Kind] = &[postgres::KIND, dns::RFC2136, dns::ROUTE53];
+
+/// The words that a cluster file may use in this build.
+pub fn registry() -> cluster_config::Registry {
+    cluster_config::Registry { resources: KINDS.iter().map(|kind| &kind.config).collect() }
+}
+
 /// Open the driver of `instance` of `group`.
 ///
 /// # Errors
@@ -162,11 +190,28 @@ pub fn open(
     instance: &Instance,
     holder: Arc<dyn Holder>,
 ) -> Result<Box<dyn Driver>, DriverError> {
-    match instance.kind.as_str() {
-        "postgres" => Ok(Box::new(postgres::Postgres::open(id, instance, holder)?)),
-        "rfc2136" => dns::rfc2136(group, id, instance),
-        "route53" => dns::route53(group, id, instance),
-        EXTERNAL_FENCE => command::external_fence(group, instance),
-        other => Err(DriverError::Refused(format!("instance {id}: no driver of kind {other:?}"))),
+    if instance.kind == EXTERNAL_FENCE {
+        return command::external_fence(group, instance);
     }
+    let name = instance.kind.as_str();
+    let Some(kind) = KINDS.iter().find(|kind| kind.config.name == name) else {
+        return Err(DriverError::Refused(format!("instance {id}: no driver of kind {name:?}")));
+    };
+    all_known(&kind.config, id, instance)?;
+    (kind.open)(Opening { group, id, instance, holder })
+}
+
+fn all_known(
+    kind: &cluster_config::Kind,
+    id: &InstanceId,
+    instance: &Instance,
+) -> Result<(), DriverError> {
+    let mine = |key: &str| kind.setting(key).is_some_and(|setting| !setting.file_only);
+    let Some(unknown) = instance.settings.keys().find(|key| !mine(key)) else { return Ok(()) };
+    let known: Vec<&str> =
+        kind.settings.iter().filter(|s| !s.file_only).map(|setting| setting.key).collect();
+    Err(DriverError::Refused(format!(
+        "instance {id}: the setting {unknown:?} is unknown; known are {}",
+        known.join(", ")
+    )))
 }

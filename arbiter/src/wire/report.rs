@@ -158,6 +158,7 @@ fn fact_out(fact: &Fact) -> pb::Fact {
         data_id: fact.data_id.clone(),
         fork: fact.fork.map(position),
         obstacles: fact.obstacles.clone(),
+        faults: fact.faults.clone(),
         detail: fact.detail.clone().into_iter().collect(),
     }
 }
@@ -188,6 +189,7 @@ fn fact_in(fact: pb::Fact) -> Result<Fact, WireError> {
         data_id: fact.data_id,
         fork: fact.fork.map(position_back),
         obstacles: fact.obstacles,
+        faults: fact.faults,
         detail: fact.detail.into_iter().collect(),
     })
 }

@@ -8,7 +8,7 @@ fn file_of(trio: &Trio, listen: &str, leave: bool) -> cluster_config::Cluster {
     let keys = format!("node_id = 1\nlisten = \"{listen}\"");
     let text = trio.config.replacen("node_id = 1", &keys, 1);
     let text = text.replacen("profile", "insecure_plaintext = true\nprofile", 1);
-    let mut cluster = cluster_config::parse(&text, "trio.toml").expect("a good file");
+    let mut cluster = arbiter::policy_file::parse(&text, "trio.toml").expect("a good file");
     cluster.insecure_plaintext = leave;
     cluster
 }

@@ -101,7 +101,7 @@ impl Trio {
     }
 
     pub async fn start_node(&mut self, name: &'static str) {
-        let cluster = cluster_config::parse(&self.config, "trio.toml").expect("a good file");
+        let cluster = arbiter::policy_file::parse(&self.config, "trio.toml").expect("a good file");
         let data_dir = self.data_dir(name);
         let options = NodeOptions { cluster, name: name.to_owned(), data_dir };
         self.nodes.insert(name, node::start(options).await.expect("starts"));

@@ -67,26 +67,6 @@ fn open(kind: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Driver>, Driver
     )
 }
 
-/// What an operator may write is what the driver takes; `server_region` is for the file's checks.
-#[test]
-fn the_configuration_and_the_drivers_know_the_same_settings() {
-    for name in ["rfc2136", "route53"] {
-        let kind = cluster_config::Kind::find(name).expect("a kind");
-        let known = kind.settings.iter().filter(|setting| setting.key != "server_region");
-        let settings: Vec<(String, &str)> =
-            known.map(|known| (known.key.replace('*', "eu"), known.example)).collect();
-        let settings: Vec<(&str, &str)> =
-            settings.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-        open(name, &settings).expect("opens with every setting");
-        for required in kind.settings.iter().filter(|setting| setting.required) {
-            let key = required.key.replace('*', "eu");
-            let without: Vec<(&str, &str)> =
-                settings.iter().copied().filter(|(other, _)| *other != key).collect();
-            refused(open(name, &without).map(|_| ()), &key);
-        }
-    }
-}
-
 /// Terms that name `region` and allow nothing else.
 fn naming(region: &str) -> Terms {
     Terms { names: Some(RegionId::from(region)), ..Terms::default() }

@@ -42,7 +42,7 @@ impl BlackHole {
 /// A cluster with one group: a name at `servers`, and a probe of `target`.
 fn cluster(servers: &[&str], record_type: &str, eu: &str, target: &str) -> ClusterSpec {
     let file = include_str!("../../../cluster-config/examples/bind.toml");
-    let file = cluster_config::parse(file, "bind.toml").expect("whole");
+    let file = arbiter::policy_file::parse(file, "bind.toml").expect("whole");
     let mut spec = arbiter::policy_file::to_spec(&file);
     let group = spec.groups.get_mut(&"default".into()).expect("there");
     group.instances.retain(|_, instance| instance.layer == Layer::Traffic);

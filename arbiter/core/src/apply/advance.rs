@@ -65,7 +65,8 @@ fn without_evidence(
     spec.instances
         .iter()
         .filter(|(_, i)| i.region == plan.source && i.fencing == Fencing::BestEffort)
-        .filter(|(id, i)| i.layer != Layer::Traffic && !plan.evidence.contains_key(*id))
+        .filter(|(_, i)| matches!(i.layer, Layer::Data | Layer::Workload))
+        .filter(|(id, _)| !plan.evidence.contains_key(*id))
         .map(|(id, _)| (id.clone(), wall))
         .collect()
 }

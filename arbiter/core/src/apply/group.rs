@@ -9,6 +9,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// What a plan moves; what is only watched has no goal.
 const LAYERS: [Layer; 3] = [Layer::Data, Layer::Workload, Layer::Traffic];
 
 impl Group {

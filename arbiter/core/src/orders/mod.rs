@@ -52,6 +52,7 @@ fn order(
         Layer::Data => data_order(spec, group, name, instance, set),
         Layer::Workload => (set.goal, clean_stop(spec, group, set)),
         Layer::Traffic => (set.goal, traffic_terms(spec, group, instance, set)),
+        Layer::Watched => return None,
     };
     Some(Order {
         group: id.clone(),

@@ -4,18 +4,16 @@
 //! (`rfc2136.rs`, `route53.rs`), the stored token, or when to try again.
 
 mod cas;
+mod kinds;
 mod rfc2136;
 mod route53;
 mod settings;
 mod text;
 mod tsig;
 
-use super::{Declaration, Done, Driver, DriverError};
+use super::{Declaration, Done, Driver, DriverError, Opening};
 use crate::clock;
-use arbiter_core::{
-    Condition, Control, Fact, Goal, GroupId, Instance, InstanceId, Instant, Layer, RegionId, Terms,
-    Token,
-};
+use arbiter_core::{Condition, Control, Fact, Goal, Instant, Layer, RegionId, Terms, Token};
 use async_trait::async_trait;
 use cas::{Change, Seen, Verdict, judge};
 use settings::{Reader, Settings};
@@ -26,35 +24,22 @@ use std::time::Duration;
 /// another change is judged anew, and then left to the executor.
 const READS_MAX: u32 = 4;
 
-/// Open the driver of a `rfc2136` instance.
-///
-/// # Errors
-/// `Refused` for a setting that is missing, unknown or wrong, with the remedy.
-pub fn rfc2136(
-    group: &GroupId,
-    id: &InstanceId,
-    instance: &Instance,
-) -> Result<Box<dyn Driver>, DriverError> {
-    let mut reader = Reader::new(id, instance);
+pub use kinds::{RFC2136, ROUTE53};
+
+fn open_rfc2136(opening: Opening<'_>) -> Result<Box<dyn Driver>, DriverError> {
+    let mut reader = Reader::new(opening.id, opening.instance);
     let own = rfc2136::Own::read(&mut reader)?;
-    let settings = reader.common(group, &instance.region, &rfc2136::Own::KEYS)?;
+    let settings = reader.common(opening.group, &opening.instance.region)?;
     let authority = rfc2136::Rfc2136::new(&settings, own)?;
-    Ok(Box::new(Traffic::new(instance.region.clone(), settings, authority)))
+    Ok(Box::new(Traffic::new(opening.instance.region.clone(), settings, authority)))
 }
 
-/// Open the driver of a `route53` instance.
-///
-/// # Errors
-/// `Refused` for a setting that is missing, unknown or wrong, with the remedy.
-pub fn route53(
-    group: &GroupId,
-    id: &InstanceId,
-    instance: &Instance,
-) -> Result<Box<dyn Driver>, DriverError> {
-    let mut reader = Reader::new(id, instance);
+fn open_route53(opening: Opening<'_>) -> Result<Box<dyn Driver>, DriverError> {
+    let mut reader = Reader::new(opening.id, opening.instance);
     let own = route53::Own::read(&mut reader)?;
-    let settings = reader.common(group, &instance.region, &route53::Own::KEYS)?;
-    Ok(Box::new(Traffic::new(instance.region.clone(), settings, route53::Route53::new(own))))
+    let settings = reader.common(opening.group, &opening.instance.region)?;
+    let authority = route53::Route53::new(own);
+    Ok(Box::new(Traffic::new(opening.instance.region.clone(), settings, authority)))
 }
 
 /// What became of a swap that the authority answered.

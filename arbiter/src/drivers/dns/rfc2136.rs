@@ -37,9 +37,6 @@ pub struct Own {
 }
 
 impl Own {
-    /// Their names.
-    pub const KEYS: [&'static str; 3] = ["server", "tsig_key_file", "guard"];
-
     /// Take them out of `reader`.
     ///
     /// # Errors

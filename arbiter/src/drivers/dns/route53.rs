@@ -57,16 +57,6 @@ pub struct Own {
 }
 
 impl Own {
-    /// Their names.
-    pub const KEYS: [&'static str; 6] = [
-        "hosted_zone_id",
-        "endpoint_url",
-        "aws_region",
-        "profile",
-        "credentials_file",
-        "name_servers",
-    ];
-
     /// Take them out of `reader`.
     ///
     /// # Errors

@@ -17,8 +17,6 @@ const NAMES_MAX: usize = 20;
 const VALUES_MAX: usize = 20;
 /// Longest domain name in text.
 const NAME_BYTES_MAX: usize = 253;
-/// Settings that both kinds know, beside `value.<region>`.
-const COMMON: [&str; 5] = ["zone", "name", "record_type", "ttl", "token_name"];
 
 /// Type of a traffic record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,7 +114,7 @@ impl Settings {
     }
 }
 
-/// The settings of one instance, taken out one by one so that what is left over is unknown.
+/// The settings of one instance, taken out one by one.
 pub struct Reader<'a> {
     id: &'a InstanceId,
     left: BTreeMap<&'a str, &'a str>,
@@ -149,17 +147,11 @@ impl<'a> Reader<'a> {
         DriverError::Refused(format!("instance {}: {text}", self.id))
     }
 
-    /// Read what both kinds share. `own`: settings that this kind knows besides, all taken out
-    /// before.
+    /// Read what all traffic kinds share.
     ///
     /// # Errors
     /// `Refused`, naming the setting and the remedy.
-    pub fn common(
-        mut self,
-        group: &GroupId,
-        region: &RegionId,
-        own: &[&str],
-    ) -> Result<Settings, DriverError> {
+    pub fn common(mut self, group: &GroupId, region: &RegionId) -> Result<Settings, DriverError> {
         let zone = self.required("zone", "\"example.test.\"")?;
         let zone = domain(zone).map_err(|text| self.fault(format!("zone: {text}")))?;
         let names = self.required("name", "\"app.example.test.\"")?;
@@ -183,13 +175,6 @@ impl<'a> Reader<'a> {
         let values = self.values(&kinds)?;
         if !values.contains_key(region) {
             return Err(self.fault(format!("value.{region} is missing; its region needs one")));
-        }
-        if let Some(key) = self.left.keys().next() {
-            let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
-            let known = known.join(", ");
-            return Err(self.fault(format!(
-                "setting {key:?} is unknown; known are {known} and value.<region>"
-            )));
         }
         Ok(Settings { group: group.clone(), zone, token_name, ttl, names, kinds, values })
     }

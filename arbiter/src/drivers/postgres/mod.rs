@@ -28,9 +28,7 @@ mod waldump;
 #[cfg(test)]
 mod tests;
 
-pub use settings::SETTINGS;
-
-use super::{Command, Declaration, Done, Driver, DriverError, Holder, Output};
+use super::{Command, Declaration, Done, Driver, DriverError, Holder, Kind, Output};
 use arbiter_core::{Control as Held, EvidenceKind, Fact, Goal, Instance, InstanceId, Instant};
 use arbiter_core::{Layer, Position, Terms, Token};
 use async_trait::async_trait;
@@ -40,6 +38,23 @@ use settings::Settings;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// See [`super::KINDS`].
+pub const KIND: Kind = Kind {
+    config: cluster_config::Kind {
+        name: "postgres",
+        layer: "data",
+        control: "owned",
+        evidence: &[
+            cluster_config::EvidenceKind::Confirmed,
+            cluster_config::EvidenceKind::LeaseExpired,
+        ],
+        fence: cluster_config::Fence::Required,
+        address: true,
+        settings: settings::SETTINGS,
+    },
+    open: |opening| Ok(Box::new(Postgres::open(opening.id, opening.instance, opening.holder)?)),
+};
 
 /// Limit of `pg_controldata`, which reads one small file.
 const CONTROLDATA_LIMIT: Duration = Duration::from_secs(2);

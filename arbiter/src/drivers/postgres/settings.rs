@@ -4,36 +4,43 @@
 
 use super::super::DriverError;
 use arbiter_core::{Instance, InstanceId};
+use cluster_config::{Setting, may, must};
 use nix::unistd::{Uid, User};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Every setting that is understood, with what it means; `start` belongs to the agent.
-pub const SETTINGS: &[(&str, &str)] = &[
-    ("data_dir", "data directory"),
-    ("bin_dir", "directory of postgres, pg_controldata, pg_waldump and psql; found if not given"),
-    ("config_file", "postgresql.conf; by default the one in the data directory"),
-    ("user", "system user that runs the server; by default postgres when the agent is root"),
-    ("port", "port; by default the one in the address"),
-    ("listen", "listen_addresses given at start; by default as configured"),
-    ("socket_dir", "directory of the Unix socket; by default as configured"),
-    ("log_file", "where a started server logs; by default the data directory's path plus .log"),
-    ("admin_user", "superuser of the database; by default postgres"),
-    ("admin_password_file", "file with that user's password; by default none (peer or trust)"),
-    ("dbname", "database that holds the schema arbiter; by default postgres"),
-    ("replication_user", "user that a standby connects as; by default the admin_user"),
-    ("password_file", "file with the replication user's password"),
-    ("passfile", "libpq passfile for the replication user, instead of password_file"),
-    ("replication_options", "more of primary_conninfo, such as sslmode=verify-full"),
-    ("application_name", "name under which a standby replicates; by default the instance's"),
-    ("slot", "physical slot that a standby uses at its upstream; by default none"),
-    ("peer_slots", "slots to make when promoted, separated by commas"),
-    ("synchronous_standby_names", "value set when promoted; by default empty (asynchronous)"),
-    (
-        "verify.*",
-        "SQL that must succeed after a promotion and return no row that begins with false",
+/// Every setting that is understood; `start` belongs to the agent.
+pub const SETTINGS: &[Setting] = &[
+    must("data_dir", "/var/lib/postgresql/15/main", "Data directory."),
+    may(
+        "bin_dir",
+        "/usr/lib/postgresql/15/bin",
+        "Directory of postgres, pg_controldata, pg_waldump and psql; found if not given.",
     ),
-    ("start", "agent: the agent starts it while the group is unarmed"),
+    may("config_file", "/etc/postgresql/15/main/postgresql.conf", "By default in data_dir."),
+    may("user", "postgres", "System user that runs the server, where the agent is root."),
+    may("port", "5432", "By default the port of the address."),
+    may("listen", "10.0.1.2", "listen_addresses given at start; by default as configured."),
+    may("socket_dir", "/run/postgresql", "Directory of the Unix socket; default as configured."),
+    may("log_file", "/var/log/postgresql/15.log", "Where a started server logs."),
+    may("admin_user", "postgres", "Superuser of the database."),
+    may("admin_password_file", "/etc/arbiter/admin.password", "File with that user's password."),
+    may("dbname", "postgres", "Database that holds the schema arbiter."),
+    may("replication_user", "replicator", "User that a standby connects as."),
+    may("password_file", "/etc/arbiter/replication.password", "File with its password."),
+    may("passfile", "/etc/arbiter/pgpass", "libpq passfile, instead of password_file."),
+    may("replication_options", "sslmode=verify-full", "More of primary_conninfo."),
+    may("application_name", "db_us", "Name under which a standby replicates."),
+    may("slot", "db_us", "Physical slot that a standby uses at its upstream."),
+    may("peer_slots", "db_eu", "Slots to make when promoted, with commas between."),
+    may("synchronous_standby_names", "db_eu", "Value set when promoted; by default empty."),
+    may(
+        "verify.*",
+        "SELECT count(*) > 0 FROM orders",
+        "A check of yours, by any name, after a promotion: it must succeed, and return no row whose \
+         first column is false. Failing, the step is tried again, then halts.",
+    ),
+    may("start", "agent", "agent: the agent starts it while the group is unarmed."),
 ];
 
 /// Oldest PostgreSQL that can be told whom to follow without a restart.
@@ -102,7 +109,6 @@ impl Settings {
     /// `Refused`, naming the setting and the remedy.
     pub fn read(id: &InstanceId, instance: &Instance) -> Result<Self, DriverError> {
         let given = Given { id, settings: &instance.settings };
-        given.all_known()?;
         let data_dir = given.path("data_dir")?.ok_or_else(|| {
             given.refuse("the setting data_dir is missing: name the data directory")
         })?;
@@ -158,20 +164,6 @@ struct Given<'a> {
 impl Given<'_> {
     fn refuse(&self, what: &str) -> DriverError {
         DriverError::Refused(format!("instance {}: {what}", self.id))
-    }
-
-    fn all_known(&self) -> Result<(), DriverError> {
-        let known = |key: &str| SETTINGS.iter().any(|(name, _)| key == *name);
-        let check = |key: &str| key.strip_prefix(VERIFY).is_some_and(|name| !name.is_empty());
-        let unknown = self.settings.keys().find(|key| !known(key) && !check(key));
-        match unknown {
-            None => Ok(()),
-            Some(key) => {
-                let known: Vec<&str> = SETTINGS.iter().map(|(name, _)| *name).collect();
-                let known = known.join(", ");
-                Err(self.refuse(&format!("no setting {key:?} is known; use one of {known}")))
-            }
-        }
     }
 
     fn checks(&self) -> BTreeMap<String, String> {

@@ -13,7 +13,7 @@ const FILE: &str = "cluster file";
 
 /// The specification in `text`, for cluster `cluster_id`.
 pub(super) fn spec_of(text: &str, cluster_id: &str) -> Result<ClusterSpec, Status> {
-    let cluster = cluster_config::parse(text, FILE).map_err(|faults| {
+    let cluster = policy_file::parse(text, FILE).map_err(|faults| {
         refusal::invalid("bad-config", faults.to_string(), "arbiter config check FILE")
     })?;
     if cluster.id != cluster_id {

@@ -25,7 +25,7 @@ struct World {
 impl World {
     /// eu-west is active, nothing is armed.
     fn active() -> Self {
-        let cluster = cluster_config::parse(FILE, "example.toml").expect("a good file");
+        let cluster = policy_file::parse(FILE, "example.toml").expect("a good file");
         let mut world = Self { state: State::default(), view: View::elected(1, NOW), index: 0 };
         let spec = policy_file::to_spec(&cluster);
         world.apply(Command::Initialize { cluster_id: "demo".into(), spec });

@@ -5,3 +5,4 @@ mod plans;
 mod superseding;
 mod two_standbys;
 mod walk;
+mod watched;

@@ -45,12 +45,3 @@ fn data_of_too_old_a_version_is_refused_by_name() {
         assert!(old.contains(&format!("PostgreSQL {version}'s")), "{old}");
     }
 }
-
-/// What an operator may write is what the driver takes.
-#[test]
-fn the_configuration_and_the_driver_know_the_same_settings() {
-    let kind = cluster_config::Kind::find("postgres").unwrap();
-    let theirs: BTreeSet<&str> = kind.settings.iter().map(|setting| setting.key).collect();
-    let ours: BTreeSet<&str> = SETTINGS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(ours, theirs);
-}

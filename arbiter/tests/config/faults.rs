@@ -1,9 +1,9 @@
 //! A configuration with any number of faults prints them all, each with file, line, key and remedy.
 
-const GOOD: &str = include_str!("../examples/bind.toml");
+const GOOD: &str = include_str!("../../../cluster-config/examples/bind.toml");
 
 fn faults(text: &str) -> Vec<String> {
-    match cluster_config::parse(text, "cluster.toml") {
+    match arbiter::policy_file::parse(text, "cluster.toml") {
         Ok(_) => Vec::new(),
         Err(faults) => faults.0.iter().map(ToString::to_string).collect(),
     }
@@ -134,7 +134,7 @@ fn the_only_dns_server_is_not_in_the_active_region() {
 
 #[test]
 fn what_only_this_crate_reads_reaches_no_driver() {
-    let cluster = cluster_config::parse(GOOD, "cluster.toml").unwrap();
+    let cluster = arbiter::policy_file::parse(GOOD, "cluster.toml").unwrap();
     let settings = &cluster.groups["default"].resources["dns"].instances["dns-eu"].settings;
     assert!(settings.contains_key("server") && !settings.contains_key("server_region"));
 }
@@ -200,7 +200,7 @@ fn secrets_are_named_by_file() {
 #[test]
 fn checks_of_a_new_primary_have_names() {
     let checked = "verify.primary = \"SELECT NOT pg_is_in_recovery()\"";
-    let cluster = cluster_config::parse(GOOD, "cluster.toml").unwrap();
+    let cluster = arbiter::policy_file::parse(GOOD, "cluster.toml").unwrap();
     let settings = &cluster.groups["default"].resources["db"].instances["db-us"].settings;
     assert_eq!(settings["verify.primary"], "SELECT NOT pg_is_in_recovery()");
     let fault = only_fault(checked, "verify = \"SELECT true\"");
@@ -231,7 +231,7 @@ fn all_faults_come_at_once_in_the_order_of_the_file() {
         .replacen("kind = \"witness\"", "kind = \"wintess\"", 1)
         .replacen("initial_active", "rpo = \"60\"\ninitial_active", 1)
         .replacen("kind = \"tcp\"", "kind = \"icmp\"", 1);
-    let found = cluster_config::parse(&text, "cluster.toml").unwrap_err();
+    let found = arbiter::policy_file::parse(&text, "cluster.toml").unwrap_err();
     let lines: Vec<usize> = found.0.iter().map(|fault| fault.line).collect();
     assert!(lines.is_sorted(), "{found}");
     for word in ["node_id: is a string", "\"wintess\"", "\"60\" is not a duration", "\"icmp\""] {

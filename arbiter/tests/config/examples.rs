@@ -1,9 +1,14 @@
 //! What is shipped parses, and `reference.toml` is what the schema says.
 
+use arbiter::{drivers, policy_file};
 use std::path::{Path, PathBuf};
 
 fn here(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster-config").join(name)
+}
+
+fn reference() -> String {
+    cluster_config::reference(&drivers::registry())
 }
 
 #[test]
@@ -11,7 +16,7 @@ fn every_example_parses() {
     let mut seen = 0;
     for entry in std::fs::read_dir(here("examples")).unwrap() {
         let path = entry.unwrap().path();
-        if let Err(faults) = cluster_config::load(&path) {
+        if let Err(faults) = policy_file::load(&path) {
             panic!("{faults}");
         }
         seen += 1;
@@ -19,25 +24,25 @@ fn every_example_parses() {
     assert!(seen >= 3);
 }
 
-/// `ARBITER_UPDATE=1 cargo test -p cluster-config` writes it anew.
+/// `ARBITER_UPDATE=1 cargo test -p arbiter --test config` writes it anew.
 #[test]
 fn the_reference_is_fresh() {
     let path = here("reference.toml");
-    let wanted = cluster_config::reference();
+    let wanted = reference();
     if std::env::var_os("ARBITER_UPDATE").is_some() {
         std::fs::write(&path, &wanted).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
-        "reference.toml is stale: run ARBITER_UPDATE=1 cargo test -p cluster-config"
+        "reference.toml is stale: run ARBITER_UPDATE=1 cargo test -p arbiter --test config"
     );
 }
 
 /// Uncommented, its keys are all known and of the right type.
 #[test]
 fn the_reference_names_real_keys() {
-    let text = cluster_config::reference();
+    let text = reference();
     let uncommented: String = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {
@@ -46,7 +51,7 @@ fn the_reference_names_real_keys() {
         })
         .map(|line| format!("{line}\n"))
         .collect();
-    let faults = cluster_config::parse(&uncommented, "reference.toml").unwrap_err();
+    let faults = policy_file::parse(&uncommented, "reference.toml").unwrap_err();
     for fault in &faults.0 {
         assert!(!fault.what.contains("unknown"), "{fault}");
         assert!(!fault.what.contains("not TOML"), "{fault}");

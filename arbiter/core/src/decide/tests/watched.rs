@@ -1,0 +1,62 @@
+//! What is only watched: seen, told of, and never moved.
+
+use crate::testing::*;
+use crate::{Fencing, Instance, InstanceId, Layer, Mode, PlanKind, Topic, explain_group, orders};
+
+fn state_file() -> InstanceId {
+    "state-eu-west".into()
+}
+
+/// A world whose EU agent watches one thing more.
+fn watching() -> World {
+    let mut spec = spec();
+    let instances = &mut spec.groups.get_mut(&group()).unwrap().instances;
+    let watched = Instance {
+        fencing: Fencing::BestEffort,
+        layer: Layer::Watched,
+        resource: "state".into(),
+        ..instances[&"db-eu-west".into()].clone()
+    };
+    instances.insert(state_file(), watched);
+    let mut world = World::with(spec);
+    world.enter(Mode::Manual);
+    world
+}
+
+#[test]
+fn what_is_watched_gets_no_order_and_is_never_unfenced() {
+    let mut world = watching();
+    let told = |world: &World| {
+        orders(&world.state, &"agent-eu-west".into()).iter().any(|o| o.instance == state_file())
+    };
+    assert!(!told(&world));
+    world.cut(EU);
+    world.run(ms(6000));
+    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.run(ms(30_000));
+    assert_eq!(world.group().active(), Some(&US.into()));
+    assert!(world.group().unfenced.contains_key(&"bucket-eu-west".into()));
+    assert!(!world.group().unfenced.contains_key(&state_file()));
+    assert!(!told(&world));
+}
+
+#[test]
+fn what_a_failover_would_miss_is_told_and_holds_nothing_up() {
+    let mut world = watching();
+    let said = |world: &World| -> Vec<String> {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        let missing = reasons.into_iter().filter(|r| r.topic == Topic::Readiness);
+        missing.map(|reason| reason.text).collect()
+    };
+    assert_eq!(said(&world), Vec::<String>::new());
+    for heard in world.view.reports.values_mut() {
+        let groups = heard.report.groups.values_mut();
+        for (_, shown) in
+            groups.flat_map(|g| &mut g.instances).filter(|(id, _)| **id == state_file())
+        {
+            shown.fact.faults.push("locked: terraform force-unlock".to_owned());
+        }
+    }
+    assert_eq!(said(&world), ["state-eu-west: locked: terraform force-unlock"]);
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+}

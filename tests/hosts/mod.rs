@@ -17,7 +17,7 @@ mod plans;
 mod processes;
 pub mod proofs;
 mod quorum;
-mod rejoin;
+pub mod rejoin;
 mod rows;
 pub mod stage;
 mod standby;

@@ -5,6 +5,7 @@ pub(super) mod explain;
 pub(super) mod history;
 mod loss;
 pub(super) mod members;
+pub(super) mod page;
 pub(super) mod plan;
 pub(super) mod status;
 #[cfg(test)]

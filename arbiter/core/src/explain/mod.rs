@@ -2,6 +2,7 @@
 //! nothing.
 
 mod degraded;
+mod readiness;
 mod waiting;
 
 use crate::{
@@ -35,21 +36,8 @@ pub fn explain_group(state: &State, view: &View, now: Instant, group: &GroupId) 
     }
     found.extend(waiting::waiting(&context));
     found.extend(degraded::degraded(&context));
-    found.extend(readiness(&context));
+    found.extend(readiness::readiness(&context));
     found
-}
-
-/// What drivers find missing for a failover, instance by instance.
-fn readiness(context: &Context) -> Vec<Reason> {
-    let instances = context.spec.instances.keys();
-    let facts = instances.filter_map(|id| Some((id, context.live_fact(id)?)));
-    let faults = facts.flat_map(|(id, fact)| fact.faults.iter().map(move |why| (id, why)));
-    faults
-        .map(|(id, why)| {
-            let text = format!("{id}: {why}");
-            reason(Topic::Readiness, "resource", false, text, String::new())
-        })
-        .collect()
 }
 
 pub(crate) fn reason(topic: Topic, code: &str, open: bool, text: String, next: String) -> Reason {

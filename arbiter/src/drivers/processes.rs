@@ -120,10 +120,20 @@ pub fn parent_of<'a>(
     processes.iter().find(|process| fits(process) && !is_parent(process.parent))
 }
 
-/// Whether that very process still runs (a zombie does not).
+/// Whether that very process still runs. A zombie does not, unless its other threads do: they hold
+/// its sockets and files.
 pub fn alive(process: &Process) -> bool {
-    matches!(stat(process.pid), Some((state, _, started))
-        if started == process.started && state != 'Z' && state != 'X')
+    let Some((state, _, started)) = stat(process.pid) else { return false };
+    let over = match state {
+        'X' => true,
+        'Z' => threads(process.pid) < 2,
+        _ => false,
+    };
+    started == process.started && !over
+}
+
+fn threads(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
 /// Send `signal`; a process that is gone already is no error.

@@ -2,9 +2,7 @@
 //!
 //! Knows names and titles. Never knows roles or why one is stopped.
 
-pub use crate::drivers::processes::{
-    DirId, Process, alive, dir_id, is_anothers, send, wait_gone,
-};
+pub use crate::drivers::processes::{DirId, Process, dir_id, is_anothers, send, wait_gone};
 
 use crate::drivers::processes;
 
@@ -16,8 +14,7 @@ pub fn holding(dir: DirId) -> std::io::Result<Vec<Process>> {
 /// The postmaster among them: neither titled as a child (`postgres: …`) nor the child of another.
 /// One that is exiting has no title any more, and is nobody's postmaster.
 pub fn postmaster(found: &[Process]) -> Option<&Process> {
-    let child = |process: &Process| {
-        process.title.is_empty() || process.title.starts_with("postgres: ")
-    };
+    let child =
+        |process: &Process| process.title.is_empty() || process.title.starts_with("postgres: ");
     processes::parent_of(found, |process| !child(process))
 }

@@ -147,8 +147,8 @@ impl Redis {
         loop {
             let info = session.info().await.map_err(|error| self.retry(error))?;
             let now = clock::now();
-            if info.number("slave_read_repl_offset") != last {
-                (last, since) = (info.number("slave_read_repl_offset"), now);
+            if info.received() != last {
+                (last, since) = (info.received(), now);
             }
             let still = !info.is_linked() || now.since(since) > STILL_FOR;
             if still || now.since(began) > ON_ITS_WAY_MAX {

@@ -22,17 +22,15 @@ pub fn obstacles(info: &Info) -> Vec<String> {
     };
     say(info.is_copying(), "it copies its primary's data, and has only a part of it: wait");
     say(info.is_loading() && !info.is_copying(), "it loads its data: wait");
-    if !info.is_primary() {
-        say(
-            info.text("slave_priority") == "0",
-            "replica-priority is 0, which says that it must not be promoted: set it to 100",
-        );
-        say(
-            info.text("slave_read_only") == "0",
-            "replica-read-only is no, so clients may have written to it: set it to yes, and see \
-             what they wrote",
-        );
-    }
+    say(
+        info.never_leads(),
+        "replica-priority is 0, which says that it must not be promoted: set it to 100",
+    );
+    say(
+        info.takes_writes(),
+        "replica-read-only is no, so clients may have written to it: set it to yes, and see what \
+         they wrote",
+    );
     found
 }
 
@@ -112,7 +110,7 @@ pub fn details(info: &Info) -> BTreeMap<String, String> {
         let followers = info.followers();
         let online = followers.iter().filter(|follower| follower.online);
         show("replicas", online.clone().count().to_string());
-        let end = info.number("master_repl_offset").unwrap_or(0);
+        let end = info.point().map_or(0, |point| point.offset);
         if let Some(nearest) = online.max_by_key(|follower| follower.offset) {
             let behind = end.saturating_sub(nearest.offset);
             show("lag", format!("{behind} bytes, {} s", nearest.lag_seconds));
@@ -120,14 +118,17 @@ pub fn details(info: &Info) -> BTreeMap<String, String> {
     } else {
         let (host, port) = info.upstream();
         show("upstream", super::upstream::join(host, port));
-        let age = info.number("master_last_io_seconds_ago");
-        show("heard", age.map_or("not now".into(), |seconds| format!("{seconds} s ago")));
+        show(
+            "heard",
+            info.heard_seconds().map_or("not now".into(), |seconds| format!("{seconds} s ago")),
+        );
     }
     found
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::info::GOOD_REPLICA;
     use super::*;
 
     fn said(info: &str, configured: &[(&str, &str)], pace: Option<u64>) -> String {
@@ -156,11 +157,10 @@ mod tests {
     #[test]
     fn a_replica_that_must_not_or_cannot_lead_says_so() {
         let said = |text: &str| obstacles(&Info::parse(text)).join("\n");
-        let replica = "redis_version:7.0.15\nrole:slave\nslave_priority:100\nslave_read_only:1\n";
-        assert_eq!(said(replica), "");
-        assert!(said(&format!("{replica}master_sync_in_progress:1")).contains("only a part"));
-        assert!(said("redis_version:6.2.1\nrole:master").contains("7 or newer"));
-        assert!(said("redis_version:7.0.0\nrole:slave\nslave_priority:0").contains("promoted"));
-        assert!(said("redis_version:7.0.0\nrole:slave\nslave_read_only:0").contains("clients"));
+        assert_eq!(said(GOOD_REPLICA), "");
+        assert!(said(&format!("{GOOD_REPLICA}loading:1")).contains("loads its data"));
+        assert!(said(&GOOD_REPLICA.replace("7.0.15", "6.2.1")).contains("7 or newer"));
+        assert!(said(&GOOD_REPLICA.replace("100", "0")).contains("must not be promoted"));
+        assert!(said(&GOOD_REPLICA.replace("only:1", "only:0")).contains("clients"));
     }
 }

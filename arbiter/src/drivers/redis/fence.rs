@@ -137,11 +137,17 @@ impl Redis {
         }
         let dial = tokio::net::TcpStream::connect((set.host.as_str(), set.port));
         match tokio::time::timeout(PORT_LIMIT, dial).await {
-            Ok(Ok(_)) => Err(self.retry(format!(
+            Ok(Ok(stream)) if !is_own(&stream) => Err(self.retry(format!(
                 "somebody listens on {}:{}, though this server is gone",
                 set.host, set.port
             ))),
             _ => Ok(()),
         }
     }
+}
+
+/// Where nobody listens on a port of this host, a connection to it may come from that very port and
+/// meet itself.
+fn is_own(stream: &tokio::net::TcpStream) -> bool {
+    stream.local_addr().ok().is_some_and(|own| stream.peer_addr().is_ok_and(|peer| peer == own))
 }

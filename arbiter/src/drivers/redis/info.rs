@@ -1,10 +1,13 @@
 //! What `INFO` says, and what it says of histories.
 //!
-//! Knows its text (<https://redis.io/docs/latest/commands/info/>). Never asks and never decides.
+//! Knows its text (<https://redis.io/docs/latest/commands/info/>), and is the one file with Redis's
+//! own words for primary and replica. Never asks and never decides.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// What the log of a replica calls its primary.
+pub const UPSTREAM_IN_LOG: &str = "MASTER";
 /// What a replica counts from that has synchronised with nobody since it was started.
 const NO_OFFSET: u64 = 1;
 
@@ -99,9 +102,39 @@ impl Info {
         (self.text("master_host"), u16::try_from(port).unwrap_or(0))
     }
 
+    /// Seconds since a replica last heard from its primary; none while it does not.
+    pub fn heard_seconds(&self) -> Option<u64> {
+        self.number("master_last_io_seconds_ago")
+    }
+
+    /// Bytes of the stream that a replica received.
+    pub fn received(&self) -> Option<u64> {
+        self.number("slave_read_repl_offset")
+    }
+
+    /// Bytes that are left of a copy.
+    pub fn copy_left_bytes(&self) -> u64 {
+        self.number("master_sync_left_bytes").unwrap_or(0)
+    }
+
+    /// A replica that takes writes of clients.
+    pub fn takes_writes(&self) -> bool {
+        !self.is_primary() && self.text("slave_read_only") == "0"
+    }
+
+    /// A replica that is set up never to be promoted.
+    pub fn never_leads(&self) -> bool {
+        !self.is_primary() && self.text("slave_priority") == "0"
+    }
+
     /// The stream comes in.
     pub fn is_linked(&self) -> bool {
         self.text("master_link_status") == "up"
+    }
+
+    /// The history that it is on.
+    pub fn history(&self) -> &str {
+        self.text("master_replid")
     }
 
     /// Where it is in its history; none for a replica whose data is not known to be whole.
@@ -112,7 +145,7 @@ impl Info {
             // Of the stream that it applied; without one Redis shows this constant.
             self.number("slave_repl_offset").filter(|offset| *offset != NO_OFFSET)?
         };
-        let history = self.text("master_replid").to_owned();
+        let history = self.history().to_owned();
         let whole = self.is_primary() || !self.is_loading() && !self.is_copying();
         (whole && !history.is_empty()).then_some(Point { history, offset })
     }
@@ -158,6 +191,11 @@ fn follower(text: &str) -> Follower {
         lag_seconds: number("lag").unwrap_or(0),
     }
 }
+
+/// What a replica says that could be promoted.
+#[cfg(test)]
+pub const GOOD_REPLICA: &str =
+    "redis_version:7.0.15\nrole:slave\nslave_priority:100\nslave_read_only:1\n";
 
 #[cfg(test)]
 mod tests {

@@ -32,7 +32,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-use super::{Command, Declaration, Done, Driver, DriverError, Holder, Kind};
+use super::{Declaration, Done, Driver, DriverError, Holder, Kind};
 use arbiter_core::{Control, EvidenceKind, Fact, Goal, Instance, InstanceId, Instant};
 use arbiter_core::{Layer, Terms, Token};
 use async_trait::async_trait;

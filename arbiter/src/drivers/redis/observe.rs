@@ -93,7 +93,7 @@ impl Redis {
                 (false, false) => Condition::Healthy,
             },
             role: if primary { Role::Primary } else { Role::Replica },
-            writable: primary || info.text("slave_read_only") == "0",
+            writable: primary || info.takes_writes(),
             position: at,
             // It counts what it applied: what it received and did not is applied at once.
             replayed: at.filter(|_| !primary),
@@ -109,12 +109,12 @@ impl Redis {
         let linked = info.is_linked() && !info.is_copying();
         let mut memory = self.memory();
         if let (true, Some(point)) = (linked, info.point()) {
-            let age = Duration::from_secs(info.number("master_last_io_seconds_ago").unwrap_or(0));
+            let age = Duration::from_secs(info.heard_seconds().unwrap_or(0));
             memory.heard = Some((point, clock::now().before(age)));
         }
         let (point, at) = memory.heard.clone()?;
         // Of another history it says nothing about this one.
-        (point.history == info.text("master_replid")).then(|| Upstream {
+        (point.history == info.history()).then(|| Upstream {
             position: position(&point),
             age: clock::now().since(at),
             streaming: linked,

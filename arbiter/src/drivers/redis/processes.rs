@@ -2,7 +2,7 @@
 //!
 //! Knows names and titles. Never knows roles or why one is stopped.
 
-pub use crate::drivers::processes::{DirId, Process, alive, dir_id, is_anothers, send, wait_gone};
+pub use crate::drivers::processes::{DirId, Process, dir_id, is_anothers, send, wait_gone};
 
 use crate::drivers::processes;
 

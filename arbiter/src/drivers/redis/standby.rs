@@ -5,7 +5,7 @@
 //! word.
 
 use super::Redis;
-use super::info::{Info, Point};
+use super::info::{Info, Point, UPSTREAM_IN_LOG};
 use super::standing::Standing;
 use super::start::Up;
 use super::talk::Session;
@@ -54,7 +54,7 @@ impl Redis {
             return Err(self.retry("a primary was stopped here; it is looked at anew"));
         }
         self.asked_to_stop.store(false, std::sync::atomic::Ordering::SeqCst);
-        if info.text("slave_read_only") == "0" {
+        if info.takes_writes() {
             let set = session.set("replica-read-only", "yes").await;
             set.map_err(|error| self.retry(error))?;
         }
@@ -195,10 +195,10 @@ impl Redis {
 
     fn not_yet(&self, info: &Info, upstream: &str) -> String {
         if info.is_copying() {
-            let left = info.number("master_sync_left_bytes").unwrap_or(0);
+            let left = info.copy_left_bytes();
             return format!("it copies the data of {upstream}: {left} bytes are left");
         }
-        let why = self.warning(|line| line.contains("MASTER") || line.contains("condition"));
+        let why = self.warning(|line| line.contains(UPSTREAM_IN_LOG));
         format!("it does not stream from {upstream} yet{why}")
     }
 }

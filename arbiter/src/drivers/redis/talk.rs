@@ -85,7 +85,7 @@ impl Session {
     /// The same, with another limit.
     pub async fn ask_within(&self, words: &[&str], limit: Duration) -> Result<Value, Unreachable> {
         let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| drop(command.arg(*word)));
+        command.arg(words);
         let mut connection = self.connection.clone();
         let answer = within(limit, command.query_async::<Value>(&mut connection)).await?;
         answer.map_err(|error| unreachable(&error, &self.at, &self.secrets))

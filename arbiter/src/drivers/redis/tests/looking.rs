@@ -56,6 +56,7 @@ async fn a_write_proves_the_server_and_an_older_token_is_stale() {
     let stale = a.driver.verify(Token::new(3, 99)).await;
     assert_eq!(stale, Err(DriverError::StaleEpoch { seen: Token::new(4, 11) }));
     let b = a.standby("b", APPENDS, &[]).await;
+    eventually("it follows", async || a.look().await.detail["replicas"] == "1").await;
     let fact = a.driver.verify(Token::new(4, 11)).await.unwrap();
     assert_eq!(fact.detail["acknowledged"], "by 1 replicas");
     let readonly = b.driver.verify(Token::new(5, 1)).await;

@@ -223,7 +223,7 @@ fn half_a_copy() -> String {
             while let Ok(count @ 1..) = stream.read(&mut line) {
                 let said = String::from_utf8_lossy(&line[..count]).to_uppercase();
                 let answer: String = match () {
-                    () if said.contains("PSYNC") => {
+                    () if said.contains("\nPSYNC\r") => {
                         format!("+FULLRESYNC {} 0\r\n$1000000\r\nREDIS0010", "a".repeat(40))
                     }
                     () if said.contains("PING") => "+PONG\r\n".into(),

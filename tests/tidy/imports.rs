@@ -72,6 +72,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("openraft::", &["arbiter/src/raft", "tests/"]),
     ("rocksdb::", &["arbiter/src/raft", "tests/"]),
     ("tokio_postgres", &["arbiter/src/drivers/postgres", "arbiter/src/lab", "tests/"]),
+    ("redis::", &["arbiter/src/drivers/redis", "arbiter/src/drivers/mod.rs"]),
     ("aws_sdk_route53", &["arbiter/src/drivers/dns", "arbiter/tests/traffic"]),
     ("hickory_", &["arbiter/src/drivers/dns", "arbiter/src/dns_client", "arbiter/src/lab"]),
     ("clap::", &["arbiter/src/cli", "arbiter/src/agent/deadman"]),

@@ -7,7 +7,10 @@
 mod apart;
 pub mod command;
 pub mod dns;
+mod files;
 pub mod postgres;
+mod processes;
+pub mod redis;
 
 pub use apart::Apart;
 
@@ -182,7 +185,7 @@ pub struct Opening<'a> {
 }
 
 /// Every kind that this build knows, in the order of `reference.toml`.
-pub static KINDS: &[Kind] = &[postgres::KIND, dns::RFC2136, dns::ROUTE53];
+pub static KINDS: &[Kind] = &[postgres::KIND, redis::KIND, dns::RFC2136, dns::ROUTE53];
 
 /// The words that a cluster file may use in this build.
 pub fn registry() -> cluster_config::Registry {

@@ -54,6 +54,7 @@ fn report(n: usize) -> Report {
         }),
         data_id: format!("data {n}"),
         fork: Some(position(n + 3)),
+        history: format!("history {n}"),
         obstacles: vec!["replay is paused".into(), n.to_string()],
         faults: vec!["a backup is too old".into(), n.to_string()],
         lost: n.is_multiple_of(2).then(|| Loss {

@@ -40,8 +40,8 @@ pub async fn rejoin(stage: &mut Stage, rounds: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Fail over, come back, fail back; how long the region took to come back. `known`: ids that earlier
-/// rounds lost.
+/// Fail over, come back, fail back; how long the region took to come back. `known`: ids that
+/// earlier rounds lost.
 async fn round(stage: &mut Stage, known: &mut BTreeSet<i64>) -> io::Result<Duration> {
     let epoch = stage.lab.epoch(GROUP).await?;
     stage.lab.net.cut_region(EU)?;

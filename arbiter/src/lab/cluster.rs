@@ -88,8 +88,8 @@ pub struct Options {
     pub group: String,
     /// The PostgreSQL pairs; the first belongs to the group `default`.
     pub pairs: Vec<Pair>,
-    /// More of the cluster's file; `{dir}` in it stands for `dir`, and `{HOST}` for the address of a
-    /// host.
+    /// More of the cluster's file; `{dir}` in it stands for `dir`, and `{HOST}` for the address of
+    /// a host.
     pub more: String,
     /// Round trip added between arbiters, by delaying proxies.
     pub delay: Option<Duration>,

@@ -1,5 +1,5 @@
-//! What a failover would miss: what drivers say is missing, and where the two sides differ. It holds
-//! up no plan.
+//! What a failover would miss: what drivers say is missing, and where the two sides differ. It
+//! holds up no plan.
 
 use super::reason;
 use crate::{Fact, InstanceId, PARITY, Reason, Topic, decide::Context};

@@ -34,7 +34,6 @@ fn position(n: usize) -> Position {
     Position { timeline: n as u32 + 1, offset: u64::MAX - n as u64 }
 }
 
-/// A report whose every field depends on `n`, so that two mixed up fields are seen.
 fn loss(n: usize) -> Loss {
     Loss {
         from: position(n + 4),
@@ -48,6 +47,7 @@ fn loss(n: usize) -> Loss {
     }
 }
 
+/// A report whose every field depends on `n`, so that two mixed up fields are seen.
 fn report(n: usize) -> Report {
     let fact = Fact {
         condition: pick(&CONDITIONS, n),

@@ -5,8 +5,8 @@
 
 use super::info::Info;
 use super::start::Up;
-use super::stop::{ACKNOWLEDGED_MAX, acknowledged, pause};
-use super::talk::Session;
+use super::stop::{ACKNOWLEDGED_MAX, acknowledged, just_before_an_acknowledgement, pause};
+use super::talk::{Session, Unreachable};
 use super::upstream::NOBODY;
 use super::{Redis, observe};
 use crate::clock;
@@ -31,8 +31,7 @@ impl Redis {
         let replica = self.standing().is_some_and(|standing| !standing.primary);
         match self.up()? {
             Up::No if replica => {
-                self.was_alone()?;
-                let (session, info) = self.start().await?;
+                let (session, info) = self.bring_back(true).await?;
                 self.drain_target(&session, info, terms).await
             }
             Up::No => self.drained_source().await,
@@ -47,7 +46,7 @@ impl Redis {
                 let info = session.info().await.map_err(|error| self.retry(error))?;
                 self.alone(&session, &info).await?;
                 if info.is_primary() {
-                    self.drain_source(&session).await
+                    self.drain_source(session).await
                 } else {
                     self.drain_target(&session, info, terms).await
                 }
@@ -56,23 +55,25 @@ impl Redis {
     }
 
     /// Let nobody write, wait until the replicas have everything, and stop.
-    async fn drain_source(&self, session: &Session) -> Result<Done, DriverError> {
+    async fn drain_source(&self, session: Session) -> Result<Done, DriverError> {
         let handed_over = async {
-            let info = pause(session).await?;
+            just_before_an_acknowledgement(&session).await?;
+            let info = pause(&session).await?;
             let end = info.point().unwrap_or_default();
-            acknowledged(session, end.offset, ACKNOWLEDGED_MAX).await
+            let found = acknowledged(&session, end.offset, ACKNOWLEDGED_MAX).await?;
+            Ok::<_, Unreachable>((info, found))
         };
-        let found = handed_over.await.map_err(|error| self.retry(error))?;
+        let (paused, found) = handed_over.await.map_err(|error| self.retry(error))?;
         // Which replica is promoted is not known here: one that has all is needed.
         if found.all == 0 && !self.is_cache() {
             let lag = if found.online == 0 { "follows it" } else { "has all of it yet" };
-            self.resume(session).await?;
+            self.resume(&session).await?;
             return Err(self.retry(format!("no replica {lag}, and its writes are not held up")));
         }
         self.lock_out()?;
-        let stopped = self.stop(STOP_WAIT_MAX).await?;
+        let stopped = self.stop_paused(session, paused, STOP_WAIT_MAX).await?;
         if !stopped.gone {
-            return Err(self.retry("the clean stop goes on: the data is being saved"));
+            return Err(self.retry("the clean stop goes on: the data is being written to disk"));
         }
         self.ended(stopped.end).await;
         self.drained_source().await
@@ -101,7 +102,8 @@ impl Redis {
             self.follow_at(session, NOBODY).await?;
         }
         let info = session.info().await.map_err(|error| self.retry(error))?;
-        self.is_whole(&info)?;
+        self.have_whole(&info).await?;
+        self.not_behind()?;
         let end = info.point();
         // Kept: one that comes up with less must not be promoted.
         self.stand(|standing| standing.seen = end.clone().or(standing.seen.take()))?;

@@ -20,20 +20,25 @@ pub struct Point {
     pub offset: u64,
 }
 
-/// A server's history: where it is, and which one that grew out of.
+/// A server's history: where it is, and which ones that grew out of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// Where it is.
     pub now: Point,
-    /// The end of what it shares with its former history; none where it has none.
-    pub before: Option<Point>,
+    /// The ends of what it shares with former histories, the newest first.
+    pub former: Vec<Point>,
 }
 
 impl Line {
     /// Whether everything that leads to `point` is on this line too.
     pub fn holds(&self, point: &Point) -> bool {
         let within = |end: &Point| end.history == point.history && point.offset <= end.offset;
-        within(&self.now) || self.before.as_ref().is_some_and(within)
+        within(&self.now) || self.former.iter().any(within)
+    }
+
+    /// Where `history` was left; none where that is not known.
+    pub fn left(&self, history: &str) -> Option<&Point> {
+        self.former.iter().find(|end| end.history == history)
     }
 }
 
@@ -150,15 +155,15 @@ impl Info {
         (whole && !history.is_empty()).then_some(Point { history, offset })
     }
 
-    /// Its line of history.
+    /// Its line of history, as far as Redis knows it.
     pub fn line(&self) -> Option<Line> {
         // The first offset that is not shared.
         let second = self.number("second_repl_offset");
-        let before = second.map(|first| Point {
+        let former = second.map(|first| Point {
             history: self.text("master_replid2").to_owned(),
             offset: first.saturating_sub(1),
         });
-        Some(Line { now: self.point()?, before })
+        Some(Line { now: self.point()?, former: former.into_iter().collect() })
     }
 
     /// Its replicas.
@@ -230,7 +235,7 @@ mod tests {
             format!("role:slave\r\nmaster_replid:d711\r\nsecond_repl_offset:-1\r\n{more}")
         };
         let whole = Info::parse(&text("slave_repl_offset:78\r\n"));
-        assert_eq!(whole.line(), Some(Line { now: at("d711", 78), before: None }));
+        assert_eq!(whole.line(), Some(Line { now: at("d711", 78), former: Vec::new() }));
         for part in [
             "slave_repl_offset:1\r\n",
             "slave_repl_offset:78\r\nloading:1\r\n",

@@ -14,6 +14,7 @@ mod facts;
 mod fence;
 mod gate;
 mod info;
+mod lineage;
 mod observe;
 mod processes;
 mod promote;

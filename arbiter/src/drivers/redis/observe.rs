@@ -67,18 +67,17 @@ impl Redis {
             tracing::warn!(instance = %self.set.id, %error, "what is known of the data is not kept");
         }
         let mut fact = self.fact(&info);
+        let standing = self.standing();
         fact.obstacles.extend(rival);
         fact.obstacles.extend(facts::obstacles(&info));
+        let behind = standing.as_ref().map(|standing| standing.behind.clone());
+        fact.obstacles.extend(behind.filter(|why| !why.is_empty()));
         if !self.is_cache() {
             let pace = self.memory().pace;
             fact.faults.extend(facts::faults(&info, &configured, pace));
         }
         fact.detail.extend(facts::details(&info));
-        if let Some(copies) = self.standing().map(|standing| standing.saved)
-            && let Some(newest) = copies.last()
-        {
-            fact.detail.insert("quarantined".into(), format!("{newest} ({} kept)", copies.len()));
-        }
+        tell_kept(&mut fact, standing.as_ref());
         Ok(fact)
     }
 
@@ -147,6 +146,7 @@ impl Redis {
                 fact.detail.insert("position".into(), "as last seen, or further".into());
             }
         }
+        tell_kept(&mut fact, standing.as_ref());
         fact
     }
 
@@ -159,9 +159,9 @@ impl Redis {
         if let Some(end) = &was.end {
             return Some((end.clone(), true));
         }
-        if was.appended {
+        if was.appends {
             let seen = self.memory().seen.clone().or_else(|| was.seen.clone());
-            return seen.map(|seen| (seen, false));
+            return seen.filter(|_| was.appended).map(|seen| (seen, false));
         }
         let saved = rdb::point(&self.dump_file(was)).ok().flatten();
         saved.map(|saved| (saved, true))
@@ -172,32 +172,33 @@ impl Redis {
         session.config(&CONFIGURED).await.unwrap_or_default()
     }
 
-    /// Keep what is known of the data of a running server, for when it does not run.
+    /// Keep what is known of the data of a running server, for when it does not run. Of a replica
+    /// without its upstream nothing is learnt: it may have come up with less than it had.
     pub(super) fn learn(
         &self,
         info: &Info,
         configured: &BTreeMap<String, String>,
     ) -> Result<(), DriverError> {
-        if info.is_loading() || info.is_copying() {
-            return Ok(());
-        }
         let point = info.point();
+        if info.is_loading() || info.is_copying() || !info.is_primary() && !info.is_linked() {
+            return self.stand(|standing| standing.appended &= !info.is_copying());
+        }
         if let Some(point) = &point {
             let mut memory = self.memory();
             memory.seen = Some(point.clone());
             self.pace(&mut memory, point);
         }
         let text = |name: &str| configured.get(name).cloned().unwrap_or_default();
+        let rewrites = info.is("aof_rewrite_in_progress") || info.is("aof_rewrite_scheduled");
         self.stand(|standing| {
             let before = standing.clone();
             learn_role(standing, info);
             standing.had_data = info.keys() > 0;
-            standing.appended = info.is("aof_enabled");
+            standing.appends = info.is("aof_enabled");
+            standing.appended = standing.appends && (standing.appended || !rewrites);
             standing.dump = text("dbfilename");
             standing.append_dir = text("appenddirname");
-            if point.is_some() {
-                standing.end = None;
-            }
+            standing.is_current();
             if *standing != before {
                 standing.seen = point.or_else(|| standing.seen.take());
             }
@@ -218,6 +219,16 @@ impl Redis {
             }
             _ => memory.paced = Some((point.clone(), now)),
         }
+    }
+}
+
+/// Where what it gave up lies, and what that cost.
+fn tell_kept(fact: &mut Fact, standing: Option<&Standing>) {
+    let Some(standing) = standing else { return };
+    fact.lost.clone_from(&standing.lost);
+    if let Some(newest) = standing.saved.last() {
+        let shown = format!("{newest} ({} kept)", standing.saved.len());
+        fact.detail.insert("quarantined".into(), shown);
     }
 }
 

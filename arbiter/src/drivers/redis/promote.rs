@@ -3,21 +3,15 @@
 //! Knows the server's own steps, and which data must not lead. Never knows whether it may write:
 //! the executor orders no promotion without a lease.
 
-use super::info::Info;
+use super::info::{Info, Point};
+use super::lineage::{self, Lineage};
 use super::standing::Standing;
 use super::start::Up;
-use super::talk::{Session, Unreachable};
+use super::talk::{Session, Unreachable, text};
 use super::upstream::split;
 use super::{Redis, processes, rdb};
-use crate::clock;
 use crate::drivers::{Done, DriverError};
 use arbiter_core::{Condition, Role};
-use std::time::Duration;
-
-/// How long one call waits for a promotion, which takes no longer than a command.
-const PROMOTE_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long one look at a promotion waits for the next.
-const PROMOTE_POLL: Duration = Duration::from_millis(5);
 
 impl Redis {
     /// Make it a running primary. Asked twice it is done once.
@@ -62,7 +56,7 @@ impl Redis {
             return self.promote(&session, &info).await;
         };
         self.was_alone()?;
-        let (session, _) = self.start().await?;
+        let session = self.start_replica().await?.0;
         match split(&upstream) {
             // It followed this one before, or was told to by whoever set it up.
             Some(to) => self.follow_at(&session, to).await,
@@ -86,18 +80,16 @@ impl Redis {
 
     /// Start the stopped server, once it is shown that its data may lead; `known`: it led, or
     /// followed, before.
-    async fn bring_back(&self, known: bool) -> Result<(Session, Info), DriverError> {
+    pub(super) async fn bring_back(&self, known: bool) -> Result<(Session, Info), DriverError> {
         self.was_alone()?;
         let standing = self.standing();
         if !self.is_cache() {
             self.may_lead(standing.as_ref(), known)?;
         }
         let (session, info) = self.start().await?;
-        // As when appendonly was switched on in the file: it then reads no dump.
-        let had_data = standing.is_some_and(|standing| standing.had_data);
-        if !self.is_cache() && had_data && info.keys() == 0 {
+        if self.came_up_empty(standing.as_ref(), known, &info) {
             self.kill_all().await?;
-            return Err(self.refuse(self.came_up_empty()));
+            return Err(self.refuse(self.gone()));
         }
         Ok((session, info))
     }
@@ -105,84 +97,134 @@ impl Redis {
     /// Whether what would come up may lead: an empty or older dataset would be copied over those of
     /// its replicas.
     fn may_lead(&self, standing: Option<&Standing>, known: bool) -> Result<(), DriverError> {
-        let default = Standing::default();
-        if standing == Some(&default) {
-            // Somebody accepts what there is.
-            return Ok(());
+        let was = standing.cloned().unwrap_or_default();
+        if !self.dump_file(&was).exists() && !self.append_dir(&was).is_dir() {
+            let lost = is_lost(standing, known);
+            return if lost { Err(self.refuse(self.gone())) } else { Ok(()) };
         }
-        let was = standing.unwrap_or(&default);
-        let dump = self.dump_file(was);
-        let appended = self.append_dir(was).is_dir();
-        if !dump.exists() && !appended {
-            let fresh = !known || standing.is_some_and(|standing| !standing.had_data);
-            return if fresh { Ok(()) } else { Err(self.refuse(self.came_up_empty())) };
+        // What a primary had that nobody follows nobody else has.
+        match self.less_on_disk(&was).filter(|_| !was.primary || was.followed) {
+            Some(why) => Err(self.refuse(why)),
+            None => Ok(()),
         }
-        if was.appended || appended {
-            return Ok(());
-        }
-        let seen = self.memory().seen.clone().or_else(|| was.seen.clone());
-        let saved = rdb::point(&dump).ok().flatten();
-        let (Some(seen), Some(saved)) = (seen, saved) else { return Ok(()) };
-        let elsewhere = !was.primary || was.followed;
-        if elsewhere && saved.history == seen.history && saved.offset < seen.offset {
-            return Err(self.refuse(format!(
-                "it was killed, its last save stands at {}, and it was seen at {}: what it would \
-                 come up with is older than what another has; fail over to that, and set appendonly \
-                 yes. To accept the loss write {{}} into {}",
-                saved.offset,
-                seen.offset,
-                self.book.path().display()
-            )));
-        }
-        Ok(())
     }
 
-    fn came_up_empty(&self) -> String {
+    /// Why what is on disk is less than what the server, when it was killed, had; none: it is not.
+    pub(super) fn less_on_disk(&self, was: &Standing) -> Option<String> {
+        if self.is_cache() || was.end.is_some() || was.accepted {
+            return None;
+        }
+        let how = format!(
+            "fail over to another that has more, or let it follow one; to accept the loss {}",
+            self.how_to_accept()
+        );
+        let dir = self.append_dir(was);
+        if was.appends || dir.is_dir() {
+            // Redis writes this one while the other is not complete.
+            let begun = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+            let begun = begun.into_iter().any(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                name.starts_with("temp-") && name.ends_with(".incr")
+            });
+            let incomplete = begun || was.appends && !was.appended;
+            return incomplete.then(|| {
+                format!(
+                    "it was killed before everything that it had copied was in its appended \
+                     file, and comes up with what was there before: {how}"
+                )
+            });
+        }
+        let seen = self.memory().seen.clone().or_else(|| was.seen.clone())?;
+        // One from before there was a replica says nothing.
+        let saved = rdb::point(&self.dump_file(was)).ok().flatten().unwrap_or_default();
+        let less = saved.history != seen.history || saved.offset < seen.offset;
+        less.then(|| {
+            format!(
+                "it was killed, its last save stands at {} and it was seen at {}, so it comes up \
+                 with older data (appendonly yes avoids that): {how}",
+                saved.offset, seen.offset
+            )
+        })
+    }
+
+    /// Nothing came up, and that is a loss: as when appendonly was switched on in the file, since
+    /// Redis then reads no dump.
+    pub(super) fn came_up_empty(
+        &self,
+        standing: Option<&Standing>,
+        known: bool,
+        info: &Info,
+    ) -> bool {
+        !self.is_cache() && info.keys() == 0 && is_lost(standing, known)
+    }
+
+    pub(super) fn gone(&self) -> String {
         format!(
             "its data is gone: nothing is in {}, and as a primary it would empty its replicas; fail \
-             over to one of them, or restore the data. To start it empty write {{}} into {}",
+             over to one of them, let it follow one, or restore the data. To accept the loss {}",
             self.set.data_dir.display(),
-            self.book.path().display()
+            self.how_to_accept()
         )
     }
 
-    /// Refuse data that is only a part of a whole: one that a copy was begun over.
-    pub(super) fn is_whole(&self, info: &Info) -> Result<(), DriverError> {
+    fn how_to_accept(&self) -> String {
+        format!("write {{\"accepted\":true}} into {}", self.book.path().display())
+    }
+
+    /// Refuse to go on from data that is less than what it had, and was not caught up with.
+    pub(super) fn not_behind(&self) -> Result<(), DriverError> {
+        match self.standing().map(|standing| standing.behind) {
+            Some(why) if !why.is_empty() => Err(self.refuse(why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// See that the data is no part of a whole: Redis empties a replica before it loads a copy of
+    /// its upstream's data, and says of it from then on that it is nowhere. What came up from its
+    /// own disk is nowhere too, where changes are appended, and whole: what this process did not
+    /// see come up so is started anew from there.
+    pub(super) async fn have_whole(&self, info: &Info) -> Result<(), DriverError> {
         if info.is_loading() || info.is_copying() {
             return Err(self.retry("it copies its upstream's data: its own is only a part of that"));
         }
         let found = self.processes()?;
         let own = self.memory().from_disk.clone();
         let from_disk = own.is_some() && processes::server(&found) == own.as_ref();
-        if info.point().is_none() && !from_disk {
-            return Err(self.retry(
-                "its data is not known to be whole: a copy of its upstream's was begun and did not \
-                 end; restart it, or let it follow a primary first",
-            ));
+        if info.point().is_some() || from_disk {
+            return Ok(());
         }
-        Ok(())
+        // Killed: of what it has in memory nothing must be saved.
+        self.kill_all().await?;
+        Err(self.retry("its data was not known to be whole: it is started anew from its disk"))
     }
 
     async fn promote(&self, session: &Session, info: &Info) -> Result<(), DriverError> {
-        self.is_whole(info)?;
+        self.have_whole(info).await?;
+        self.not_behind()?;
+        let stood = info.point().or_else(|| {
+            let standing = self.standing();
+            self.rests_at(standing.as_ref()).map(|(point, _)| point)
+        });
         // Before: whatever dies from here on was a primary.
         self.stand(|standing| {
             standing.primary = true;
             standing.upstream = String::new();
             standing.followed = false;
             standing.discardable = false;
-            standing.end = None;
+            standing.is_current();
         })?;
-        let began = clock::now();
         // Inherited, it would refuse every write until the lost region is back.
         self.settle(session).await.map_err(|error| self.retry(error))?;
         let told = session.ask(&["REPLICAOF", "NO", "ONE"]).await;
         told.map_err(|error| self.retry(format!("REPLICAOF NO ONE failed: {error}")))?;
-        while !session.info().await.map_err(|error| self.retry(error))?.is_primary() {
-            if clock::now().since(began) > PROMOTE_WAIT_MAX {
-                return Err(self.retry("it stays a replica"));
-            }
-            tokio::time::sleep(PROMOTE_POLL).await;
+        let now = session.info().await.map_err(|error| self.retry(error))?;
+        if !now.is_primary() {
+            return Err(self.retry("it stays a replica"));
+        }
+        if !self.is_cache()
+            && let Err(error) = write_line(session, now.history(), stood).await
+        {
+            tracing::warn!(instance = %self.set.id, %error, "{} is not written", lineage::KEY);
         }
         Ok(())
     }
@@ -202,5 +244,26 @@ impl Redis {
     pub(super) async fn resume(&self, session: &Session) -> Result<(), DriverError> {
         let told = session.ask(&["CLIENT", "UNPAUSE"]).await;
         told.map(drop).map_err(|error| self.retry(error))
+    }
+}
+
+/// Say in the dataset which histories it grew out of.
+async fn write_line(
+    session: &Session,
+    history: &str,
+    stood: Option<Point>,
+) -> Result<(), Unreachable> {
+    let before = Lineage::parse(&text(&session.ask(&["GET", lineage::KEY]).await?));
+    let line = before.grown(history, stood).show();
+    session.ask(&["SET", lineage::KEY, &line]).await.map(drop)
+}
+
+/// Whether data that is not there is a loss: not where it is known to have been empty, nor where
+/// nobody knows of any. `known`: it led, or followed, before.
+fn is_lost(standing: Option<&Standing>, known: bool) -> bool {
+    match standing {
+        Some(standing) if standing.accepted => false,
+        Some(standing) if standing.known => standing.had_data,
+        _ => known,
     }
 }

@@ -6,13 +6,14 @@
 
 use super::Redis;
 use super::info::{Info, Point, UPSTREAM_IN_LOG};
+use super::observe::position;
 use super::standing::Standing;
 use super::start::Up;
 use super::talk::Session;
 use super::upstream::Asked;
 use crate::clock;
 use crate::drivers::{Done, DriverError};
-use arbiter_core::{Terms, Token};
+use arbiter_core::{Loss, Terms, Token};
 use std::time::Duration;
 
 /// How long one call waits for the stream; the executor asks again.
@@ -94,7 +95,22 @@ impl Redis {
         }
         // On disk before any start: it comes up as a replica, and would again.
         self.stand(|standing| standing.primary = false)?;
-        self.start().await
+        self.start_replica().await
+    }
+
+    /// Start the stopped server as a replica, and keep in mind where it has less than it had.
+    pub(super) async fn start_replica(&self) -> Result<(Session, Info), DriverError> {
+        let standing = self.standing();
+        let less = standing.as_ref().and_then(|standing| self.less_on_disk(standing));
+        let (session, info) = self.start().await?;
+        let less = match self.came_up_empty(standing.as_ref(), true, &info) {
+            true => Some(self.gone()),
+            false => less,
+        };
+        if let Some(why) = less {
+            self.stand(|standing| standing.behind = why)?;
+        }
+        Ok((session, info))
     }
 
     /// Make the running replica follow another, once what it alone has is safe.
@@ -137,12 +153,16 @@ impl Redis {
             tracing::warn!(instance = %self.set.id, %upstream, %why, "saved, as it is not compared");
         }
         if running.is_some() {
-            self.end(STOP_LIMIT).await?;
+            let stopped = self.stop(STOP_LIMIT).await?;
+            if !stopped.gone || stopped.end.is_none() && own.at.is_some() {
+                // Killed, it might lose what is to be saved.
+                return Err(self.retry("it is to be stopped and saved before it follows another"));
+            }
+            self.ended(stopped.end).await;
         }
-        let kept = self.keep(token).await?;
-        let shown = kept.display().to_string();
-        tracing::warn!(instance = %self.set.id, kept = %shown, "data that {upstream} lacks is kept");
-        self.stand(|standing| standing.was_saved(shown))?;
+        let kept = self.keep(token).await?.display().to_string();
+        tracing::warn!(instance = %self.set.id, %kept, "data that {upstream} lacks is kept");
+        self.stand(|standing| standing.was_saved(own.lost(&theirs, kept)))?;
         if running.is_some() {
             return Err(self.retry("its data was saved; it is started anew"));
         }
@@ -181,7 +201,7 @@ impl Redis {
                     standing.primary = false;
                     standing.upstream = upstream.to_owned();
                     standing.discardable = false;
-                    standing.end = None;
+                    standing.is_current();
                 })?;
                 let facts = self.look().await?;
                 return Ok(Done { facts, clean: true, ..Done::default() });
@@ -204,6 +224,26 @@ impl Redis {
 }
 
 impl Own {
+    /// What is given up for the upstream's data. Redis has no log of what was written when: from
+    /// where to where is all that is known.
+    fn lost(&self, theirs: &Asked, kept: String) -> Loss {
+        let end = self.at.clone().unwrap_or_default();
+        let shared = match theirs {
+            Asked::Line(line) => line.left(&end.history).cloned(),
+            Asked::Untold(_) => None,
+        };
+        Loss {
+            from: position(&shared.unwrap_or_else(|| end.clone())),
+            end: position(&end),
+            count: None,
+            first: String::new(),
+            last: String::new(),
+            listed: Vec::new(),
+            kept,
+            found: clock::wall(),
+        }
+    }
+
     /// Whether all of it is on `line` too. A replica that shares its upstream's history has it
     /// from there.
     fn is_on(&self, line: &super::info::Line) -> bool {

@@ -6,7 +6,7 @@
 use super::Redis;
 use super::info::Point;
 use crate::drivers::{DriverError, files};
-use arbiter_core::Role;
+use arbiter_core::{Loss, Role};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
@@ -21,6 +21,10 @@ const SAVED_MAX: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {
+    /// It led, or followed somebody, since it is known.
+    pub known: bool,
+    /// An operator accepts what there is, though it is less than what was.
+    pub accepted: bool,
     /// It was a primary's.
     pub primary: bool,
     /// Whom it followed last.
@@ -29,8 +33,13 @@ pub struct Standing {
     pub had_data: bool,
     /// A replica followed it since it became a primary's: somebody else has it too.
     pub followed: bool,
-    /// Each change was appended to a file: a kill loses nothing that was acknowledged.
+    /// Changes are appended to a file, which is what a server comes up with.
+    pub appends: bool,
+    /// All of the data is in that file: a kill loses nothing that was acknowledged. Not so after
+    /// everything was copied from an upstream, until the file is written anew.
     pub appended: bool,
+    /// Why what it came up with is less than what it had; empty: it is not, or has caught up.
+    pub behind: String,
     /// Name of the file that a save makes.
     pub dump: String,
     /// Name of the directory of the appended changes.
@@ -43,6 +52,8 @@ pub struct Standing {
     pub discardable: bool,
     /// Copies of data that was discarded, the newest last.
     pub saved: Vec<String>,
+    /// What the newest of them cost.
+    pub lost: Option<Loss>,
 }
 
 impl Standing {
@@ -51,10 +62,19 @@ impl Standing {
         if self.primary { Role::Primary } else { Role::Replica }
     }
 
-    /// It can be left behind: a copy is at `path`.
-    pub fn was_saved(&mut self, path: String) {
+    /// It led or follows: what it has now is what counts.
+    pub fn is_current(&mut self) {
+        self.known = true;
+        self.accepted = false;
+        self.behind = String::new();
+        self.end = None;
+    }
+
+    /// It can be left behind: a copy is kept.
+    pub fn was_saved(&mut self, lost: Loss) {
         self.discardable = true;
-        self.saved.push(path);
+        self.saved.push(lost.kept.clone());
+        self.lost = Some(lost);
         let surplus = self.saved.len().saturating_sub(SAVED_MAX);
         self.saved.drain(..surplus);
     }

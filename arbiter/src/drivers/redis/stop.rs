@@ -18,6 +18,12 @@ pub(super) const PAUSE_FOR: Duration = Duration::from_secs(5);
 const KILL_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long the replicas are waited for, while writes are paused.
 pub(super) const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(3);
+/// How often a replica acknowledges.
+const ACKNOWLEDGES_EVERY: Duration = Duration::from_secs(1);
+/// How long before the next one writes are paused.
+const ACKNOWLEDGES_LEAD: Duration = Duration::from_millis(150);
+/// How long is waited for a server that does not say that it stops.
+const UNWILLING_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long one look at the replicas waits for the next.
 const ACKNOWLEDGED_POLL: Duration = Duration::from_millis(10);
 /// Looks for forks that a kill raced with.
@@ -37,15 +43,53 @@ impl Redis {
     /// ends is known, the replicas are given what they lack, for at most half of the time, and all
     /// that was acknowledged is on disk.
     pub(super) async fn stop(&self, limit: Duration) -> Result<Stopped, DriverError> {
+        self.stop_after(limit, async {
+            let session = self.session().await?;
+            let before = session.info().await?;
+            let info = if before.is_primary() { pause(&session).await? } else { before };
+            if let Some(end) = info.point().filter(|_| info.is_primary()) {
+                let wait = (limit / 2).min(ACKNOWLEDGED_MAX);
+                let _ = acknowledged(&session, end.offset, wait).await?;
+            }
+            Ok((session, info))
+        })
+        .await
+    }
+
+    /// The same of a server that was paused, and whose replicas have all.
+    pub(super) async fn stop_paused(
+        &self,
+        session: Session,
+        paused: Info,
+        limit: Duration,
+    ) -> Result<Stopped, DriverError> {
+        self.stop_after(limit, async { Ok((session, paused)) }).await
+    }
+
+    async fn stop_after(
+        &self,
+        limit: Duration,
+        before: impl Future<Output = Result<(Session, Info), Unreachable>>,
+    ) -> Result<Stopped, DriverError> {
         self.asked_to_stop.store(true, Ordering::SeqCst);
         let began = clock::now();
         let found = self.processes()?;
         let Some(server) = processes::server(&found) else {
             return Ok(Stopped { gone: found.is_empty(), end: None });
         };
-        let asked = tokio::time::timeout(limit, self.ask_to_stop(limit)).await;
-        let end = match asked {
+        let asked = async {
+            let (session, info) = before.await?;
+            let saved = shut_down(&session, &info, limit).await?;
+            Ok(info.point().filter(|_| saved))
+        };
+        let end = match tokio::time::timeout(limit, asked).await {
             Ok(Ok(end)) => end,
+            // It will not now, and says why: while it first writes its appended file, or where its
+            // disk is full.
+            Ok(Err(Unreachable::Answered(why))) => {
+                tracing::warn!(instance = %self.set.id, %why, "it does not stop");
+                return Ok(Stopped::default());
+            }
             // It does not answer; a signal is a wish too, which it may come to.
             Ok(Err(_)) | Err(_) => {
                 processes::send(server, Signal::SIGTERM);
@@ -53,21 +97,9 @@ impl Redis {
             }
         };
         let left = limit.saturating_sub(clock::now().since(began));
+        let left = if end.is_some() { left } else { left.min(UNWILLING_WAIT_MAX) };
         let gone = processes::wait_gone(&found, left).await && self.processes()?.is_empty();
         Ok(Stopped { gone, end: end.filter(|_| gone) })
-    }
-
-    /// Pause, look, and tell it to stop; where it stood.
-    async fn ask_to_stop(&self, limit: Duration) -> Result<Option<Point>, Unreachable> {
-        let session = self.session().await?;
-        let before = session.info().await?;
-        let info = if before.is_primary() { pause(&session).await? } else { before };
-        if let Some(end) = info.point().filter(|_| info.is_primary()) {
-            let wait = (limit / 2).min(ACKNOWLEDGED_MAX);
-            let _ = acknowledged(&session, end.offset, wait).await?;
-        }
-        let saved = shut_down(&session, &info, limit).await?;
-        Ok(info.point().filter(|_| saved))
     }
 
     /// Kill every process of the server, whoever started it, and wait until none is left.
@@ -104,6 +136,30 @@ pub(super) async fn pause(session: &Session) -> Result<Info, Unreachable> {
     session.info().await
 }
 
+/// Wait for the moment from which the pause will be shortest: replicas acknowledge once a second,
+/// and while writes are paused nothing asks them to. Clients still write meanwhile.
+pub(super) async fn just_before_an_acknowledgement(session: &Session) -> Result<(), Unreachable> {
+    let began = clock::now();
+    let mut first = None;
+    while clock::now().since(began) < ACKNOWLEDGES_EVERY * 3 / 2 {
+        let info = session.info().await?;
+        let online = info.followers().into_iter().filter(|follower| follower.online);
+        let furthest = online.map(|follower| follower.offset).max();
+        // Who has all of an idle stream has nothing to acknowledge.
+        if furthest.is_some() && furthest == info.point().map(|point| point.offset) {
+            break;
+        }
+        // One that has just come is online once it acknowledges.
+        if first.is_some() && furthest != first {
+            tokio::time::sleep(ACKNOWLEDGES_EVERY - ACKNOWLEDGES_LEAD).await;
+            break;
+        }
+        first = furthest;
+        tokio::time::sleep(ACKNOWLEDGED_POLL).await;
+    }
+    Ok(())
+}
+
 /// How far the replicas have what a primary wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Acknowledged {
@@ -121,9 +177,6 @@ pub(super) async fn acknowledged(
     limit: Duration,
 ) -> Result<Acknowledged, Unreachable> {
     let began = clock::now();
-    // Asked to acknowledge they do so at once, and not with the next second.
-    let hurry = session.ask_within(&["WAIT", "1", "1"], COMMAND_LIMIT.min(limit)).await;
-    drop(hurry);
     let mut renewed = began;
     loop {
         let followers = session.info().await?.followers();
@@ -146,7 +199,7 @@ pub(super) async fn acknowledged(
 /// is on disk; the answer of a stop is the end of the connection.
 async fn shut_down(session: &Session, info: &Info, limit: Duration) -> Result<bool, Unreachable> {
     // Of a part of a dataset nothing is to be saved.
-    let part = info.is_loading() || info.is_copying();
+    let part = info.is_loading() || info.point().is_none();
     let appended = info.is("aof_enabled");
     let how = if appended || part { "NOSAVE" } else { "SAVE" };
     let limit = if appended { COMMAND_LIMIT.min(limit) } else { limit };

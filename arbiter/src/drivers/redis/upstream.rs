@@ -4,7 +4,8 @@
 
 use super::Redis;
 use super::info::{Info, Line};
-use super::talk::{Session, Unreachable, secret};
+use super::lineage::{self, Lineage};
+use super::talk::{Session, Unreachable, secret, text};
 use crate::drivers::DriverError;
 use redis::ConnectionAddr;
 
@@ -27,10 +28,14 @@ impl Redis {
         let (host, port) = self.address_of(upstream)?;
         let asked = async {
             let addr = ConnectionAddr::Tcp(host.to_owned(), port);
-            Session::open(addr, &self.set.login).await?.info().await
+            let session = Session::open(addr, &self.set.login).await?;
+            let info = session.info().await?;
+            // A login that may not read it knows what Redis itself tells.
+            let told = session.ask(&["GET", lineage::KEY]).await;
+            Ok((info, told.map(|told| Lineage::parse(&text(&told))).unwrap_or_default()))
         };
-        let info: Info = match asked.await {
-            Ok(info) => info,
+        let (info, told): (Info, Lineage) = match asked.await {
+            Ok(answers) => answers,
             Err(Unreachable::Denied(why)) => return Ok(Asked::Untold(why)),
             Err(error) => return Err(self.retry(format!("cannot ask {upstream}: {error}"))),
         };
@@ -38,7 +43,11 @@ impl Redis {
             return Err(self.retry(format!("{upstream} is not a primary yet")));
         }
         match info.line() {
-            Some(line) => Ok(Asked::Line(line)),
+            Some(mut line) => {
+                line.former
+                    .extend(told.former.into_iter().filter(|_| told.history == info.history()));
+                Ok(Asked::Line(line))
+            }
             None => Err(self.retry(format!("{upstream} does not say where it stands"))),
         }
     }

@@ -13,7 +13,7 @@ async fn primary_and_replica_are_told_apart() {
     let primary = a.look().await;
     assert_eq!((primary.condition, primary.role), (Condition::Healthy, Role::Primary));
     assert!(primary.writable && primary.obstacles.is_empty(), "{primary:?}");
-    assert_eq!(primary.detail["keys"], "2");
+    assert_eq!(primary.detail["keys"], "3", "two, and whence it comes");
     eventually("all is there", async || b.look().await.replayed >= primary.position).await;
     let replica = b.look().await;
     assert_eq!((replica.condition, replica.role), (Condition::Healthy, Role::Replica));
@@ -56,7 +56,8 @@ async fn a_write_proves_the_server_and_an_older_token_is_stale() {
     let stale = a.driver.verify(Token::new(3, 99)).await;
     assert_eq!(stale, Err(DriverError::StaleEpoch { seen: Token::new(4, 11) }));
     let b = a.standby("b", APPENDS, &[]).await;
-    eventually("it follows", async || a.look().await.detail["replicas"] == "1").await;
+    a.ask(&["SET", "third", "3"]).await;
+    a.followed_by(&b).await;
     let fact = a.driver.verify(Token::new(4, 11)).await.unwrap();
     assert_eq!(fact.detail["acknowledged"], "by 1 replicas");
     let readonly = b.driver.verify(Token::new(5, 1)).await;

@@ -88,6 +88,7 @@ async fn an_aborted_switchover_resumes_the_source() {
         a.ask(&["SET", "second", "2"]).await;
         a.followed_by(&b).await;
         assert_eq!(b.ask(&["GET", "second"]).await, "2");
+        assert!(!b.look().await.detail.contains_key("quarantined"), "a has all of it");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::rig::{APPENDS, Node, SAVES, eventually, free_address, held, write};
 use crate::clock;
-use crate::drivers::DriverError;
+use crate::drivers::{Done, DriverError};
 use arbiter_core::{Condition, Role};
 use std::io::{Read, Write as _};
 use std::net::TcpListener;
@@ -63,6 +63,9 @@ async fn what_an_old_primary_alone_has_is_kept_before_it_follows() {
         b.followed_by(&a).await;
         assert_eq!(a.ask(&["GET", "new"]).await, "there");
         let copy = kept(&a).await;
+        let lost = a.look().await.lost.unwrap();
+        assert_eq!((lost.count, lost.kept.as_str()), (None, copy.to_str().unwrap()));
+        assert!(!clean || lost.end > lost.from, "from where to where is known: {lost:?}");
         let name = copy.file_name().unwrap().to_str().unwrap().to_owned();
         assert!(name.starts_with("2.7-"), "{name}");
         let old = on_copy(&a, &copy, conf).await;
@@ -127,7 +130,7 @@ async fn a_primary_that_lost_its_data_never_empties_its_replicas() {
         assert!(matches!(a.try_active().await, Err(DriverError::Refused(_))));
         assert_eq!(b.ask(&["GET", "first"]).await, "1");
         // Accepted by hand.
-        write(&a.data_dir.join("arbiter.json"), "{}");
+        write(&a.data_dir.join("arbiter.json"), r#"{"accepted":true}"#);
         a.active().await;
     }
 }
@@ -152,15 +155,35 @@ async fn a_primary_that_comes_up_empty_is_stopped_before_it_leads() {
 async fn a_primary_that_would_come_back_older_than_its_replica_does_not_lead() {
     let a = Node::primary("a", SAVES, &[]).await;
     let b = a.standby("b", SAVES, &[]).await;
-    a.ask(&["SAVE"]).await;
+    eventually("saved", async || a.try_ask(&["SAVE"]).await.is_ok()).await;
     a.ask(&["SET", "later", "1"]).await;
     a.followed_by(&b).await;
     a.look().await;
     a.kill().await;
     let refused = a.try_active().await;
     let Err(DriverError::Refused(why)) = &refused else { panic!("{refused:?}") };
-    assert!(why.contains("older than what another has"), "{why}");
+    assert!(why.contains("comes up with older data"), "{why}");
     assert_eq!(b.ask(&["GET", "later"]).await, "1");
+    // Nor does a replica, until it has caught up.
+    eventually("saved", async || b.try_ask(&["SAVE"]).await.is_ok()).await;
+    write(&a.data_dir.join("arbiter.json"), r#"{"accepted":true}"#);
+    a.active().await;
+    b.come_to_follow(&a.address).await;
+    a.ask(&["SET", "later", "2"]).await;
+    a.followed_by(&b).await;
+    b.kill().await;
+    for refused in [b.try_active().await.map(drop), b.drain(None).await.map(drop)] {
+        assert!(matches!(&refused, Err(DriverError::Refused(why)) if why.contains("older data")));
+    }
+    a.fence(Duration::from_secs(5)).await.unwrap();
+    let _ = b.follow(&a.address).await;
+    let fact = b.look().await;
+    assert!(fact.obstacles.iter().any(|why| why.contains("older data")), "{fact:?}");
+    assert!(matches!(b.try_active().await, Err(DriverError::Refused(_))), "running, too");
+    assert!(matches!(b.drain(None).await, Err(DriverError::Refused(_))));
+    a.active().await;
+    b.come_to_follow(&a.address).await;
+    assert_eq!(b.look().await.obstacles, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -254,14 +277,70 @@ async fn a_replica_with_half_a_copy_is_not_promoted() {
     assert!(fact.obstacles.iter().any(|why| why.contains("only a part")), "{fact:?}");
     let refused = b.try_active().await;
     assert!(matches!(&refused, Err(DriverError::Retry(why)) if why.contains("only a part")));
-    // Nor when the copy is given up: what it has now nobody knows.
-    let nobody = b.drain(None).await;
-    assert!(
-        matches!(&nobody, Err(DriverError::Retry(why)) if why.contains("not known to be whole"))
-    );
-    assert!(matches!(b.try_active().await, Err(DriverError::Retry(_))));
-    // Started anew it has what its own disk has.
-    b.fence(Duration::ZERO).await.unwrap();
+    // The copy is given up before anything of its own was thrown away.
+    let drained = b.drain(None).await.unwrap();
+    assert!(drained.end.is_some());
+    b.active().await;
+    assert_eq!(b.ask(&["GET", "first"]).await, "1");
+}
+
+#[tokio::test]
+async fn what_is_not_known_to_be_whole_is_started_anew_before_it_leads() {
+    let a = Node::primary("a", APPENDS, &[]).await;
+    let mut b = a.standby("b", APPENDS, &[]).await;
+    a.followed_by(&b).await;
+    appended(&b).await;
+    b.kill().await;
+    // Changes that were appended do not say where they end.
+    assert_eq!(b.drain(None).await.unwrap().end, None);
+    let began = b.server().started;
+    b.reopen();
+    let anew = b.try_active().await;
+    assert!(matches!(&anew, Err(DriverError::Retry(why)) if why.contains("started anew")));
+    a.fence(Duration::ZERO).await.unwrap();
+    b.active().await;
+    assert_ne!(b.server().started, began);
+    assert_eq!(b.ask(&["GET", "first"]).await, "1");
+}
+
+/// All that it has is in its appended file.
+async fn appended(node: &Node) {
+    eventually("appended", async || {
+        node.look().await;
+        node.driver.standing().is_some_and(|standing| standing.appended)
+    })
+    .await;
+}
+
+/// After a copy of everything the appended file is written anew; until then the disk has what was
+/// there before.
+#[tokio::test]
+async fn a_replica_that_was_killed_before_its_copy_was_on_disk_does_not_lead() {
+    let slow = format!("{APPENDS}rdb-key-save-delay 10000000\n");
+    let a = Node::primary("a", APPENDS, &[]).await;
+    let b = a.standby("b", &slow, &[]).await;
+    a.followed_by(&b).await;
+    b.look().await;
+    b.kill().await;
+    let refused = |done: Result<Done, DriverError>| matches!(done, Err(DriverError::Refused(why)) if why.contains("killed before everything"));
+    eventually("refused", async || refused(b.drain(None).await)).await;
+    assert!(refused(b.try_active().await));
+}
+
+/// A host with a new disk: what it comes up with is nothing, until it has followed somebody.
+#[tokio::test]
+async fn a_replica_without_data_does_not_lead() {
+    let a = Node::primary("a", APPENDS, &[]).await;
+    let b = Node::new("b", APPENDS, &[]);
+    b.arm().await;
+    let (_listener, nowhere) = black_hole();
+    assert!(b.follow(&nowhere).await.is_err());
+    assert!(!b.look().await.obstacles.is_empty());
+    let refused = |done: Result<Done, DriverError>| matches!(done, Err(DriverError::Refused(why)) if why.contains("is gone"));
+    eventually("refused", async || refused(b.drain(None).await)).await;
+    eventually("refused", async || refused(b.try_active().await)).await;
+    b.follow(&a.address).await.unwrap();
+    a.fence(Duration::ZERO).await.unwrap();
     b.active().await;
     assert_eq!(b.ask(&["GET", "first"]).await, "1");
 }

@@ -113,6 +113,7 @@ pub struct Node {
     pub host: Arc<Plain>,
     pub data_dir: PathBuf,
     pub address: String,
+    spec: Instance,
     root: TempDir,
 }
 
@@ -154,7 +155,13 @@ impl Node {
         settings.insert("data_dir".into(), data_dir.display().to_string());
         let spec = instance(&address, settings, fencing);
         let driver = Redis::open(&InstanceId::from(name), &spec, host.clone()).unwrap();
-        Self { driver, host, data_dir, address, root }
+        Self { driver, host, data_dir, address, spec, root }
+    }
+
+    /// The agent was restarted, and knows nothing of what it saw.
+    pub fn reopen(&mut self) {
+        let id = self.driver.set.id.clone();
+        self.driver = Redis::open(&id, &self.spec, self.host.clone()).unwrap();
     }
 
     /// A running, armed primary with one key.

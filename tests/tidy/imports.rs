@@ -73,6 +73,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rocksdb::", &["arbiter/src/raft", "tests/"]),
     ("tokio_postgres", &["arbiter/src/drivers/postgres", "arbiter/src/lab", "tests/"]),
     ("aws_sdk_route53", &["arbiter/src/drivers/dns", "arbiter/tests/traffic"]),
+    ("kube::", &["arbiter/src/drivers/kubernetes"]),
+    ("k8s_openapi::", &["arbiter/src/drivers/kubernetes", "arbiter/src/drivers/velero"]),
     ("hickory_", &["arbiter/src/drivers/dns", "arbiter/src/dns_client", "arbiter/src/lab"]),
     ("clap::", &["arbiter/src/cli", "arbiter/src/agent/deadman"]),
     ("toml::", &["cluster-config/src"]),

@@ -7,7 +7,9 @@
 mod apart;
 pub mod command;
 pub mod dns;
+pub mod kubernetes;
 pub mod postgres;
+pub mod velero;
 
 pub use apart::Apart;
 
@@ -173,7 +175,8 @@ pub struct Opening<'a> {
 }
 
 /// Every kind that this build knows, in the order of `reference.toml`.
-pub static KINDS: &[Kind] = &[postgres::KIND, dns::RFC2136, dns::ROUTE53];
+pub static KINDS: &[Kind] =
+    &[postgres::KIND, kubernetes::KIND, velero::KIND, dns::RFC2136, dns::ROUTE53];
 
 /// The words that a cluster file may use in this build.
 pub fn registry() -> cluster_config::Registry {

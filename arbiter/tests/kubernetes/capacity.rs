@@ -44,7 +44,9 @@ async fn too_little_room_is_an_obstacle_with_its_numbers() {
     place_pods(&cluster);
     let fact = with_room(&cluster, &[]).await;
     let said = one(&fact.obstacles, "room");
-    for part in ["Deployment web would have 4 more pods of cpu 500m, memory 1Gi", "3 of them"] {
+    for part in
+        ["Deployment web", "4 more pods", "cpu 500m, memory 1Gi each", "3 fit on the 1 nodes"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(said.contains("cpu 1500m, memory 7Gi are free"), "{said}");

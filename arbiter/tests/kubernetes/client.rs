@@ -7,9 +7,9 @@ use serde_json::Value;
 use tokio::process::Command;
 
 async fn kubectl(cluster: &Cluster, args: &[&str]) -> (bool, String) {
-    let config = cluster.path("kubeconfig");
+    let config = cluster.path("kubeconfig-tls");
     if !config.exists() {
-        cluster.kubeconfig();
+        cluster.kubeconfig_over_tls();
     }
     let output = Command::new("kubectl")
         .args(args)

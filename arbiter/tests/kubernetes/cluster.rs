@@ -99,6 +99,19 @@ impl Cluster {
         path
     }
 
+    /// A kubeconfig that leads there over TLS. kubectl sends credentials over nothing else.
+    pub fn kubeconfig_over_tls(&self) -> PathBuf {
+        let (cert, key) = super::tls::certificate(self.dir.path(), "server");
+        let plain = self.url.strip_prefix("http://").expect("plain");
+        let url = super::tls::front(plain, &cert, &key);
+        let text = std::fs::read_to_string(self.kubeconfig()).expect("readable");
+        let known = format!("{{server: \"{url}\", certificate-authority: server.crt}}");
+        let text = text.replace(&format!("{{server: \"{}\"}}", self.url), &known);
+        let path = self.path("kubeconfig-tls");
+        std::fs::write(&path, text).expect("writable");
+        path
+    }
+
     /// From now on the next `times` requests like that get something else.
     pub fn spoil(&self, verb: &'static str, path: &'static str, times: u32, instead: Instead) {
         self.inside().spoils.push(Spoil { verb, path, times, instead });

@@ -11,6 +11,7 @@ mod published;
 mod scaling;
 mod selector;
 mod store;
+mod tls;
 mod tokens;
 mod velero;
 

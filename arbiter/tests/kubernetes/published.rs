@@ -20,7 +20,7 @@ fn validated(path: &Path) -> String {
     assert!(output.status.success(), "kubernetes-validate cannot be installed");
     let venv = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let python = Path::new(&venv).join("bin/python");
-    let checked = Command::new(python).arg(setup("kubernetes_validate.py")).arg(path).output();
+    let checked = Command::new(python).arg(setup("kubernetes_schemas.py")).arg(path).output();
     let checked = checked.expect("runs");
     let (said, fault) = (&checked.stdout, &checked.stderr);
     format!("{}{}", String::from_utf8_lossy(said), String::from_utf8_lossy(fault))

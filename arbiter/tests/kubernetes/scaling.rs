@@ -238,7 +238,12 @@ async fn a_gitops_keeper_is_a_fault_until_it_is_told() {
     let flux = json!({ "kustomize.toolkit.fluxcd.io/name": "jobs" });
     let patch = json!({ "metadata": { "labels": flux } });
     cluster.change("batch/v1", "cronjobs", "report", false, patch);
-    let named = [("deployments", "web"), ("cronjobs", "report"), ("replicas.web", "2")];
+    let named = [
+        ("deployments", "web"),
+        ("cronjobs", "report"),
+        ("replicas.web", "2"),
+        ("capacity", "ignored"),
+    ];
     let fact = seen(&*services(&cluster, &named)).await;
     assert!(one(&fact.faults, "Argo CD application shop").contains("ignoreDifferences"));
     assert!(one(&fact.faults, "Flux Kustomization jobs").contains("spec.suspend"));

@@ -4,6 +4,28 @@
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// Fields of `spec`, as Velero and KEDA define them; a server drops others in silence.
+const RESTORE: &[&str] = &[
+    "backupName",
+    "scheduleName",
+    "includedNamespaces",
+    "excludedNamespaces",
+    "includedResources",
+    "excludedResources",
+    "namespaceMapping",
+    "existingResourcePolicy",
+    "itemOperationTimeout",
+];
+const SCALED_OBJECT: &[&str] = &[
+    "scaleTargetRef",
+    "pollingInterval",
+    "cooldownPeriod",
+    "idleReplicaCount",
+    "minReplicaCount",
+    "maxReplicaCount",
+    "triggers",
+];
+
 /// A refusal as a `Status` says it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -198,6 +220,15 @@ fn valid(object: &Value) -> Result<(), Refusal> {
         if max.as_i64().is_none_or(|max| max < min) {
             return invalid("spec.maxReplicas", "must be greater than or equal to `minReplicas`");
         }
+    }
+    let known: &[&str] = match object["kind"].as_str() {
+        Some("Restore") => RESTORE,
+        Some("ScaledObject") => SCALED_OBJECT,
+        _ => &[],
+    };
+    let unknown = |key: &&String| !known.is_empty() && !known.contains(&key.as_str());
+    if let Some(key) = spec.as_object().and_then(|spec| spec.keys().find(unknown)) {
+        return invalid(&format!("spec.{key}"), "unknown field");
     }
     let annotations = object["metadata"]["annotations"].as_object();
     if annotations.into_iter().flatten().any(|(_, value)| !value.is_string()) {

@@ -92,8 +92,9 @@ pub fn shortages(mut rooms: Vec<Room>, coming: &[Coming]) -> Vec<String> {
         }
         if placed < pods.count {
             short.push(format!(
-                "{} would have {} more pods of {}, and {placed} of them find room on the {usable} \
-                 nodes that are ready for it, where {} are free: add nodes, or set capacity",
+                "{} needs room for {} more pods when active, {} each: {placed} fit on the {usable} \
+                 nodes that are ready for it, where {} are free in all; add nodes, or set capacity \
+                 = \"advisory\"",
                 pods.whose,
                 pods.count,
                 list(&need),
@@ -256,7 +257,8 @@ mod tests {
         let rooms = left(&nodes, &pods);
         assert_eq!(shortages(rooms.clone(), &[plain(3)]), Vec::<String>::new());
         let short = shortages(rooms.clone(), &[plain(4)]).remove(0);
-        for part in ["4 more pods of cpu 500m, memory 1Gi", "3 of them", "the 2 nodes", "cpu 2200m"]
+        for part in
+            ["4 more pods", "cpu 500m, memory 1Gi each", "3 fit on the 2 nodes", "cpu 2200m"]
         {
             assert!(short.contains(part), "{part}: {short}");
         }

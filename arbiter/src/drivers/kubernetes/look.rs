@@ -50,6 +50,7 @@ impl Look {
             let namespace = &namespace;
             async move { (named.clone(), objects::read(api, namespace, named).await) }
         });
+        let reads: Vec<_> = reads.collect();
         let objects: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).collect().await;
         let failed = objects.iter().filter_map(|(_, object)| object.as_ref().err());
         if let Some(fault) = failed.into_iter().find(whole) {

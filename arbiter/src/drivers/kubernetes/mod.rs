@@ -49,7 +49,7 @@ const ROOM_LIMIT: Duration = Duration::from_secs(60);
 /// Wait between two looks at what is on its way.
 const POLL: Duration = Duration::from_millis(500);
 /// Looks of one call; then it says what is missing, and is asked again.
-const POLLS_MAX: u32 = 10;
+const POLLS_MAX: u32 = 4;
 
 /// Services on Kubernetes.
 pub const KIND: Kind = Kind {

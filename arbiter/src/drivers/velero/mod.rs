@@ -29,7 +29,7 @@ const BACKUP_AGE_MAX: Duration = Duration::from_secs(26 * 3600);
 /// Wait between two looks at a restore.
 const POLL: Duration = Duration::from_millis(500);
 /// Looks of one call; then it says how far it is, and is asked again.
-const POLLS_MAX: u32 = 10;
+const POLLS_MAX: u32 = 4;
 
 /// Backups of a cluster's state.
 pub const KIND: Kind = Kind {

@@ -54,11 +54,11 @@ struct Spec {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
-    phase: String,
-    failure_reason: String,
-    validation_errors: Vec<String>,
-    errors: u64,
-    progress: Items,
+    phase: Option<String>,
+    failure_reason: Option<String>,
+    validation_errors: Option<Vec<String>>,
+    errors: Option<u64>,
+    progress: Option<Items>,
 }
 
 #[derive(Default, Deserialize)]
@@ -195,17 +195,14 @@ fn version(path: &str, meta: &ObjectMeta) -> Result<String, DriverError> {
 }
 
 fn judge(name: &str, found: &Object) -> Result<Progress, DriverError> {
-    let Status { phase, failure_reason, validation_errors, errors, progress } = &found.status;
-    let far = || {
-        let Items { items_restored, total_items } = progress;
-        format!("restore {name} is {phase}: {items_restored} of {total_items} items")
-    };
-    match phase.as_str() {
+    let status = &found.status;
+    let phase = status.phase.as_deref().unwrap_or_default();
+    match phase {
         "Completed" => Ok(Progress::Done),
         "PartiallyFailed" | "Failed" | "FailedValidation" => {
-            let mut why = validation_errors.clone();
-            why.extend(Some(failure_reason.clone()).filter(|reason| !reason.is_empty()));
-            why.extend(Some(format!("{errors} errors")).filter(|_| *errors > 0));
+            let mut why = status.validation_errors.clone().unwrap_or_default();
+            why.extend(status.failure_reason.clone().filter(|reason| !reason.is_empty()));
+            why.extend(status.errors.filter(|n| *n > 0).map(|n| format!("{n} errors")));
             let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
             Err(DriverError::Refused(format!(
                 "restore {name} of backup {} is {phase}{}: see velero restore describe {name}; \
@@ -215,6 +212,11 @@ fn judge(name: &str, found: &Object) -> Result<Progress, DriverError> {
             )))
         }
         "" => Ok(Progress::Waiting(format!("restore {name} is not begun: does Velero run?"))),
-        _ => Ok(Progress::Waiting(far())),
+        _ => {
+            let items = status.progress.as_ref();
+            let far = items.map_or((0, 0), |items| (items.items_restored, items.total_items));
+            let text = format!("restore {name} is {phase}: {} of {} items", far.0, far.1);
+            Ok(Progress::Waiting(text))
+        }
     }
 }

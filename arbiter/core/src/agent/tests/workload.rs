@@ -2,7 +2,7 @@
 
 use super::super::*;
 use crate::testing::{EU, group, ms, spec};
-use crate::{GroupDirective, Layer, Profile};
+use crate::{DoneReport, GroupDirective, Layer, Profile};
 
 const START: Instant = Instant(1_000_000_000_000);
 const TOKEN: Token = Token::new(3, 20);
@@ -83,31 +83,9 @@ impl Agent {
         leased: bool,
         now: Instant,
     ) -> Vec<AgentAction> {
-        let timing = Profile::Wan.timing();
-        let order = goal.map(|goal| Order {
-            group: group(),
-            instance: web(),
-            layer: Layer::Workload,
-            goal,
-            token: TOKEN,
-            verify: false,
-            terms: Terms::default(),
-        });
-        let part = GroupDirective {
-            revision: 20,
-            timing,
-            lease: leased.then_some(timing.lease),
-            arm: self.machine.is_armed(&group()),
-            orders: order.into_iter().collect(),
-        };
-        let directive = Directive {
-            cluster_id: "test".into(),
-            term: 1,
-            answers,
-            incarnation: Incarnation(1),
-            groups: BTreeMap::from([(group(), part)]),
-        };
-        self.step(AgentEvent::Directive(directive), now)
+        let order = goal.map(|goal| order(goal, TOKEN));
+        let told = directive(answers, order, leased, self.machine.is_armed(&group()));
+        self.step(AgentEvent::Directive(told), now)
     }
 
     /// What is asked of the workload's driver is done.
@@ -143,8 +121,6 @@ impl Agent {
     }
 }
 
-use crate::DoneReport;
-
 fn asked<'a>(
     actions: &'a [AgentAction],
     wanted: &'a InstanceId,
@@ -163,6 +139,7 @@ fn goals(actions: &[AgentAction]) -> Vec<Goal> {
 fn a_workload_is_stopped_when_nobody_is_heard_for_a_lease_and_comes_back_by_an_answer() {
     let timing = Profile::Wan.timing();
     let mut agent = Agent::start(true, Token::default(), &[web()]);
+    let old = agent.machine.report(START).sequence;
     agent.serve(START);
     let stops = START + timing.lease.checked_sub(timing.fence).unwrap();
     let before = agent.step(AgentEvent::Tick, Instant(stops.0 - 1));
@@ -175,9 +152,10 @@ fn a_workload_is_stopped_when_nobody_is_heard_for_a_lease_and_comes_back_by_an_a
     assert_eq!(goals(&after), [], "the old order to serve is not obeyed again");
     assert_eq!(agent.done(stops), None, "nobody ordered it");
 
-    // A leader that nobody confirms, and an answer to what was sent before it was cut off.
+    // A leader that nobody confirms, and an answer to what was sent a lease ago.
     let pushed = agent.told(None, Some(Goal::Active), false, stops + ms(10));
-    assert_eq!(goals(&pushed), []);
+    let late = agent.told(Some(old), Some(Goal::Active), true, stops + ms(20));
+    assert_eq!((goals(&pushed), goals(&late)), (vec![], vec![]));
     let later = agent.step(AgentEvent::Tick, stops + ms(60_000));
     assert_eq!(goals(&later), []);
 
@@ -196,33 +174,37 @@ fn a_stop_that_has_not_ended_is_given_up_for_whatever_the_answer_orders() {
         assert_eq!(goals(&lapsed), [Goal::Fenced]);
         // The token is the same only for the goal that stands; State never changes a goal without.
         let token = if goal == Goal::Active { 20 } else { 21 };
-        let told = {
-            let sequence = agent.machine.report(START + ms(7100)).sequence;
-            let mut order = AgentEvent::Directive(directive(Some(sequence), goal, token));
-            if let AgentEvent::Directive(directive) = &mut order {
-                directive.groups.get_mut(&group()).unwrap().arm = true;
-            }
-            agent.step(order, START + ms(7100))
-        };
+        let sequence = agent.machine.report(START + ms(7100)).sequence;
+        let order = order(goal, Token::new(3, token));
+        let told = directive(Some(sequence), Some(order), goal == Goal::Active, true);
+        let told = agent.step(AgentEvent::Directive(told), START + ms(7100));
         let stored = agent.does(&told, START + ms(7100));
         let all: Vec<Goal> = goals(&told).into_iter().chain(goals(&stored)).collect();
         assert_eq!(all, [goal], "{told:?}");
     }
 }
 
-fn directive(answers: Option<u64>, goal: Goal, revision: u64) -> Directive {
-    let timing = Profile::Wan.timing();
-    let order = Order {
+fn order(goal: Goal, token: Token) -> Order {
+    Order {
         group: group(),
         instance: web(),
         layer: Layer::Workload,
         goal,
-        token: Token::new(3, revision),
+        token,
         verify: false,
         terms: Terms::default(),
+    }
+}
+
+fn directive(answers: Option<u64>, order: Option<Order>, leased: bool, arm: bool) -> Directive {
+    let timing = Profile::Wan.timing();
+    let part = GroupDirective {
+        revision: order.as_ref().map_or(TOKEN, |order| order.token).revision.0,
+        timing,
+        lease: leased.then_some(timing.lease),
+        arm,
+        orders: order.into_iter().collect(),
     };
-    let lease = Some(timing.lease).filter(|_| goal == Goal::Active);
-    let part = GroupDirective { revision, timing, lease, arm: true, orders: vec![order] };
     Directive {
         cluster_id: "test".into(),
         term: 1,

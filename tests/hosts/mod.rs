@@ -17,6 +17,7 @@ mod plans;
 mod processes;
 pub mod proofs;
 mod quorum;
+mod rejoin;
 mod rows;
 pub mod stage;
 mod standby;
@@ -136,6 +137,7 @@ pub fn cases() -> Vec<Case> {
         agents::CASES,
         groups::CASES,
         standby::CASES,
+        rejoin::CASES,
         adopted::CASES,
         fences::CASES,
         attested::CASES,

@@ -70,7 +70,8 @@ impl Lab {
         let _ = write!(
             text,
             "[groups.{group}.resources.{resource}]\nkind = \"postgres\"\nuser = \"postgres\"\n\
-             admin_user = \"postgres\"\nreplication_user = \"{}\"\n{start}\n",
+             admin_user = \"postgres\"\nreplication_user = \"{}\"\n\
+             rewind_user = \"postgres\"\n{start}\n",
             postgres::REPLICATION_USER
         );
         let sides = [("eu", "eu-west"), ("us", "us-east"), ("eu-local", "eu-west")];

@@ -8,7 +8,8 @@ use crate::{
     GroupId, Health, Instant, OnPrimaryFailure, OpenRequest, PlanKind, Reason, RegionId, State,
     Topic, View,
     decide::{
-        Context, gates, judge::failed_primary, judge::judge, judge::primary_lost, session_limit,
+        Context, failback, gates, judge::failed_primary, judge::judge, judge::primary_lost,
+        session_limit,
     },
 };
 
@@ -28,6 +29,9 @@ pub fn explain_group(state: &State, view: &View, now: Instant, group: &GroupId) 
         [(PlanKind::Failover, true), (PlanKind::Switchover, false), (PlanKind::Failover, false)]
     {
         found.extend(gates(&context, &OpenRequest::plain(group, kind, by_policy), None));
+    }
+    if let Some(request) = failback::request(&context).filter(|request| request.by_policy) {
+        found.extend(gates(&context, &request, None));
     }
     found.extend(waiting::waiting(&context));
     found.extend(degraded::degraded(&context));

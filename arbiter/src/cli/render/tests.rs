@@ -1,6 +1,6 @@
 //! Golden texts: `ARBITER_UPDATE=1 cargo test -p arbiter --lib cli::render` writes them anew.
 
-use super::{Look, bytes, explain, history, members, plan, span, status, wall};
+use super::{Look, bytes, check, explain, history, members, plan, span, status, wall};
 use arbiter_proto::v1 as pb;
 use std::path::Path;
 
@@ -336,6 +336,37 @@ fn a_plan_that_ended() {
 }
 
 #[test]
+fn what_a_plan_lost() {
+    let mut read = completed_plan();
+    let listed = |n: u64| pb::LostTransaction {
+        id: 700 + n,
+        lsn: format!("0/301A{n:03X}"),
+        at: format!("2026-11-22 10:11:{n:02}.5 UTC"),
+    };
+    read.losses = vec![
+        pb::PlanLoss {
+            instance: "db-eu".into(),
+            loss: Some(pb::Loss {
+                from: Some(pb::StreamPosition { timeline: 1, offset: 0x301_A000 }),
+                end: Some(pb::StreamPosition { timeline: 1, offset: 0x302_0000 }),
+                count: Some(23),
+                first: "2026-11-22 10:11:00.5 UTC".into(),
+                last: "2026-11-22 10:11:22.5 UTC".into(),
+                listed: (0..23).map(listed).collect(),
+                kept: "/var/lib/postgresql/15/main.arbiter-kept/timeline-1".into(),
+                found_wall_ms: 0,
+            }),
+        },
+        pb::PlanLoss {
+            instance: "db-eu-2".into(),
+            loss: Some(pb::Loss { count: Some(0), ..pb::Loss::default() }),
+        },
+    ];
+    read.losses_awaited = 1;
+    golden("report-lost.txt", &plan::report(&read, Look::default()));
+}
+
+#[test]
 fn one_state_word_a_line() {
     let lines: Vec<String> =
         open_plan().steps.iter().map(|s| plan::step_line(s, Look::default())).collect();
@@ -361,6 +392,32 @@ fn the_gates() {
         ],
     };
     golden("explain.txt", &explain::explain(&shown, Look::default()));
+}
+
+#[test]
+fn what_a_failover_needs() {
+    let reason = |topic: &str, code: &str, open: bool, text: &str, next: &str| pb::Reason {
+        topic: topic.into(),
+        code: code.into(),
+        open,
+        text: text.into(),
+        next: next.into(),
+    };
+    let armed = "us-east is armed";
+    let mut shown = pb::Explanation {
+        group: "default".into(),
+        reasons: vec![
+            reason("failover", "not-armed", true, armed, ""),
+            reason("automatic", "not-armed", true, armed, ""),
+            reason("automatic", "mode", false, "the mode is manual", "arbiter mode automatic"),
+            reason("degraded", "lag", true, "no lag", ""),
+            reason("readiness", "resource", false, "backups: the newest is 30 h old", ""),
+        ],
+    };
+    golden("check.txt", &check::check(&check::Check::of(&shown), Look::default()));
+    assert!(!check::Check::of(&shown).ready());
+    shown.reasons.truncate(2);
+    assert!(check::Check::of(&shown).ready());
 }
 
 #[test]

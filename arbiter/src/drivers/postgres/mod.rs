@@ -14,9 +14,13 @@ mod fence;
 mod files;
 mod gate;
 mod history;
+mod keep;
 mod observe;
 mod processes;
 mod promote;
+mod rebuild;
+mod rejoin;
+mod rewind;
 mod settings;
 mod sql;
 mod standby;
@@ -28,9 +32,9 @@ mod waldump;
 #[cfg(test)]
 mod tests;
 
-use super::{Command, Declaration, Done, Driver, DriverError, Holder, Kind, Output};
+use super::{Command, Declaration, Done, Driver, DriverError, ENSURE_LIMIT, Holder, Kind, Output};
 use arbiter_core::{Control as Held, EvidenceKind, Fact, Goal, Instance, InstanceId, Instant};
-use arbiter_core::{Layer, Position, Terms, Token};
+use arbiter_core::{Layer, Loss, Position, Terms, Token};
 use async_trait::async_trait;
 use control::Control;
 use processes::{DirId, Process};
@@ -59,6 +63,9 @@ pub const KIND: Kind = Kind {
 /// Limit of `pg_controldata`, which reads one small file.
 const CONTROLDATA_LIMIT: Duration = Duration::from_secs(2);
 
+/// Longest attempt at being a standby: it may copy everything.
+const REJOIN_LIMIT: Duration = Duration::from_secs(48 * 3600);
+
 /// The driver of one PostgreSQL instance.
 pub struct Postgres {
     set: Settings,
@@ -77,6 +84,12 @@ pub struct Postgres {
     checkpointing: Arc<AtomicBool>,
     /// One change of the configuration at a time: each reads, and writes what it read.
     rewriting: Mutex<()>,
+    /// How it is being brought back onto its upstream's line, in words.
+    rejoining: Mutex<String>,
+    /// The upstream that has not kept the WAL that this standby needs.
+    lacks_wal: Mutex<Option<String>>,
+    /// What the newest divergence cost, once it was looked for.
+    lost: Mutex<Option<Option<Loss>>>,
 }
 
 impl Postgres {
@@ -99,6 +112,9 @@ impl Postgres {
             asked_to_stop: AtomicBool::new(false),
             checkpointing: Arc::default(),
             rewriting: Mutex::default(),
+            rejoining: Mutex::default(),
+            lacks_wal: Mutex::default(),
+            lost: Mutex::default(),
         })
     }
 
@@ -177,6 +193,10 @@ impl Driver for Postgres {
             Goal::Drained => self.drained(terms).await,
             Goal::Fenced => self.fenced(terms).await,
         }
+    }
+
+    fn limit(&self, goal: Goal) -> Duration {
+        if goal == Goal::Standby { REJOIN_LIMIT } else { ENSURE_LIMIT }
     }
 
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {

@@ -5,12 +5,15 @@ mod capacity;
 mod client;
 mod cluster;
 mod controller;
+mod cut_off;
 mod faults;
 mod http;
 mod published;
 mod scaling;
 mod selector;
 mod store;
+#[path = "../support/mod.rs"]
+mod support;
 mod tls;
 mod tokens;
 mod velero;

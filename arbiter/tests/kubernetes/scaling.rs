@@ -34,7 +34,7 @@ async fn a_region_serves_stands_by_is_fenced_and_serves_again() {
     assert_eq!(done.facts.condition, Condition::Healthy);
     assert!(done.facts.writable);
     assert_eq!(done.facts.detail["web"], "3 wanted, 3 available");
-    assert_eq!(done.facts.detail["token"], "1.3");
+    assert_eq!(done.facts.detail["last token"], "1.3");
 
     let done = ensure(&*driver, Goal::Standby, 2, 9).await.expect("stands by");
     assert_eq!((cluster.replicas("web"), queue()), (1, json!(1)));
@@ -193,9 +193,15 @@ async fn nobody_knows_how_many_until_somebody_says() {
 #[tokio::test]
 async fn what_is_missing_is_said_and_stops_nothing_else() {
     let cluster = Cluster::with_web(1).await;
-    let named = [("deployments", "web, gone"), ("replicas.web", "2"), ("active_replicas", "2")];
+    let named = [
+        ("deployments", "web, gone"),
+        ("replicas.web", "2"),
+        ("replicas.wbe", "9"),
+        ("active_replicas", "2"),
+    ];
     let driver = services(&cluster, &named);
     let fact = seen(&*driver).await;
+    one(&fact.faults, "wbe is in neither deployments nor statefulsets");
     assert_eq!(fact.condition, Condition::Dead);
     assert!(one(&fact.faults, "gone").contains("create it"), "{:?}", fact.faults);
     refused(ensure(&*driver, Goal::Active, 2, 9).await, "gone");

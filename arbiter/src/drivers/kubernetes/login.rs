@@ -70,7 +70,7 @@ impl Login {
     async fn open(&self) -> Result<Session, Fault> {
         crate::tls::install();
         let mut config = match &self.access.kubeconfig {
-            Some(path) => self.from_file(path).await?,
+            Some(path) => self.configured(path).await?,
             None => Config::incluster().map_err(|_| {
                 Fault::Refused(
                     "no kubeconfig_file is set, and this agent runs in no pod with a service \
@@ -89,7 +89,7 @@ impl Login {
         Ok(Session { client, server, namespace })
     }
 
-    async fn from_file(&self, path: &Path) -> Result<Config, Fault> {
+    async fn configured(&self, path: &Path) -> Result<Config, Fault> {
         let bad = |what: &str| Fault::Refused(format!("kubeconfig {}: {what}", path.display()));
         let kubeconfig = Kubeconfig::read_from(path).map_err(|error| match error {
             KubeconfigError::ReadConfig(..) => bad("cannot be read"),
@@ -157,6 +157,9 @@ pub fn refused(error: &kube::Error) -> Fault {
         }
         kube::Error::Auth(AuthError::ReadTokenFile(error, path)) => {
             format!("the token file {} cannot be read: {}", path.display(), error.kind())
+        }
+        kube::Error::Auth(AuthError::InvalidBearerToken(_)) => {
+            "its token, or its token file, holds what no token has, such as a line break".to_owned()
         }
         kube::Error::Auth(_) => "the credentials of the kubeconfig are unusable".to_owned(),
         kube::Error::ProxyProtocolUnsupported { .. }

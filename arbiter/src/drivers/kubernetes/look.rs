@@ -123,10 +123,10 @@ impl Look {
             }
         }
         for (named, object) in self.read() {
-            if let Object::Cron(Cron { running, suspended, .. }) = object
-                && !(*suspended && running.is_empty())
+            if let Object::Cron(cron) = object
+                && !(cron.suspended && cron.running.is_empty())
             {
-                let jobs = running.join(", ");
+                let jobs = cron.running.join(", ");
                 let remedy = "wait for it, or delete it: kubectl delete job";
                 found.push(format!("{named}: a job of it runs ({jobs}): {remedy}"));
             }
@@ -157,10 +157,11 @@ impl Look {
         let order = self.order();
         let goal = order.and_then(|(_, goal)| goal);
         let mut said = Said { goal, fact: Fact::default(), worst: None };
+        // No object's name has a space in it.
         let detail = &mut said.fact.detail;
-        detail.insert("api".to_owned(), self.server.clone());
+        detail.insert("api server".to_owned(), self.server.clone());
         if let Some((token, _)) = order {
-            detail.insert("token".to_owned(), token.to_string());
+            detail.insert("last token".to_owned(), token.to_string());
         }
         for (named, object) in &self.objects {
             match object {
@@ -177,6 +178,9 @@ impl Look {
             }
         }
         said.fact.faults.extend(self.owners.hidden().map(ToString::to_string));
+        said.fact.faults.extend(settings.strays().map(|name| {
+            format!("replicas.{name} is set, and {name} is in neither deployments nor statefulsets")
+        }));
         if goal != Some(Goal::Active) {
             self.capacity(&mut said, settings, rooms);
         }

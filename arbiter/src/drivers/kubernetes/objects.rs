@@ -66,7 +66,7 @@ pub enum Object {
     /// Scaled.
     Workload(Box<Workload>),
     /// Suspended.
-    Cron(Cron),
+    Cron(Box<Cron>),
 }
 
 /// What sort of owner scales a workload.
@@ -130,7 +130,7 @@ pub async fn read(api: &Api, namespace: &str, named: &Named) -> Result<Object, F
     Ok(match named.sort {
         Sort::Deployment => Object::Workload(Box::new(deployment(api.get(&path).await?))),
         Sort::StatefulSet => Object::Workload(Box::new(stateful_set(api.get(&path).await?))),
-        Sort::CronJob => Object::Cron(cron(api.get(&path).await?)),
+        Sort::CronJob => Object::Cron(Box::new(cron(api.get(&path).await?))),
     })
 }
 

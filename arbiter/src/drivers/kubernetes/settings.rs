@@ -163,14 +163,9 @@ impl Settings {
                 "name 1 to {NAMES_MAX} objects in deployments, statefulsets and cronjobs"
             )));
         }
-        let scaled = |name: &str| named.iter().any(|n| n.sort != Sort::CronJob && n.name == name);
         let mut replicas = BTreeMap::new();
         for key in instance.settings.keys() {
             let Some(name) = key.strip_prefix("replicas.") else { continue };
-            if !scaled(name) {
-                return Err(reader
-                    .fault(format!("{key}: {name} is in neither deployments nor statefulsets")));
-            }
             replicas.extend(reader.count(key, 1)?.map(|count| (name.to_owned(), count)));
         }
         Ok(Self {
@@ -192,6 +187,16 @@ impl Settings {
     /// How many of `name` the settings want when active; none: they do not say.
     pub fn wanted(&self, name: &str) -> Option<i32> {
         self.replicas.get(name).copied()
+    }
+
+    /// Names that have a number and are not scaled: each is misspelt somewhere. No agent stays
+    /// down for that.
+    pub fn strays(&self) -> impl Iterator<Item = &String> {
+        let scaled = |name: &str| {
+            let of = |named: &Named| named.sort != Sort::CronJob && named.name == name;
+            self.named.iter().any(of)
+        };
+        self.replicas.keys().filter(move |name| !scaled(name))
     }
 }
 
@@ -326,10 +331,13 @@ mod tests {
         assert_eq!(names, ["Deployment api", "Deployment web"]);
         assert_eq!((settings.wanted("api"), settings.wanted("web")), (Some(5), None));
         assert_eq!((settings.standby_replicas, settings.active_replicas), (1, None));
+        assert_eq!(settings.strays().count(), 0);
         assert_eq!(settings.capacity, Capacity::Required);
         assert!(settings.gitops_is_fault);
         let none = read(&[("cronjobs", "report"), ("standby_replicas", "0")]).unwrap();
         assert_eq!(none.standby_replicas, 0);
+        let stray = read(&[("cronjobs", "web"), ("replicas.web", "2")]).unwrap();
+        assert_eq!(stray.strays().collect::<Vec<_>>(), ["web"]);
     }
 
     #[test]
@@ -339,7 +347,6 @@ mod tests {
             ("deployments", "../secrets", "no name"),
             ("namespace", "a/b", "no name"),
             ("replicas.web", "0", "give 1 to"),
-            ("replicas.other", "3", "neither"),
             ("standby_replicas", "-1", "give 0 to"),
             ("active_replicas", "many", "give 1 to"),
             ("available_within", "5", "such as 90s"),

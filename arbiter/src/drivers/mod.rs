@@ -8,9 +8,11 @@ mod apart;
 pub mod command;
 pub mod dns;
 mod files;
+pub mod kubernetes;
 pub mod postgres;
 mod processes;
 pub mod redis;
+pub mod velero;
 
 pub use apart::Apart;
 
@@ -185,7 +187,8 @@ pub struct Opening<'a> {
 }
 
 /// Every kind that this build knows, in the order of `reference.toml`.
-pub static KINDS: &[Kind] = &[postgres::KIND, redis::KIND, dns::RFC2136, dns::ROUTE53];
+pub static KINDS: &[Kind] =
+    &[postgres::KIND, redis::KIND, kubernetes::KIND, velero::KIND, dns::RFC2136, dns::ROUTE53];
 
 /// The words that a cluster file may use in this build.
 pub fn registry() -> cluster_config::Registry {

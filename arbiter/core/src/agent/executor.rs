@@ -32,6 +32,8 @@ pub(super) struct Leave {
     pub(super) rest: bool,
     /// Be started though nobody orders it.
     pub(super) as_is: bool,
+    /// Serve, for a workload: its region is not cut off.
+    pub(super) serve: bool,
     /// Cut off another region.
     pub(super) outside: bool,
 }
@@ -76,6 +78,8 @@ pub(super) struct Executor {
     stored: Token,
     storing: Option<Token>,
     order: Option<Order>,
+    /// The leader spoke to this process.
+    told: bool,
     fence_due: bool,
     writes: Writes,
     running: Option<(u64, Task)>,
@@ -101,6 +105,7 @@ impl Executor {
             stored,
             storing: None,
             order: None,
+            told: false,
             fence_due: false,
             writes: Writes::Unknown,
             running: None,
@@ -132,6 +137,30 @@ impl Executor {
         }
     }
 
+    /// Nobody with a quorum is heard any more, as long as a lease lasts: a workload that serves is
+    /// stopped, unasked. No lease waits for that, and none is needed.
+    pub(super) fn cut_off(&mut self) {
+        let serves = match &self.order {
+            Some(order) => order.goal == Goal::Active,
+            // A former process obeyed; what it was told last is not known. Who was never ordered
+            // about (mode `observe`) would never be told to come back.
+            None => !self.told && self.stored > Token::default(),
+        };
+        if self.spec.layer == Layer::Workload && serves {
+            self.fence_due = true;
+            self.done = None;
+            self.retry_at = Instant::default();
+            self.failures = 0;
+        }
+    }
+
+    /// A quorum is heard: a workload's own fence that has not ended is given up.
+    pub(super) fn reconnected(&mut self) {
+        if self.spec.layer == Layer::Workload {
+            self.fence_due = false;
+        }
+    }
+
     /// Whether it is writable, shall be, or is not known not to be.
     pub(super) fn needs_lease(&self) -> bool {
         if !self.is_held() {
@@ -151,6 +180,7 @@ impl Executor {
 
     /// The order that stands from now on; none: keep it as it is.
     pub(super) fn ordered(&mut self, order: Option<Order>, now: Instant) {
+        self.told = true;
         let Some(order) = order else {
             self.order = None;
             self.error = None;
@@ -321,6 +351,7 @@ impl Executor {
             // An order to cut off another region does not outlive the quorum's word: meanwhile the
             // plan may be undone, and that region serve again.
             Goal::Fenced => leave.outside || self.spec.kind != EXTERNAL_FENCE,
+            Goal::Active if self.spec.layer == Layer::Workload => leave.serve,
             Goal::Active => leave.active || !self.is_held(),
             Goal::Standby | Goal::Drained => leave.rest || !self.is_held(),
         };

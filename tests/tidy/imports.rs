@@ -74,6 +74,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["arbiter/src/drivers/postgres", "arbiter/src/lab", "tests/"]),
     ("aws_sdk_route53", &["arbiter/src/drivers/dns", "arbiter/tests/traffic"]),
     ("hickory_", &["arbiter/src/drivers/dns", "arbiter/src/dns_client", "arbiter/src/lab"]),
+    ("feed_rs::", &["arbiter/src/probes/provider_status"]),
     ("clap::", &["arbiter/src/cli", "arbiter/src/agent/deadman"]),
     ("toml::", &["cluster-config/src"]),
 ];

@@ -2,6 +2,7 @@
 
 mod automatic;
 mod plans;
+mod signals;
 mod superseding;
 mod two_standbys;
 mod walk;

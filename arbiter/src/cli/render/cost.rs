@@ -1,0 +1,53 @@
+//! `arbiter cost`: each row with what it was computed from, and the total.
+
+use super::{Look, next_line, or_dash, row};
+use crate::cost::{Bill, HOURS, Part, Row};
+
+pub(in crate::cli) fn cost(bill: &Bill, look: Look) -> String {
+    let currency = &bill.currency;
+    let mut out = format!("the standby, a month of {HOURS} h, in {currency}\n\n");
+    let amounts = bill.rows.iter().map(|row| amount(row)).chain([bill.total.to_string()]);
+    let amounts: Vec<String> = amounts.collect();
+    let width = amounts.iter().map(|text| text.chars().count()).max().unwrap_or_default();
+    let mut rows = vec![row(&["ITEM", &format!("{:>width$}", "A MONTH"), "FROM"])];
+    for (item, amount) in bill.rows.iter().zip(&amounts) {
+        rows.push(row(&[item.item, &format!("{amount:>width$}"), &from(item)]));
+    }
+    let total = amounts.last().cloned().unwrap_or_default();
+    let partial = if bill.partial { "partial: at least so much" } else { "" };
+    rows.push(row(&["total", &format!("{total:>width$}"), partial]));
+    out.push_str(&look.columns(&rows));
+    out.push('\n');
+    let next = if bill.partial {
+        "add the keys named above to [cost] of the cluster file, then: arbiter cost"
+    } else {
+        "arbiter status"
+    };
+    out + &next_line(next)
+}
+
+fn amount(row: &Row) -> String {
+    if row.parts.is_empty() && (row.absent || !row.missing.is_empty()) {
+        return "-".to_owned();
+    }
+    row.amount.to_string()
+}
+
+fn from(row: &Row) -> String {
+    if row.absent {
+        return "none in this cluster".to_owned();
+    }
+    let parts: Vec<String> = row.parts.iter().map(part).collect();
+    let parts = or_dash(&parts.join(" + "));
+    match row.missing.as_slice() {
+        [] => parts,
+        missing => format!("{parts}; add {}", missing.join(", ")),
+    }
+}
+
+fn part(part: &Part) -> String {
+    let (size, unit, price) = (part.size.0, part.unit, part.price.0);
+    let observed = if part.observed { " (observed)" } else { "" };
+    let hours = if part.hourly { format!(" × {HOURS} h") } else { String::new() };
+    format!("{size} {unit}{observed}{hours} × {price}")
+}

@@ -1,5 +1,6 @@
 //! From text to [`Cluster`], key by key. Knows tables; never what keys must agree on.
 
+use crate::cost::Cost;
 use crate::fault::{Book, suggest};
 use crate::kinds::{Kind, Registry};
 use crate::schema::*;

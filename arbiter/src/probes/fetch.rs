@@ -77,9 +77,7 @@ pub(super) async fn get(
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let found = resolve(target, (bare, port), resolved).await.map_err(Failed::Unasked)?;
-    let mut known = RESOLVED.lock().unwrap_or_else(PoisonError::into_inner);
-    known.insert(host.to_owned(), found);
-    drop(known);
+    RESOLVED.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), found);
     let request = client.get(url.clone());
     let request = match authorization {
         Some(value) => request.header(AUTHORIZATION, value),

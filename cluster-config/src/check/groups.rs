@@ -1,6 +1,6 @@
 //! Checks of a group: its regions, timers, instances and probes. Knows nothing of traffic.
 
-use super::{data_region, data_regions, dialled, host_port, region_of};
+use super::{data_region, data_regions, dialled, region_of};
 use crate::fault::{Book, suggest};
 use crate::kinds::Written;
 use crate::scalar::show_duration;

@@ -3,13 +3,16 @@
 use super::{Look, next_line, or_dash, row};
 use crate::cost::{Bill, HOURS, Part, Row};
 
+/// Above the amounts, which end where it ends.
+const HEAD: &str = "A MONTH";
+
 pub(in crate::cli) fn cost(bill: &Bill, look: Look) -> String {
     let currency = &bill.currency;
     let mut out = format!("the standby, a month of {HOURS} h, in {currency}\n\n");
     let amounts = bill.rows.iter().map(|row| amount(row)).chain([bill.total.to_string()]);
     let amounts: Vec<String> = amounts.collect();
-    let width = amounts.iter().map(|text| text.chars().count()).max().unwrap_or_default();
-    let mut rows = vec![row(&["ITEM", &format!("{:>width$}", "A MONTH"), "FROM"])];
+    let width = amounts.iter().map(String::len).max().unwrap_or_default().max(HEAD.len());
+    let mut rows = vec![row(&["ITEM", &format!("{HEAD:>width$}"), "FROM"])];
     for (item, amount) in bill.rows.iter().zip(&amounts) {
         rows.push(row(&[item.item, &format!("{amount:>width$}"), &from(item)]));
     }
@@ -38,10 +41,12 @@ fn from(row: &Row) -> String {
         return "none in this cluster".to_owned();
     }
     let parts: Vec<String> = row.parts.iter().map(part).collect();
-    let parts = or_dash(&parts.join(" + "));
-    match row.missing.as_slice() {
-        [] => parts,
-        missing => format!("{parts}; add {}", missing.join(", ")),
+    let missing = format!("add {}", row.missing.join(", "));
+    match (parts.as_slice(), row.missing.as_slice()) {
+        ([], []) => or_dash(""),
+        ([], _) => missing,
+        (parts, []) => parts.join(" + "),
+        (parts, _) => format!("{}; {missing}", parts.join(" + ")),
     }
 }
 

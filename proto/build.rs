@@ -19,14 +19,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Messages that agents tell and operators read too.
+const READ_TOO: [&str; 3] = ["Loss", "LostTransaction", "StreamPosition"];
+
 /// The messages that `--json` prints: those of the operators' services.
 fn printed(descriptors: &prost_types::FileDescriptorSet) -> Vec<String> {
     let files = descriptors
         .file
         .iter()
         .filter(|file| ["arbiter/v1/query.proto", "arbiter/v1/admin.proto"].contains(&file.name()));
-    let messages = files.flat_map(|file| &file.message_type);
-    messages.map(|message| format!(".arbiter.v1.{}", message.name())).collect()
+    let names = files.flat_map(|file| &file.message_type).map(|message| message.name());
+    names.chain(READ_TOO).map(|name| format!(".arbiter.v1.{name}")).collect()
 }
 
 /// Every .proto in `folder`, in a fixed order.

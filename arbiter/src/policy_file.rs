@@ -155,6 +155,10 @@ fn policy(group: &file::Group) -> core::Policy {
         timing: timing(&group.timing),
         initial_active: keys.initial_active.as_str().into(),
         preferred: keys.preferred.as_deref().map(core::RegionId::from),
+        failback: match keys.failback {
+            file::Failback::Propose => core::Failback::Propose,
+            file::Failback::Automatic => core::Failback::Automatic,
+        },
         detect_after: group.detect_after(),
         signal_kinds_min: u8::try_from(keys.signal_kinds_min).unwrap_or(u8::MAX),
         start_limit: keys.start_limit,

@@ -69,6 +69,15 @@ words! {
     }
 }
 words! {
+    /// What is done once the preferred region could be active again.
+    Failback {
+        /// It is proposed in `arbiter status`; an operator does it.
+        Propose = "propose",
+        /// In mode `automatic` the leader does it, after the hold-down.
+        Automatic = "automatic",
+    }
+}
+words! {
     /// Whether acknowledged writes may be lost.
     Durability {
         /// Bounded by `rpo` before the decision, counted after it.
@@ -194,6 +203,8 @@ section! {
         initial_active: String [required "\"eu-west\""],
         /// The region that failback leads to.
         preferred: Option<String> [unset ("\"eu-west\"", "failback is never proposed")],
+        /// What is done once the preferred region could be active again.
+        failback: Failback [default Failback::Propose],
         /// The lease timers of this group.
         profile: Option<Profile> [unset ("\"wan\"", "as the cluster")],
         /// r: how often an agent reports, and so renews its lease.

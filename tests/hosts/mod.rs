@@ -17,13 +17,15 @@ mod plans;
 mod processes;
 pub mod proofs;
 mod quorum;
+pub mod rejoin;
 mod rows;
 pub mod stage;
 mod standby;
+mod together;
 mod turned;
 mod twice;
 
-use arbiter::lab::cluster::{FIRST_PAIR, Pair};
+use arbiter::lab::cluster::{FIRST_PAIR, Lab, Pair};
 use stage::Stage;
 use std::future::Future;
 use std::io;
@@ -49,6 +51,10 @@ pub struct Case {
     pub mode: &'static str,
     /// Its PostgreSQL pairs.
     pub pairs: &'static [Pair],
+    /// More of the cluster's file, see [`arbiter::lab::cluster::Options::more`].
+    pub more: &'static str,
+    /// What is put in place before anything is started.
+    pub prepare: fn(&Lab) -> io::Result<()>,
     /// What it does.
     pub play: Play,
     /// What it does instead, without a platform made for it.
@@ -66,6 +72,8 @@ impl Case {
             delay_ms: 0,
             mode: "automatic",
             pairs: &[FIRST_PAIR],
+            more: "",
+            prepare: |_| Ok(()),
             play,
             alone: None,
         }
@@ -117,6 +125,12 @@ impl Case {
         self
     }
 
+    /// With more resources, and what they need in place.
+    pub const fn with(mut self, more: &'static str, prepare: fn(&Lab) -> io::Result<()>) -> Self {
+        (self.more, self.prepare) = (more, prepare);
+        self
+    }
+
     /// In another mode.
     pub const fn mode(mut self, mode: &'static str) -> Self {
         self.mode = mode;
@@ -136,6 +150,8 @@ pub fn cases() -> Vec<Case> {
         agents::CASES,
         groups::CASES,
         standby::CASES,
+        rejoin::CASES,
+        together::CASES,
         adopted::CASES,
         fences::CASES,
         attested::CASES,

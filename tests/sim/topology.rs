@@ -5,7 +5,7 @@ use super::net::Node;
 use super::raft::VOTERS;
 use super::rng::Rng;
 use arbiter_core::{
-    AgentId, ArbiterId, ClusterSpec, Control, Durability, EvidenceKind, Fencing, GroupId,
+    AgentId, ArbiterId, ClusterSpec, Control, Durability, EvidenceKind, Failback, Fencing, GroupId,
     GroupSpec, Instance, InstanceId, Layer, OnDrift, OnPrimaryFailure, Policy, ProbeSpec, Profile,
     RegionId, RegionKind, SignalKind, Timing, Voter,
 };
@@ -170,6 +170,7 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         timing,
         initial_active: REGIONS[active].into(),
         preferred: None,
+        failback: Failback::Propose,
         detect_after: timing.lease / 2,
         signal_kinds_min: 1 + rng.chance(500) as u8,
         start_limit: Duration::from_secs(5),

@@ -2,7 +2,7 @@
 
 use crate::{
     AgentId, Arming, By, ClusterId, ClusterSpec, Epoch, Evidence, GroupId, Halt, Incarnation,
-    InstanceId, LagMark, LossBound, Mode, PlanId, PlanKind, Position, RegionId, RequestId,
+    InstanceId, LagMark, Loss, LossBound, Mode, PlanId, PlanKind, Position, RegionId, RequestId,
     ResourceId, StepId, StepState, Token, WallMillis,
 };
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,8 @@ pub enum Command {
     RecordFenced { group: GroupId, instance: InstanceId },
     /// An instance of a region that lost the active role was seen as a standby again.
     RecordStandby { group: GroupId, instance: InstanceId },
+    /// What a failover cost was read on its old side.
+    RecordLoss { group: GroupId, plan: PlanId, instance: InstanceId, loss: Loss },
     /// Traffic was first written to a zone, or read there.
     RecordZone { group: GroupId, zone: String },
     /// Traffic records were changed by somebody else, in words; empty: they are right again.

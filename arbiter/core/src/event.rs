@@ -25,6 +25,8 @@ pub enum EventKind {
     PlanEnded,
     /// Evidence was recorded.
     EvidenceRecorded,
+    /// What a failover lost was read on its old side.
+    LossCounted,
     /// The mode changed.
     ModeChanged,
     /// Arming changed.

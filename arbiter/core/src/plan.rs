@@ -1,7 +1,8 @@
 //! A plan: what was resolved when it opened, and how far it is. Knows rows; runs none.
 
 use crate::{
-    Epoch, Evidence, InstanceId, PlanId, Position, RegionId, ResourceId, StepId, Token, WallMillis,
+    Epoch, Evidence, InstanceId, Loss, PlanId, Position, RegionId, ResourceId, StepId, Token,
+    WallMillis,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -135,6 +136,9 @@ pub struct Plan {
     pub target_end: BTreeMap<ResourceId, Position>,
     /// What it may lose.
     pub loss: LossBound,
+    /// What it did lose, exactly, per instance of the source, once that could be read.
+    #[serde(default)]
+    pub lost: BTreeMap<InstanceId, Loss>,
     /// Set while it waits for an operator.
     pub halt: Option<Halt>,
     /// Set when it ended.

@@ -42,6 +42,17 @@ pub enum OnDrift {
     Repair,
 }
 
+/// What is done once the preferred region could be active again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Failback {
+    /// It is proposed; an operator does it.
+    #[default]
+    Propose,
+    /// In `automatic`, the leader does it after the hold-down.
+    Automatic,
+}
+
 /// Whether acknowledged writes may be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,6 +73,9 @@ pub struct Policy {
     pub initial_active: RegionId,
     /// Where failback leads; none: no proposal.
     pub preferred: Option<RegionId>,
+    /// See [`Failback`].
+    #[serde(default)]
+    pub failback: Failback,
     /// How long the signs of loss must hold.
     pub detect_after: Duration,
     /// How many different kinds of signal must agree, 1..

@@ -16,6 +16,8 @@ pub enum Topic {
     Switchover,
     /// Whether a failover by command would open now.
     Failover,
+    /// Whether the preferred region would be made active again.
+    Failback,
     /// Why the open plan waits.
     Plan,
     /// What makes the group degraded.

@@ -40,6 +40,7 @@ pub fn policy() -> Policy {
         timing: Profile::Wan.timing(),
         initial_active: EU.into(),
         preferred: None,
+        failback: Failback::Propose,
         detect_after: ms(4000),
         signal_kinds_min: 2,
         start_limit: ms(30_000),
@@ -130,6 +131,8 @@ pub struct FakeAgent {
     pub received: BTreeMap<InstanceId, u64>,
     /// Identities of data, where they are known.
     pub data_ids: BTreeMap<InstanceId, String>,
+    /// What their divergence cost.
+    pub lost: BTreeMap<InstanceId, Loss>,
     /// What it reads in its zone that it did not write.
     pub drift: String,
     orders: BTreeMap<InstanceId, Order>,
@@ -430,6 +433,7 @@ impl FakeAgent {
             obstacles: BTreeMap::new(),
             received: BTreeMap::new(),
             data_ids: BTreeMap::new(),
+            lost: BTreeMap::new(),
             drift: String::new(),
             orders: BTreeMap::new(),
             obeyed: 0,
@@ -464,6 +468,7 @@ impl FakeAgent {
                 .then(|| TrafficFact { drift: self.drift.clone(), ..TrafficFact::default() }),
             data_id: self.data_ids.get(name).cloned().unwrap_or_default(),
             obstacles: self.obstacles.get(name).cloned().into_iter().collect(),
+            lost: self.lost.get(name).cloned(),
             ..Fact::default()
         };
         let obeys = !self.stubborn.contains(name) && !self.refusing.contains(name);

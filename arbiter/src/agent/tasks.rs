@@ -20,8 +20,6 @@ use tokio::time::timeout;
 const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
 /// Longest verification.
 const VERIFY_LIMIT: Duration = Duration::from_secs(10);
-/// Longest attempt at a goal: a driver that is stuck must not be so for ever.
-const ENSURE_LIMIT: Duration = Duration::from_secs(600);
 /// Longest change of a gate.
 const GATE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -102,10 +100,11 @@ impl Tasks {
                 let _ = before.await;
             }
             tracing::info!(%group, %instance, %goal, %token, "ensuring");
-            let work = timeout(ENSURE_LIMIT, driver.ensure(goal, token, &terms));
+            let limit = driver.limit(goal);
+            let work = timeout(limit, driver.ensure(goal, token, &terms));
             let result = match work.await {
                 Ok(result) => result.map(reached).map_err(failure),
-                Err(_) => Err(Failure::Retry(format!("not reached within {ENSURE_LIMIT:?}"))),
+                Err(_) => Err(Failure::Retry(format!("not reached within {limit:?}"))),
             };
             match &result {
                 Ok(_) => tracing::info!(%group, %instance, %goal, %token, "reached"),

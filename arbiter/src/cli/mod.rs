@@ -1,8 +1,8 @@
 //! The command line: asks over gRPC, renders answers, computes nothing.
 //!
 //! # Layout
-//! - one file a command family: `process`, `status`, `plan`, `control`, `show`, `members`,
-//!   `notify`, `cost`, `config`
+//! - one file a command family: `process`, `status`, `check`, `plan`, `control`, `show`,
+//!   `members`, `notify`, `cost`, `config`
 //! - `connect`: which arbiter is asked; `exit`: how a command ends
 //! - `render/`: pure functions from messages to text
 //!
@@ -11,6 +11,7 @@
 mod agent;
 #[cfg(test)]
 mod agreement;
+mod check;
 mod config;
 mod connect;
 mod control;
@@ -75,6 +76,8 @@ enum Question {
     Attest(control::AttestArgs),
     /// Print each gate that lets a plan open or blocks it, with its numbers.
     Explain(show::ExplainArgs),
+    /// Check every precondition of failing over now, each with its remedy.
+    Check(check::Args),
     /// List what happened, newest first.
     History(show::HistoryArgs),
     /// Tell what a plan did: steps, times, evidence, loss.
@@ -121,6 +124,7 @@ async fn ask(question: Question) -> Result<Exit, Fail> {
         Question::Disarm(args) => control::arm(args, false).await,
         Question::Attest(args) => control::attest(args).await,
         Question::Explain(args) => show::explain(args).await,
+        Question::Check(args) => check::run(args).await,
         Question::History(args) => show::history(args).await,
         Question::Report(args) => show::report(args).await,
         Question::Traffic(args) => control::traffic(args).await,

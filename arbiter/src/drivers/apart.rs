@@ -89,6 +89,10 @@ impl Driver for Apart {
         self.call(&self.ensure, call).await
     }
 
+    fn limit(&self, goal: Goal) -> std::time::Duration {
+        self.driver.limit(goal)
+    }
+
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {
         self.call(&self.verify, move |driver| async move { driver.verify(token).await }).await
     }

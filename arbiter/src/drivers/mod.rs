@@ -123,6 +123,9 @@ pub struct Output {
     pub stderr: String,
 }
 
+/// Longest attempt at a goal, where a driver does not say otherwise.
+pub const ENSURE_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// One resource in one region.
 #[async_trait]
 pub trait Driver: Send + Sync {
@@ -132,6 +135,12 @@ pub trait Driver: Send + Sync {
     async fn observe(&self) -> Result<Fact, DriverError>;
     /// Make the goal true. Twice is once. Dropped mid-way it can be asked again, or another goal.
     async fn ensure(&self, goal: Goal, token: Token, terms: &Terms) -> Result<Done, DriverError>;
+    /// The longest that one attempt at `goal` may take: a driver that is stuck must not be so for
+    /// ever. What moves a lot of data takes its time.
+    fn limit(&self, goal: Goal) -> std::time::Duration {
+        let _ = goal;
+        ENSURE_LIMIT
+    }
     /// A real write, or its like, at this token.
     async fn verify(&self, token: Token) -> Result<Fact, DriverError>;
     /// Put in (armed) or take out the start gate: with it nobody but the agent can start it.

@@ -53,6 +53,16 @@ impl Lab {
             self.write_pair(&mut text, pair, servers);
         }
         self.write_traffic(&mut text);
+        text.push_str(&self.placed(&self.options.more));
+        text
+    }
+
+    /// `text` with the lab's own directory and addresses in it.
+    pub fn placed(&self, text: &str) -> String {
+        let mut text = text.replace("{dir}", &self.options.dir.to_string_lossy());
+        for host in self.net.hosts() {
+            text = text.replace(&format!("{{{}}}", host.name), &host.address().to_string());
+        }
         text
     }
 
@@ -70,7 +80,8 @@ impl Lab {
         let _ = write!(
             text,
             "[groups.{group}.resources.{resource}]\nkind = \"postgres\"\nuser = \"postgres\"\n\
-             admin_user = \"postgres\"\nreplication_user = \"{}\"\n{start}\n",
+             admin_user = \"postgres\"\nreplication_user = \"{}\"\n\
+             rewind_user = \"postgres\"\n{start}\n",
             postgres::REPLICATION_USER
         );
         let sides = [("eu", "eu-west"), ("us", "us-east"), ("eu-local", "eu-west")];

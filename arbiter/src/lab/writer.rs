@@ -42,6 +42,8 @@ pub enum Aim {
 pub struct Ack {
     /// The id written.
     pub id: i64,
+    /// The id of the transaction, as the server numbers them.
+    pub transaction: u64,
     /// When it was sent.
     pub sent: Instant,
     /// When it was acknowledged.
@@ -181,24 +183,26 @@ async fn write_on(
     server: SocketAddr,
     client: &tokio_postgres::Client,
 ) -> Option<()> {
-    let sql = "INSERT INTO writes (id, writer) VALUES ($1, $2)";
+    let sql = "INSERT INTO writes (id, writer) VALUES ($1, $2) \
+               RETURNING pg_current_xact_id()::text::int8";
     let insert = tokio::time::timeout(WRITE_LIMIT, client.prepare(sql)).await.ok()?.ok()?;
     while !shared.stop.load(Ordering::Relaxed) {
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed) as i64;
         let sent = clock::now();
         let row: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&id, &shared.name];
-        let write = client.execute(&insert, &row);
+        let write = client.query_one(&insert, &row);
         let done = tokio::select! {
             biased;
-            done = tokio::time::timeout(WRITE_LIMIT, write) => matches!(done, Ok(Ok(1))),
+            done = tokio::time::timeout(WRITE_LIMIT, write) => done.ok().and_then(Result::ok),
             // An application whose name moved does not wait for the old server.
-            () = moved(aim, server) => false,
+            () = moved(aim, server) => None,
         };
-        if !done {
+        let Some(written) = done else {
             shared.unknown.lock().expect("no writer panics").push(id);
             return None;
-        }
-        let ack = Ack { id, sent, at: clock::now(), server: server.ip() };
+        };
+        let transaction = written.get::<_, i64>(0) as u64;
+        let ack = Ack { id, transaction, sent, at: clock::now(), server: server.ip() };
         shared.acks.lock().expect("no writer panics").push(ack);
         tokio::time::sleep(PACE).await;
     }

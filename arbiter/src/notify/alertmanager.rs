@@ -176,6 +176,7 @@ fn severity(event: &Event) -> &'static str {
         EventKind::ActiveChanged
         | EventKind::PlanOpened
         | EventKind::LagChanged
+        | EventKind::LossCounted
         | EventKind::Drift
         | EventKind::WouldHave
         | EventKind::ModeNotInEffect => "warning",

@@ -4,7 +4,8 @@ use super::WireError;
 use super::parts::*;
 use arbiter_core::{
     AgentId, Arming, ClusterId, DoneReport, ErrorReport, Fact, GroupId, GroupReport, Incarnation,
-    InstanceId, InstanceReport, RegionId, Report, TrafficFact, Upstream,
+    InstanceId, InstanceReport, Loss, LostTransaction, RegionId, Report, TrafficFact, Upstream,
+    WallMillis,
 };
 use arbiter_proto::v1 as pb;
 use std::collections::BTreeMap;
@@ -159,8 +160,43 @@ fn fact_out(fact: &Fact) -> pb::Fact {
         fork: fact.fork.map(position),
         obstacles: fact.obstacles.clone(),
         faults: fact.faults.clone(),
+        lost: fact.lost.as_ref().map(loss_to_proto),
         detail: fact.detail.clone().into_iter().collect(),
     }
+}
+
+/// What a divergence cost, as it goes over the wire.
+pub fn loss_to_proto(loss: &Loss) -> pb::Loss {
+    let listed = loss.listed.iter().map(|one| pb::LostTransaction {
+        id: one.id,
+        lsn: one.lsn.clone(),
+        at: one.at.clone(),
+    });
+    pb::Loss {
+        from: Some(position(loss.from)),
+        end: Some(position(loss.end)),
+        count: loss.count,
+        first: loss.first.clone(),
+        last: loss.last.clone(),
+        listed: listed.collect(),
+        kept: loss.kept.clone(),
+        found_wall_ms: loss.found.0,
+    }
+}
+
+fn loss_in(loss: pb::Loss) -> Result<Loss, WireError> {
+    let listed = loss.listed.into_iter();
+    let listed = listed.map(|one| LostTransaction { id: one.id, lsn: one.lsn, at: one.at });
+    Ok(Loss {
+        from: position_back(loss.from.ok_or(WireError::Missing("lost.from"))?),
+        end: position_back(loss.end.ok_or(WireError::Missing("lost.end"))?),
+        count: loss.count,
+        first: loss.first,
+        last: loss.last,
+        listed: listed.collect(),
+        kept: loss.kept,
+        found: WallMillis(loss.found_wall_ms),
+    })
 }
 
 fn fact_in(fact: pb::Fact) -> Result<Fact, WireError> {
@@ -190,6 +226,7 @@ fn fact_in(fact: pb::Fact) -> Result<Fact, WireError> {
         fork: fact.fork.map(position_back),
         obstacles: fact.obstacles,
         faults: fact.faults,
+        lost: fact.lost.map(loss_in).transpose()?,
         detail: fact.detail.into_iter().collect(),
     })
 }

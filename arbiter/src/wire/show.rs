@@ -1,9 +1,9 @@
 //! What operators read: plans, events, reasons. One way only, from core.
 
-use super::evidence_word;
+use super::{evidence_word, loss_to_proto};
 use arbiter_core::{
-    Actor, By, Event, Evidence, GroupId, OnFailure, Plan, PlanEnd, PlanKind, Reason, STEPS, StepId,
-    StepRecord, StepState,
+    Actor, By, Event, Evidence, GroupId, InstanceId, Loss, OnFailure, Plan, PlanEnd, PlanKind,
+    Reason, STEPS, StepId, StepRecord, StepState,
 };
 use arbiter_proto::v1 as pb;
 use serde::Serialize;
@@ -69,7 +69,22 @@ pub fn plan_to_proto(group: &GroupId, plan: &Plan) -> pb::Plan {
         loss_age_ms: ms(plan.loss.age.unwrap_or_default()),
         end_note,
         fence_token: plan.fence_token.to_string(),
+        losses: plan.lost.iter().map(|(instance, loss)| loss_of(instance, loss)).collect(),
+        losses_awaited: losses_awaited(plan),
     }
+}
+
+fn loss_of(instance: &InstanceId, loss: &Loss) -> pb::PlanLoss {
+    pb::PlanLoss { instance: instance.0.clone(), loss: Some(loss_to_proto(loss)) }
+}
+
+/// Resources of which the old side was not read yet, after a failover.
+fn losses_awaited(plan: &Plan) -> u32 {
+    let advanced = plan.record(StepId::AdvanceEpoch).is_some_and(|r| r.state == StepState::Done);
+    if plan.kind != PlanKind::Failover || !advanced {
+        return 0;
+    }
+    plan.target_end.len().saturating_sub(plan.lost.len()) as u32
 }
 
 /// The rows of a plan of `kind` that was not opened.

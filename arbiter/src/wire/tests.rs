@@ -15,7 +15,7 @@ const EVIDENCE: [EvidenceKind; 5] = [
     EvidenceKind::Confirmed,
 ];
 const GOALS: [Goal; 4] = [Goal::Active, Goal::Standby, Goal::Drained, Goal::Fenced];
-const LAYERS: [Layer; 3] = [Layer::Data, Layer::Workload, Layer::Traffic];
+const LAYERS: [Layer; 4] = [Layer::Data, Layer::Workload, Layer::Traffic, Layer::Watched];
 const CONDITIONS: [Condition; 6] = [
     Condition::Healthy,
     Condition::Starting,
@@ -56,6 +56,16 @@ fn report(n: usize) -> Report {
         fork: Some(position(n + 3)),
         obstacles: vec!["replay is paused".into(), n.to_string()],
         faults: vec!["a backup is too old".into(), n.to_string()],
+        lost: n.is_multiple_of(2).then(|| Loss {
+            from: position(n + 4),
+            end: position(n + 5),
+            count: n.is_multiple_of(4).then_some(1),
+            first: "2026-11-22 10:11:12 UTC".into(),
+            last: "2026-11-22 10:11:13 UTC".into(),
+            listed: vec![LostTransaction { id: 7, lsn: "0/7".into(), at: "now".into() }],
+            kept: "/kept".into(),
+            found: WallMillis(n as u64),
+        }),
         detail: BTreeMap::from([("version".into(), "15.9".into())]),
     };
     let instance = InstanceReport {

@@ -147,6 +147,9 @@ fn run(entry: &mut Entry) -> Outcome {
         }
         RecordFenced { group, instance } => record::fenced(entry, group, instance),
         RecordStandby { group, instance } => record::standby(entry, group, instance),
+        RecordLoss { group, plan, instance, loss } => {
+            record::loss(entry, group, *plan, instance, loss)
+        }
         RecordZone { group, zone } => traffic::record_zone(entry, group, zone),
         RecordDrift { group, instance, drift } => {
             traffic::record_drift(entry, group, instance, drift)

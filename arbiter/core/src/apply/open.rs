@@ -233,6 +233,7 @@ fn plan_of(entry: &Entry, open: &OpenPlan, source: RegionId) -> Result<Plan, Rej
         source_end: open.source_end.clone(),
         candidates: open.candidates.clone(),
         target_end: BTreeMap::new(),
+        lost: BTreeMap::new(),
         loss: open.loss,
         halt: None,
         end: None,

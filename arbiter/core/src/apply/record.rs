@@ -1,7 +1,7 @@
 //! Facts about a region that lost the active role, as Reports showed them later.
 
 use super::entry::{Entry, Outcome, stale};
-use crate::{EventKind, GroupId, InstanceId};
+use crate::{EventKind, GroupId, InstanceId, Loss, Plan, PlanEnd, PlanId, PlanKind, Rejected};
 
 /// A best-effort instance without evidence was fenced after all.
 pub(super) fn fenced(entry: &mut Entry, group: &GroupId, instance: &InstanceId) -> Outcome {
@@ -13,11 +13,58 @@ pub(super) fn fenced(entry: &mut Entry, group: &GroupId, instance: &InstanceId) 
     Ok(())
 }
 
-/// An instance follows the active region again, so that it may be disarmed.
+/// An instance follows the active region again, so that it may be disarmed. One that came back
+/// without having left the line of the others lost nothing. // I11
 pub(super) fn standby(entry: &mut Entry, group: &GroupId, instance: &InstanceId) -> Outcome {
+    let wall = entry.proposal.wall;
     let found = entry.group_mut(group)?;
     if found.plan.is_some() || !found.returning.remove(instance) {
         return stale(format!("{instance} is not on its way back"));
     }
+    let spec = &entry.next.spec.groups[group];
+    let Some(resource) = spec.instances.get(instance).map(|i| i.resource.clone()) else {
+        return Ok(());
+    };
+    let Some(plan) = counted_in(entry, group, instance)? else { return Ok(()) };
+    if let Some(end) = plan.target_end.get(&resource).copied() {
+        plan.lost.entry(instance.clone()).or_insert(Loss::nothing(end, wall));
+    }
     Ok(())
+}
+
+/// What a failover cost, as it was read on its old side. // I11
+pub(super) fn loss(
+    entry: &mut Entry,
+    group: &GroupId,
+    id: PlanId,
+    instance: &InstanceId,
+    loss: &Loss,
+) -> Outcome {
+    match counted_in(entry, group, instance)? {
+        Some(plan) if plan.id == id && !plan.lost.contains_key(instance) => {
+            plan.lost.insert(instance.clone(), loss.clone());
+        }
+        _ => return stale(format!("{instance} has nothing to count in plan {id}")),
+    }
+    let what = match loss.count {
+        Some(count) => format!("{count} transactions, kept in {}", loss.kept),
+        None => format!("it cannot be counted; what it had is kept in {}", loss.kept),
+    };
+    let message = format!("plan {id}: lost on {instance}: {what}");
+    let next = format!("arbiter report {id}");
+    entry.tell(EventKind::LossCounted, Some(group), message, next);
+    Ok(())
+}
+
+/// The failover in which `instance` lost the active role last.
+fn counted_in<'e>(
+    entry: &'e mut Entry,
+    group: &GroupId,
+    instance: &InstanceId,
+) -> Result<Option<&'e mut Plan>, Rejected> {
+    let region = entry.group(group)?.0.instances.get(instance).map(|i| i.region.clone());
+    let plans = entry.group_mut(group)?.plans.iter_mut().rev();
+    let advanced = |plan: &&mut Plan| !matches!(plan.end, Some(PlanEnd::Aborted(_)));
+    let mut mine = plans.filter(|plan| Some(&plan.source) == region.as_ref()).filter(advanced);
+    Ok(mine.next().filter(|plan| plan.kind == PlanKind::Failover))
 }

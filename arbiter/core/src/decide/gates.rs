@@ -41,10 +41,12 @@ pub(crate) fn gates(
             PlanKind::Failover => gates.loss(&target),
         }
     }
-    if request.by_policy {
+    if request.by_policy && request.kind == PlanKind::Failover {
         gates.signals();
-        gates.hold_down();
         gates.evidence();
+    }
+    if request.by_policy {
+        gates.hold_down();
     }
     gates.found
 }
@@ -322,7 +324,12 @@ impl Gates<'_> {
             (true, None) => format!("the hold-down of {limit:?} runs"),
         };
         let target = target_of(self.context, self.request);
-        let now = target.map(|target| self.failover_to(&target));
+        let now = target.map(|target| match self.request.kind {
+            PlanKind::Failover => self.failover_to(&target),
+            PlanKind::Switchover => {
+                format!("arbiter switchover --group {} --to {target}", self.name())
+            }
+        });
         let next = now.unwrap_or_else(|| self.shows("the regions"));
         self.gate("hold-down", !holds, text, next);
     }

@@ -5,7 +5,7 @@ use super::context::{Context, VANTAGE_FRESH_MAX, session_limit};
 use super::lag;
 use crate::{
     AgentId, Command, Condition, Goal, GroupReport, GroupSpec, Heard, InstanceId, Instant, Layer,
-    ResourceId, Role, State, View, Waited, apply::leases_to_outlive, orders::enforces,
+    PlanKind, ResourceId, Role, State, View, Waited, apply::leases_to_outlive, orders::enforces,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -217,7 +217,27 @@ fn old_region(context: &Context) -> Vec<Command> {
         instance: instance.clone(),
     });
     let back = back.filter(|_| context.group.plan.is_none());
-    fenced.chain(back).collect()
+    fenced.chain(losses(context)).chain(back).collect()
+}
+
+/// What was read of the cost of a failover, on its old side, and is not written down yet. // I11
+fn losses<'a>(context: &'a Context) -> impl Iterator<Item = Command> + 'a {
+    let plans = context.group.plans.iter().filter(|plan| plan.kind == PlanKind::Failover);
+    let read = plans.flat_map(move |plan| {
+        let source = context.spec.instances_of(&plan.source, Layer::Data);
+        source.filter_map(move |(id, instance)| {
+            let loss = context.live_fact(id)?.lost.as_ref()?;
+            let here = plan.target_end.get(&instance.resource) == Some(&loss.from)
+                || loss.count.is_none() && loss.found >= plan.opened;
+            (here && !plan.lost.contains_key(id)).then_some((plan.id, id, loss))
+        })
+    });
+    read.map(move |(plan, instance, loss)| Command::RecordLoss {
+        group: context.id.clone(),
+        plan,
+        instance: instance.clone(),
+        loss: loss.clone(),
+    })
 }
 
 /// It has reached the goal that its region has now, and takes no writes.

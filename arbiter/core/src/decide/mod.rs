@@ -2,6 +2,7 @@
 
 mod attest;
 mod context;
+pub(crate) mod failback;
 mod gates;
 mod housekeeping;
 pub(crate) mod judge;
@@ -19,6 +20,7 @@ pub use attest::attest;
 pub(crate) use context::Context;
 pub use context::VANTAGE_FRESH_MAX;
 pub(crate) use context::session_limit;
+pub use failback::failback;
 pub(crate) use gates::gates;
 pub use lag::LagTrack;
 pub use leadership::{LEADERSHIP_MIN, preferred_leader};
@@ -42,7 +44,8 @@ pub fn decide(state: &State, view: &View, now: Instant) -> Vec<Proposal> {
         let Some(context) = Context::new(state, view, now, id) else { continue };
         // Plans first: they are what somebody waits for.
         commands.extend(plan::drive(&context));
-        commands.extend(open::open(&context));
+        let opens = open::open(&context).or_else(|| failback::open(&context));
+        commands.extend(opens);
         commands.extend(housekeeping::group(&context));
     }
     commands.into_iter().map(proposal).collect()
@@ -82,6 +85,9 @@ pub(crate) fn proposal(command: Command) -> Proposal {
 /// Why, for people, where the command does not say it itself.
 fn reason(command: &Command) -> String {
     match command {
+        Command::OpenPlan(open) if open.kind == PlanKind::Switchover => {
+            "failback to the preferred region, as policy says".to_owned()
+        }
         Command::OpenPlan(_) => "the active region, or its primary, is lost".to_owned(),
         Command::AbortPlan { .. } => "the source reports again, healthy".to_owned(),
         Command::Supersede { .. } => "the target was lost after the point of no return".to_owned(),

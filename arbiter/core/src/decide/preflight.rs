@@ -103,7 +103,8 @@ fn context<'a>(
 /// What gates of `request` are about.
 pub(super) fn topic(request: &OpenRequest) -> Topic {
     match (request.by_policy, request.kind) {
-        (true, _) => Topic::Automatic,
+        (true, PlanKind::Failover) => Topic::Automatic,
+        (true, PlanKind::Switchover) => Topic::Failback,
         (false, PlanKind::Switchover) => Topic::Switchover,
         (false, PlanKind::Failover) => Topic::Failover,
     }

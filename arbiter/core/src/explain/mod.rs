@@ -2,6 +2,7 @@
 //! nothing.
 
 mod degraded;
+mod readiness;
 mod signals;
 mod waiting;
 
@@ -11,7 +12,7 @@ use crate::{
     GroupId, Health, Instant, OnPrimaryFailure, OpenRequest, PlanKind, Reason, RegionId,
     SignalKind, State, Topic, View,
     decide::{
-        Context, gates, judge::failed_primary, judge::judge, judge::primary_lost,
+        Context, failback, gates, judge::failed_primary, judge::judge, judge::primary_lost,
         judge::provider_status, session_limit,
     },
 };
@@ -33,23 +34,13 @@ pub fn explain_group(state: &State, view: &View, now: Instant, group: &GroupId) 
     {
         found.extend(gates(&context, &OpenRequest::plain(group, kind, by_policy), None));
     }
+    if let Some(request) = failback::request(&context).filter(|request| request.by_policy) {
+        found.extend(gates(&context, &request, None));
+    }
     found.extend(waiting::waiting(&context));
     found.extend(degraded::degraded(&context));
-    found.extend(readiness(&context));
+    found.extend(readiness::readiness(&context));
     found
-}
-
-/// What drivers find missing for a failover, instance by instance.
-fn readiness(context: &Context) -> Vec<Reason> {
-    let instances = context.spec.instances.keys();
-    let facts = instances.filter_map(|id| Some((id, context.live_fact(id)?)));
-    let faults = facts.flat_map(|(id, fact)| fact.faults.iter().map(move |why| (id, why)));
-    faults
-        .map(|(id, why)| {
-            let text = format!("{id}: {why}");
-            reason(Topic::Readiness, "resource", false, text, String::new())
-        })
-        .collect()
 }
 
 pub(crate) fn reason(topic: Topic, code: &str, open: bool, text: String, next: String) -> Reason {

@@ -34,7 +34,11 @@ pub enum Subject {
     /// How a row ends, or with none that it is tried again.
     Row(GroupId, PlanId, StepId, Option<StepState>),
     /// A piece of evidence.
-    Evidence { group: GroupId, plan: PlanId, proof: Proof },
+    Evidence {
+        group: GroupId,
+        plan: PlanId,
+        proof: Proof,
+    },
     /// A halt at a row, and what to do next.
     Halt(GroupId, PlanId, StepId, String),
     /// An abort.
@@ -43,6 +47,7 @@ pub enum Subject {
     Fenced(GroupId, InstanceId),
     /// An instance that is a standby again.
     Standby(GroupId, InstanceId),
+    Loss(GroupId, PlanId, InstanceId),
     /// A zone.
     Zone(GroupId, String),
     /// What somebody else changed in the records.
@@ -104,6 +109,9 @@ impl Subject {
             RecordJudgement { group, would_have: _ } => Self::Judgement(group.clone()),
             RecordFenced { group, instance } => Self::Fenced(group.clone(), instance.clone()),
             RecordStandby { group, instance } => Self::Standby(group.clone(), instance.clone()),
+            RecordLoss { group, plan, instance, loss: _ } => {
+                Self::Loss(group.clone(), *plan, instance.clone())
+            }
             RecordZone { group, zone } => Self::Zone(group.clone(), zone.clone()),
             RecordDrift { group, instance, drift } => {
                 Self::Drift(group.clone(), instance.clone(), drift.clone())

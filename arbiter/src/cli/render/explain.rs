@@ -13,7 +13,9 @@ fn heading(topic: &str) -> &str {
         "switchover" => "would a switchover open now?",
         "failover" => "would a failover by command open now?",
         "plan" => "why does the open plan wait?",
+        "failback" => "would it fail back by itself?",
         "degraded" => "is the group degraded?",
+        "readiness" => "what would a failover miss?",
         other => other,
     }
 }

@@ -1,10 +1,13 @@
 //! From messages to text: pure functions, golden-tested. Knows layout and words; asks nobody.
 
+pub(super) mod check;
 pub(super) mod cost;
 pub(super) mod explain;
 pub(super) mod history;
+mod loss;
 pub(super) mod members;
 pub(super) mod notify;
+pub(super) mod page;
 pub(super) mod plan;
 pub(super) mod status;
 #[cfg(test)]
@@ -22,9 +25,10 @@ pub(in crate::cli) struct Look {
 /// Red, yellow or green, for the words that need an eye.
 fn ansi(word: &str) -> Option<&'static str> {
     match word {
-        "healthy" | "done" | "completed" | "leader" | "delivered" => Some("32"),
+        "healthy" | "done" | "completed" | "leader" | "ok" | "delivered" => Some("32"),
         "suspect" | "running" | "degraded" | "unanswered" | "open" => Some("33"),
-        "unreachable" | "failed" | "halted" | "aborted" | "STALE" | "INSECURE" => Some("31"),
+        "unreachable" | "failed" | "halted" | "aborted" | "closed" | "fault" | "STALE"
+        | "INSECURE" => Some("31"),
         _ => None,
     }
 }

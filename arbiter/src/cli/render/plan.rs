@@ -81,6 +81,7 @@ pub(in crate::cli) fn report(plan: &pb::Plan, look: Look) -> String {
     out.push('\n');
     out.push_str(&evidence(plan, look));
     let _ = writeln!(out, "loss bound: {}", loss(plan));
+    out.push_str(&super::loss::losses(plan, look));
     if !plan.end_note.is_empty() {
         let _ = writeln!(out, "ended: {}", plan.end_note);
     }

@@ -191,12 +191,17 @@ fn facts(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
         }
     }
     lines.extend(group.degraded_because.iter().map(|why| row(&["degraded", why])));
+    lines.extend(group.readiness.iter().map(|why| row(&["not ready", why])));
     if !group.would_have.is_empty() {
         let text = format!("{} at {}", group.would_have, wall(group.would_have_wall_ms));
         lines.push(row(&["would have", &text]));
     }
     if !group.preferred.is_empty() && group.preferred != group.active {
-        lines.push(row(&["preferred", &format!("{} is not active", group.preferred)]));
+        let text = match group.failback.as_str() {
+            "" => format!("{} is not active", group.preferred),
+            said => said.to_owned(),
+        };
+        lines.push(row(&["failback", &text]));
     }
     lines
 }

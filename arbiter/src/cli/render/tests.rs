@@ -1,8 +1,10 @@
 //! Golden texts: `ARBITER_UPDATE=1 cargo test -p arbiter --lib cli::render` writes them anew.
 
-use super::{Look, bytes, cost, explain, history, members, notify, plan, span, status, wall};
+use super::{Look, bytes, check, explain, history, members, plan, span, status, wall};
 use arbiter_proto::v1 as pb;
 use std::path::Path;
+
+mod receivers;
 
 #[track_caller]
 fn golden(name: &str, text: &str) {
@@ -336,6 +338,37 @@ fn a_plan_that_ended() {
 }
 
 #[test]
+fn what_a_plan_lost() {
+    let mut read = completed_plan();
+    let listed = |n: u64| pb::LostTransaction {
+        id: 700 + n,
+        lsn: format!("0/301A{n:03X}"),
+        at: format!("2026-11-22 10:11:{n:02}.5 UTC"),
+    };
+    read.losses = vec![
+        pb::PlanLoss {
+            instance: "db-eu".into(),
+            loss: Some(pb::Loss {
+                from: Some(pb::StreamPosition { timeline: 1, offset: 0x301_A000 }),
+                end: Some(pb::StreamPosition { timeline: 1, offset: 0x302_0000 }),
+                count: Some(23),
+                first: "2026-11-22 10:11:00.5 UTC".into(),
+                last: "2026-11-22 10:11:22.5 UTC".into(),
+                listed: (0..23).map(listed).collect(),
+                kept: "/var/lib/postgresql/15/main.arbiter-kept/timeline-1".into(),
+                found_wall_ms: 0,
+            }),
+        },
+        pb::PlanLoss {
+            instance: "db-eu-2".into(),
+            loss: Some(pb::Loss { count: Some(0), ..pb::Loss::default() }),
+        },
+    ];
+    read.losses_awaited = 1;
+    golden("report-lost.txt", &plan::report(&read, Look::default()));
+}
+
+#[test]
 fn one_state_word_a_line() {
     let lines: Vec<String> =
         open_plan().steps.iter().map(|s| plan::step_line(s, Look::default())).collect();
@@ -393,41 +426,29 @@ fn signal(
 }
 
 #[test]
-fn a_test_of_the_receivers() {
-    let delivery = |receiver: &str, url: &str, why: &str, took_ms: u64| pb::Delivery {
-        receiver: receiver.into(),
-        url: url.into(),
-        delivered: why.is_empty(),
-        why: why.into(),
-        took_ms,
+fn what_a_failover_needs() {
+    let reason = |topic: &str, code: &str, open: bool, text: &str, next: &str| pb::Reason {
+        topic: topic.into(),
+        code: code.into(),
+        open,
+        text: text.into(),
+        next: next.into(),
     };
-    let mut answer = pb::TestNotifyResponse {
-        sent_by: "arbiter-wi".into(),
-        deliveries: vec![
-            delivery("webhook", "https://hooks.test", "", 120),
-            delivery("alertmanager", "http://10.0.3.9:9093", "cannot connect", 5_000),
+    let armed = "us-east is armed";
+    let mut shown = pb::Explanation {
+        group: "default".into(),
+        reasons: vec![
+            reason("failover", "not-armed", true, armed, ""),
+            reason("automatic", "not-armed", true, armed, ""),
+            reason("automatic", "mode", false, "the mode is manual", "arbiter mode automatic"),
+            reason("degraded", "lag", true, "no lag", ""),
+            reason("readiness", "resource", false, "backups: the newest is 30 h old", ""),
         ],
     };
-    golden("notify-failed.txt", &notify::tested(&answer, Look::default()));
-    answer.deliveries.pop();
-    golden("notify.txt", &notify::tested(&answer, Look::default()));
-}
-
-#[test]
-fn a_month_of_the_standby() {
-    let example = include_str!("../../../../cluster-config/examples/signals.toml");
-    let bill = |text: &str, seen: &[(&str, u64)]| {
-        let cluster = crate::policy_file::parse(text, "signals.toml").expect("a good file");
-        let observed = seen.iter().map(|(kind, bytes)| ((*kind).to_owned(), *bytes)).collect();
-        crate::cost::bill(&cluster.cost.expect("prices"), &["postgres"].into(), &observed)
-    };
-    golden("cost.txt", &cost::cost(&bill(example, &[]), Look::default()));
-    let less = example.lines().filter(|line| {
-        !["transfer_gib =", "postgres_disk_gib", "dns_"].iter().any(|key| line.starts_with(key))
-    });
-    let less: String = less.map(|line| format!("{line}\n")).collect();
-    let partial = bill(&less, &[("postgres", 5 << 30)]);
-    golden("cost-partial.txt", &cost::cost(&partial, Look::default()));
+    golden("check.txt", &check::check(&check::Check::of(&shown), Look::default()));
+    assert!(!check::Check::of(&shown).ready());
+    shown.reasons.truncate(2);
+    assert!(check::Check::of(&shown).ready());
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Postgres {
     }
 
     /// A stopped standby: bring it up with nobody to follow, so that it replays what it has.
-    async fn follow_nobody_from_start(&self) -> Result<(), DriverError> {
+    pub(super) async fn follow_nobody_from_start(&self) -> Result<(), DriverError> {
         files::set_auto(&self.set.data_dir, &[("primary_conninfo", "")])
             .map_err(|error| self.retry(error))?;
         self.start(false).await

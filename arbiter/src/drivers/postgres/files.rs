@@ -76,7 +76,8 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+/// What was renamed or made in `dir` stays so after a crash.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }
 
@@ -141,23 +142,31 @@ pub fn pid_file(data_dir: &Path) -> Option<PidFile> {
 
 /// The newest timeline of which `data_dir` has WAL, and its first and last segments' names.
 pub fn newest_wal(data_dir: &Path) -> Option<(u32, String, String)> {
-    let entries = std::fs::read_dir(data_dir.join("pg_wal")).ok()?;
-    let mut newest: Option<(u32, String, String)> = None;
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.len() != 24 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            continue;
-        }
-        let Ok(timeline) = u32::from_str_radix(&name[..8], 16) else { continue };
-        newest = Some(match newest.take() {
-            Some(known) if known.0 > timeline => known,
-            Some((known, first, last)) if known == timeline => {
-                (known, first.min(name.clone()), last.max(name))
-            }
-            _ => (timeline, name.clone(), name),
-        });
-    }
-    newest
+    let newest = segments(data_dir).into_iter().map(|(timeline, _)| timeline).max()?;
+    let (first, last) = wal_of(data_dir, newest)?;
+    Some((newest, first, last))
+}
+
+/// First and last segments' names of the WAL of `timeline` that `data_dir` has.
+pub fn wal_of(data_dir: &Path, timeline: u32) -> Option<(String, String)> {
+    let mut names: Vec<String> = segments(data_dir)
+        .into_iter()
+        .filter(|(of, _)| *of == timeline)
+        .map(|(_, name)| name)
+        .collect();
+    names.sort();
+    Some((names.first()?.clone(), names.last()?.clone()))
+}
+
+/// Every WAL segment's timeline and name.
+fn segments(data_dir: &Path) -> Vec<(u32, String)> {
+    let entries = std::fs::read_dir(data_dir.join("pg_wal")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let hex = |name: &String| name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    names
+        .filter(hex)
+        .filter_map(|name| Some((u32::from_str_radix(&name[..8], 16).ok()?, name)))
+        .collect()
 }
 
 /// Text of the history file of `timeline`; empty where there is none.

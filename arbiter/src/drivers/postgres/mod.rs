@@ -14,9 +14,14 @@ mod fence;
 mod files;
 mod gate;
 mod history;
+mod keep;
 mod observe;
+mod parity;
 mod processes;
 mod promote;
+mod rebuild;
+mod rejoin;
+mod rewind;
 mod settings;
 mod sql;
 mod standby;
@@ -28,13 +33,14 @@ mod waldump;
 #[cfg(test)]
 mod tests;
 
-use super::{Command, Declaration, Done, Driver, DriverError, Holder, Kind, Output};
+use super::{Command, Declaration, Done, Driver, DriverError, ENSURE_LIMIT, Holder, Kind, Output};
 use arbiter_core::{Control as Held, EvidenceKind, Fact, Goal, Instance, InstanceId, Instant};
-use arbiter_core::{Layer, Position, Terms, Token};
+use arbiter_core::{Layer, Loss, Position, Terms, Token};
 use async_trait::async_trait;
 use control::Control;
 use processes::{DirId, Process};
 use settings::Settings;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,6 +65,9 @@ pub const KIND: Kind = Kind {
 /// Limit of `pg_controldata`, which reads one small file.
 const CONTROLDATA_LIMIT: Duration = Duration::from_secs(2);
 
+/// Longest attempt at being a standby: it may copy everything.
+const REJOIN_LIMIT: Duration = Duration::from_secs(48 * 3600);
+
 /// The driver of one PostgreSQL instance.
 pub struct Postgres {
     set: Settings,
@@ -69,6 +78,8 @@ pub struct Postgres {
     heard: Mutex<Option<(Position, Instant)>>,
     /// Capacities below the primary's, and when they were compared.
     capacities: Mutex<Option<(Instant, Vec<String>)>>,
+    /// What both sides must have alike, and when it was asked for.
+    parity: Mutex<Option<(Instant, BTreeMap<String, String>)>>,
     /// End of the WAL of the stopped server, for the control file that it was computed from.
     end: Mutex<Option<(Control, Option<Position>)>>,
     /// Told to stop, by this process; where there is a start gate, that tells it too.
@@ -77,6 +88,12 @@ pub struct Postgres {
     checkpointing: Arc<AtomicBool>,
     /// One change of the configuration at a time: each reads, and writes what it read.
     rewriting: Mutex<()>,
+    /// How it is being brought back onto its upstream's line, in words.
+    rejoining: Mutex<String>,
+    /// The upstream that has not kept the WAL that this standby needs.
+    lacks_wal: Mutex<Option<String>>,
+    /// What the newest divergence cost, once it was looked for.
+    lost: Mutex<Option<Option<Loss>>>,
 }
 
 impl Postgres {
@@ -95,10 +112,14 @@ impl Postgres {
             dir: Mutex::default(),
             heard: Mutex::default(),
             capacities: Mutex::default(),
+            parity: Mutex::default(),
             end: Mutex::default(),
             asked_to_stop: AtomicBool::new(false),
             checkpointing: Arc::default(),
             rewriting: Mutex::default(),
+            rejoining: Mutex::default(),
+            lacks_wal: Mutex::default(),
+            lost: Mutex::default(),
         })
     }
 
@@ -177,6 +198,10 @@ impl Driver for Postgres {
             Goal::Drained => self.drained(terms).await,
             Goal::Fenced => self.fenced(terms).await,
         }
+    }
+
+    fn limit(&self, goal: Goal) -> Duration {
+        if goal == Goal::Standby { REJOIN_LIMIT } else { ENSURE_LIMIT }
     }
 
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {

@@ -63,11 +63,30 @@ impl Postgres {
     /// What is seen now. A server that does not answer is `Unknown`, never healthy.
     pub(super) async fn look(&self) -> Result<Fact, DriverError> {
         let mut fact = self.look_at_server().await?;
+        self.add_rejoining(&mut fact);
         if self.holder.armed() && !self.gated() {
             let missing = "the configuration does not include it any more";
             fact.detail.insert(GATE_MISSING.into(), missing.into());
         }
         Ok(fact)
+    }
+
+    /// How it is brought back, what its divergence cost, and what was put away for it.
+    fn add_rejoining(&self, fact: &mut Fact) {
+        let told = self.told();
+        if !told.is_empty() {
+            fact.detail.insert("rejoin".into(), told);
+        }
+        fact.lost = self.newest_loss();
+        let old = self.old_data();
+        if let Some(newest) = old.last() {
+            fact.faults.push(format!(
+                "{} directories of old data stand beside it, the newest is {}: remove what is not \
+                 needed",
+                old.len(),
+                newest.display()
+            ));
+        }
     }
 
     async fn look_at_server(&self) -> Result<Fact, DriverError> {
@@ -178,6 +197,7 @@ impl Postgres {
             primary(&row, &answer, &mut fact)?;
         }
         fact.fork = fact.position.and_then(|now| self.lineage(now).fork());
+        self.parity(session, &mut fact).await?;
         Ok(fact)
     }
 

@@ -3,6 +3,7 @@
 //! Knows strings and paths. Never knows a server.
 
 use super::super::DriverError;
+use super::rejoin::Rejoin;
 use arbiter_core::{Instance, InstanceId};
 use cluster_config::{Setting, may, must};
 use nix::unistd::{Uid, User};
@@ -34,6 +35,16 @@ pub const SETTINGS: &[Setting] = &[
     may("slot", "db_us", "Physical slot that a standby uses at its upstream."),
     may("peer_slots", "db_eu", "Slots to make when promoted, with commas between."),
     may("synchronous_standby_names", "db_eu", "Value set when promoted; by default empty."),
+    may(
+        "rejoin",
+        "rebuild",
+        "What is done with changes that its new primary has not, once they are kept: rebuild \
+         (rewind, else a new copy beside the old), rewind, or refuse. By default rebuild.",
+    ),
+    may("rewind_user", "rewinder", "User that pg_rewind reads the new primary as."),
+    may("rewind_password_file", "/etc/arbiter/rewind.password", "File with its password."),
+    may("keep_dir", "/var/lib/arbiter/kept", "Where such changes are kept; by default beside it."),
+    may("rebuild_rate", "100M", "Most that a new copy reads a second, as pg_basebackup has it."),
     may(
         "verify.*",
         "SELECT count(*) > 0 FROM orders",
@@ -95,6 +106,16 @@ pub struct Settings {
     pub peer_slots: Vec<String>,
     /// `synchronous_standby_names` once promoted.
     pub synchronous_standby_names: String,
+    /// What may be done with diverged data.
+    pub rejoin: Rejoin,
+    /// User that pg_rewind reads the upstream as.
+    pub rewind_user: String,
+    /// File with its password.
+    pub rewind_password_file: Option<PathBuf>,
+    /// Where diverged changes are kept, if not beside the data directory.
+    pub keep_dir: Option<PathBuf>,
+    /// Most that a new copy reads a second.
+    pub rebuild_rate: Option<String>,
     /// The user's checks of a new primary, by name.
     pub verify: BTreeMap<String, String>,
 }
@@ -131,7 +152,6 @@ impl Settings {
             admin_user,
             admin_password_file: given.path("admin_password_file")?,
             dbname: given.or("dbname", "postgres"),
-            replication_user,
             password_file: given.path("password_file")?,
             passfile: given.path("passfile")?,
             replication_options: given.or("replication_options", ""),
@@ -139,6 +159,12 @@ impl Settings {
             slot: given.slots("slot")?.pop(),
             peer_slots: given.slots("peer_slots")?,
             synchronous_standby_names: given.or("synchronous_standby_names", ""),
+            rejoin: given.rejoin()?,
+            rewind_user: given.or("rewind_user", &replication_user),
+            rewind_password_file: given.path("rewind_password_file")?,
+            keep_dir: given.path("keep_dir")?,
+            rebuild_rate: given.text("rebuild_rate"),
+            replication_user,
             verify: given.checks(),
             data_dir,
         })
@@ -164,6 +190,13 @@ struct Given<'a> {
 impl Given<'_> {
     fn refuse(&self, what: &str) -> DriverError {
         DriverError::Refused(format!("instance {}: {what}", self.id))
+    }
+
+    fn rejoin(&self) -> Result<Rejoin, DriverError> {
+        let word = self.or("rejoin", "rebuild");
+        Rejoin::parse(&word).ok_or_else(|| {
+            self.refuse(&format!("rejoin is {word:?}: write rebuild, rewind or refuse"))
+        })
     }
 
     fn checks(&self) -> BTreeMap<String, String> {

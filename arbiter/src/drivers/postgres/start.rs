@@ -155,8 +155,13 @@ impl Postgres {
         }
     }
 
-    /// `: ` and the last fatal line of the log that is `wanted`, if there is one.
-    pub(super) fn fatal(&self, wanted: fn(&str) -> bool) -> String {
+    /// Bytes of the log now.
+    pub(super) fn log_bytes(&self) -> u64 {
+        std::fs::symlink_metadata(&self.set.log_file).map_or(0, |meta| meta.len())
+    }
+
+    /// The log from byte `from` on, [`LOG_TAIL_BYTES`] at most; empty where it cannot be read.
+    pub(super) fn log_since(&self, from: u64) -> String {
         use std::io::{Read, Seek, SeekFrom};
         use std::os::unix::fs::OpenOptionsExt;
         let read = || -> std::io::Result<String> {
@@ -164,12 +169,18 @@ impl Postgres {
             let mut options = std::fs::OpenOptions::new();
             let mut file = options.read(true).custom_flags(LOG_FLAGS).open(&self.set.log_file)?;
             let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+            let from = from.max(length.saturating_sub(LOG_TAIL_BYTES));
+            file.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
             file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        let text = read().unwrap_or_default();
+        read().unwrap_or_default()
+    }
+
+    /// `: ` and the last fatal line of the log that is `wanted`, if there is one.
+    pub(super) fn fatal(&self, wanted: fn(&str) -> bool) -> String {
+        let text = self.log_since(self.log_bytes().saturating_sub(LOG_TAIL_BYTES));
         let line = text
             .lines()
             .rev()

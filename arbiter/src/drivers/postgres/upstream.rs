@@ -31,6 +31,15 @@ impl Postgres {
         if upstream.is_empty() {
             return Ok(String::new());
         }
+        self.info_as(&self.set.replication_user, upstream)
+    }
+
+    /// The connection string for a rewind from `upstream`.
+    pub(super) fn rewind_info(&self, upstream: &str) -> Result<String, DriverError> {
+        Ok(format!("{} dbname=postgres", self.info_as(&self.set.rewind_user, upstream)?))
+    }
+
+    fn info_as(&self, user: &str, upstream: &str) -> Result<String, DriverError> {
         let Some((host, port)) = split(upstream) else {
             return Err(self.refuse(format!("upstream {upstream:?} is not host:port")));
         };
@@ -39,7 +48,7 @@ impl Postgres {
             "host={} port={port} user={} application_name={} connect_timeout=3 keepalives_idle=2 \
              keepalives_interval=2 keepalives_count=3 tcp_user_timeout=8000",
             value(host),
-            value(&set.replication_user),
+            value(user),
             value(&set.application_name)
         );
         if let Some(file) = self.passfile()? {
@@ -51,15 +60,25 @@ impl Postgres {
         Ok(info)
     }
 
-    /// The passfile as set, else one beside the data directory, written from the password file.
+    /// The passfile as set, else one beside the data directory, written from the password files.
     fn passfile(&self) -> Result<Option<PathBuf>, DriverError> {
         if self.set.passfile.is_some() {
             return Ok(self.set.passfile.clone());
         }
-        let Some(file) = &self.set.password_file else { return Ok(None) };
-        let password = secret(file).map_err(|why| self.refuse(why))?;
         let field = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
-        let line = format!("*:*:*:{}:{}\n", field(&self.set.replication_user), field(&password));
+        let set = &self.set;
+        let mut line = String::new();
+        for (user, file) in [
+            (&set.replication_user, &set.password_file),
+            (&set.rewind_user, &set.rewind_password_file),
+        ] {
+            let Some(file) = file else { continue };
+            let password = secret(file).map_err(|why| self.refuse(why))?;
+            line.push_str(&format!("*:*:*:{}:{}\n", field(user), field(&password)));
+        }
+        if line.is_empty() {
+            return Ok(None);
+        }
         let mut path = self.set.data_dir.clone().into_os_string();
         path.push(".pgpass");
         let path = PathBuf::from(path);
@@ -135,7 +154,7 @@ impl Postgres {
         self.upstream_tool(upstream, "pg_receivewal", &args).await.map(drop)
     }
 
-    async fn upstream_tool(
+    pub(super) async fn upstream_tool(
         &self,
         upstream: &str,
         name: &str,

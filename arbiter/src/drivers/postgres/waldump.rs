@@ -158,9 +158,15 @@ impl Postgres {
         Some(Wal { timeline, start, end: segment_start(&last, bytes)? + bytes })
     }
 
+    /// Where the WAL on disk of `timeline` ends, with its last segment; none where there is none.
+    pub(super) fn wal_end(&self, control: &Control, timeline: u32) -> Option<u64> {
+        let (_, last) = files::wal_of(&self.set.data_dir, timeline)?;
+        Some(segment_start(&last, control.segment_bytes)? + control.segment_bytes)
+    }
+
     /// Standard output and error. It is told where the last segment ends: a missing one it would
     /// wait for, five seconds.
-    async fn waldump(
+    pub(super) async fn waldump(
         &self,
         timeline: u32,
         end: u64,

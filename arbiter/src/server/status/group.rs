@@ -5,7 +5,7 @@ use super::{Shown, ms};
 use crate::wire::{mode_word, plan_to_proto, reason_to_proto, spelled};
 use arbiter_core::{
     Group, GroupId, Instant, Layer, Mode, Reason, RegionId, State, Topic, View, explain_group,
-    strongest_evidence,
+    failback, strongest_evidence,
 };
 use arbiter_proto::v1 as pb;
 
@@ -32,10 +32,12 @@ pub(super) fn group(
     };
     let regions = state.spec.regions.iter();
     let mode_blocked_by = not_in_effect(shown, view, &reasons);
+    let back = view.and_then(|view| failback(state, view, now, id));
+    let preferred = text(spec.policy.preferred.as_ref());
     Some(pb::GroupStatus {
         group: id.0.clone(),
         verdict: verdict(shown, id, group, health, &degraded),
-        next: next(id, group, health, &reasons, voters),
+        next: or_back(next(id, group, health, &reasons, voters), id, &preferred, back.as_ref()),
         active: text(group.active()),
         epoch: group.epoch().0,
         mode: mode_word(group.mode).to_owned(),
@@ -52,7 +54,9 @@ pub(super) fn group(
         degraded_because: degraded,
         would_have,
         would_have_wall_ms,
-        preferred: text(spec.policy.preferred.as_ref()),
+        failback: back.map_or(String::new(), |back| said_of_failback(&preferred, &back)),
+        readiness: reasons_of(&reasons, Topic::Readiness),
+        preferred,
         mode_blocked_by,
     })
 }
@@ -153,6 +157,29 @@ fn next(
         Mode::Observe if !group.arming_wanted => format!("arbiter arm --group {id}"),
         Mode::Observe => format!("arbiter mode manual --group {id}"),
         Mode::Manual | Mode::Automatic => String::new(),
+    }
+}
+
+/// Where nothing else is to be done: the way back to the preferred region, once it is open.
+fn or_back(next: String, id: &GroupId, preferred: &str, back: Option<&Back>) -> String {
+    match back {
+        Some(Ok(_)) if next.is_empty() => {
+            format!("arbiter switchover --group {id} --to {preferred}")
+        }
+        _ => next,
+    }
+}
+
+/// A failback that would open, or what is against it.
+type Back = Result<arbiter_core::OpenPlan, Vec<Reason>>;
+
+fn said_of_failback(preferred: &str, back: &Back) -> String {
+    match back {
+        Ok(_) => format!("to {preferred} would succeed now"),
+        Err(reasons) => {
+            let why: Vec<&str> = reasons.iter().map(|reason| reason.text.as_str()).collect();
+            format!("to {preferred} would not open: {}", why.join("; "))
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the leader does, read as sentences.
 
 mod automatic;
+mod failback;
+mod losses;
 mod plans;
 mod signals;
 mod superseding;

@@ -25,8 +25,8 @@ fn contents(dir: &Path) -> BTreeMap<String, (u64, SystemTime)> {
 }
 
 #[tokio::test]
-async fn a_diverged_old_primary_is_refused_and_left_as_it_is() {
-    let a = Node::primary("a", &[]).await;
+async fn a_diverged_old_primary_is_left_as_it_is_where_policy_says_so() {
+    let a = Node::primary("a", &[("rejoin", "refuse")]).await;
     let b = a.standby("b", &[]).await;
     // The stream is cut first, so that what a writes from here on is on a only.
     b.drain(None).await.unwrap();
@@ -45,8 +45,8 @@ async fn a_diverged_old_primary_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_killed_old_primary_returns_only_when_it_is_not_beyond_the_fork() {
-    let a = Node::primary("a", &[]).await;
+async fn a_killed_old_primary_returns_as_it_is_only_when_it_is_not_beyond_the_fork() {
+    let a = Node::primary("a", &[("rejoin", "refuse")]).await;
     let b = a.standby("b", &[]).await;
     a.sql("INSERT INTO t VALUES (1)").await;
     let written = a.look().await.position;
@@ -68,7 +68,7 @@ async fn a_killed_old_primary_returns_only_when_it_is_not_beyond_the_fork() {
 async fn a_standby_ahead_of_the_fork_is_refused() {
     let a = Node::primary("a", &[]).await;
     let b = a.standby("b", &[]).await;
-    let c = a.standby("c", &[]).await;
+    let c = a.standby("c", &[("rejoin", "refuse")]).await;
     b.drain(None).await.unwrap();
     a.sql("INSERT INTO t SELECT generate_series(1, 100)").await;
     let written = a.look().await.position;

@@ -1,0 +1,62 @@
+//! What a failover lost, transaction by transaction. Knows layout; counts nothing.
+
+use super::{Look, row};
+use arbiter_proto::v1 as pb;
+use std::fmt::Write;
+
+/// Transactions shown as text; `--json` has all that are listed.
+const SHOWN_MAX: usize = 20;
+
+/// What was read on the old side, and how to look into what was kept there.
+pub(super) fn losses(plan: &pb::Plan, look: Look) -> String {
+    let mut out = String::new();
+    for found in &plan.losses {
+        if let Some(loss) = &found.loss {
+            out.push_str(&one(&found.instance, loss, look));
+        }
+    }
+    if plan.losses_awaited > 0 {
+        let _ = writeln!(
+            out,
+            "lost exactly: not known until {} can be read again ({} to be read)",
+            plan.source, plan.losses_awaited
+        );
+    }
+    out
+}
+
+fn one(instance: &str, loss: &pb::Loss, look: Look) -> String {
+    let Some(count) = loss.count else {
+        return format!(
+            "lost on {instance}: it cannot be counted, since its log cannot be read; what it had is \
+             kept in {}\n",
+            loss.kept
+        );
+    };
+    if count == 0 {
+        return format!("lost on {instance}: nothing\n");
+    }
+    let mut out = format!(
+        "lost on {instance}: {count} transactions, committed from {} to {}\n\
+         kept on its host in {}\n",
+        loss.first, loss.last, loss.kept
+    );
+    if let Some(first) = loss.listed.first() {
+        let from = loss.from.unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "look into it: pg_waldump -p {} -t {} -s {} -r Transaction",
+            loss.kept, from.timeline, first.lsn
+        );
+    }
+    let mut rows = vec![row(&["TRANSACTION", "COMMITTED", "LSN"])];
+    for one in loss.listed.iter().take(SHOWN_MAX) {
+        rows.push(row(&[&one.id.to_string(), &one.at, &one.lsn]));
+    }
+    out.push_str(&look.columns(&rows));
+    let more = count.saturating_sub(loss.listed.len().min(SHOWN_MAX) as u64);
+    if more > 0 {
+        let _ = writeln!(out, "and {more} more, in {}/transactions.txt", loss.kept);
+    }
+    out
+}

@@ -69,7 +69,7 @@ async fn labels_and_the_name_of_the_alert_are_as_they_are_set() {
     let am = Alertmanager::start();
     for job in ["a", "b"] {
         let job = format!("job={job}");
-        am.amtool(&["alert", "add", "alertname=Down", &job, "dc=eu \"1\"", "service=same"]);
+        am.amtool(&["alert", "add", "alertname=Down", &job, "dc=eu \\\"1\\\"", "service=same"]);
     }
     let settings = [
         AT_ONCE,

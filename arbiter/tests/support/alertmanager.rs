@@ -2,9 +2,11 @@
 //! An Alertmanager of our own: a random port on loopback, its own directory, killed when dropped;
 //! and its own tool.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -41,10 +43,7 @@ impl Alertmanager {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("am.yml"), CONFIG).expect("writable");
         std::fs::write(dir.path().join("web.yml"), web).expect("writable");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("bound").port();
-        drop(listener);
-        let mut started = Self { dir, child: None, port };
+        let mut started = Self { dir, child: None, port: free_port() };
         started.up();
         started
     }
@@ -66,13 +65,23 @@ impl Alertmanager {
             .expect("prometheus-alertmanager is installed");
         self.child = Some(child);
         for _ in 0..POLLS_MAX {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if self.answers().is_some() {
                 return;
             }
             std::thread::sleep(POLL);
         }
         let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
-        panic!("it does not listen:\n{log}");
+        panic!("it does not answer:\n{log}");
+    }
+
+    /// Whether it speaks HTTP, whatever it says.
+    fn answers(&self) -> Option<()> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(POLL * 20)).ok()?;
+        stream.write_all(b"GET /-/ready HTTP/1.0\r\n\r\n").ok()?;
+        let mut first = [0; 5];
+        stream.read_exact(&mut first).ok()?;
+        (&first == b"HTTP/").then_some(())
     }
 
     /// Kill it.
@@ -115,6 +124,21 @@ impl Alertmanager {
     pub fn firing(&self, matcher: &str) -> Vec<serde_json::Value> {
         let text = self.amtool(&["alert", "query", "--output=json", matcher]);
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"))
+    }
+}
+
+/// A port that is free now, and outside the range that connections are given: one of those could
+/// reach itself.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 10_000;
+    const SPAN: u32 = 8_000;
+    loop {
+        let at = std::process::id().wrapping_mul(61) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + at % SPAN).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

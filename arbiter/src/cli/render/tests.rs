@@ -5,6 +5,7 @@ use arbiter_proto::v1 as pb;
 use std::path::Path;
 
 mod receivers;
+use receivers::signal;
 
 #[track_caller]
 fn golden(name: &str, text: &str) {
@@ -403,28 +404,6 @@ fn the_gates() {
     golden("explain.txt", &explain::explain(&shown, Look::default()));
 }
 
-fn signal(
-    name: &str,
-    kind: &str,
-    value: &str,
-    seen_by: &str,
-    age_ms: Option<u64>,
-    counts: bool,
-) -> pb::Signal {
-    pb::Signal {
-        region: "eu-west".into(),
-        name: name.into(),
-        kind: kind.into(),
-        says: String::new(),
-        seen_by: seen_by.into(),
-        value: value.into(),
-        heard: age_ms.is_some(),
-        age_ms: age_ms.unwrap_or_default(),
-        detail: age_ms.map_or(String::new(), |_| format!("what {seen_by} saw")),
-        counts,
-    }
-}
-
 #[test]
 fn what_a_failover_needs() {
     let reason = |topic: &str, code: &str, open: bool, text: &str, next: &str| pb::Reason {
@@ -444,6 +423,7 @@ fn what_a_failover_needs() {
             reason("degraded", "lag", true, "no lag", ""),
             reason("readiness", "resource", false, "backups: the newest is 30 h old", ""),
         ],
+        ..Default::default()
     };
     golden("check.txt", &check::check(&check::Check::of(&shown), Look::default()));
     assert!(!check::Check::of(&shown).ready());

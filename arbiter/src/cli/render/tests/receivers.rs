@@ -1,8 +1,30 @@
-//! What `arbiter notify test` and `arbiter cost` print.
+//! What `arbiter notify test` and `arbiter cost` print, and a signal as `explain` shows it.
 
 use super::super::{Look, cost, notify};
 use super::golden;
 use arbiter_proto::v1 as pb;
+
+pub(super) fn signal(
+    name: &str,
+    kind: &str,
+    value: &str,
+    seen_by: &str,
+    age_ms: Option<u64>,
+    counts: bool,
+) -> pb::Signal {
+    pb::Signal {
+        region: "eu-west".into(),
+        name: name.into(),
+        kind: kind.into(),
+        says: String::new(),
+        seen_by: seen_by.into(),
+        value: value.into(),
+        heard: age_ms.is_some(),
+        age_ms: age_ms.unwrap_or_default(),
+        detail: age_ms.map_or(String::new(), |_| format!("what {seen_by} saw")),
+        counts,
+    }
+}
 
 #[test]
 fn a_test_of_the_receivers() {

@@ -77,6 +77,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("kube::", &["arbiter/src/drivers/kubernetes"]),
     ("k8s_openapi::", &["arbiter/src/drivers/kubernetes", "arbiter/src/drivers/velero"]),
     ("hickory_", &["arbiter/src/drivers/dns", "arbiter/src/dns_client", "arbiter/src/lab"]),
+    ("feed_rs::", &["arbiter/src/probes/provider_status"]),
     ("clap::", &["arbiter/src/cli", "arbiter/src/agent/deadman"]),
     ("toml::", &["cluster-config/src"]),
 ];

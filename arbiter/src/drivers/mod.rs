@@ -190,11 +190,6 @@ pub struct Opening<'a> {
 pub static KINDS: &[Kind] =
     &[postgres::KIND, redis::KIND, kubernetes::KIND, velero::KIND, dns::RFC2136, dns::ROUTE53];
 
-/// The words that a cluster file may use in this build.
-pub fn registry() -> cluster_config::Registry {
-    cluster_config::Registry { resources: KINDS.iter().map(|kind| &kind.config).collect() }
-}
-
 /// Open the driver of `instance` of `group`.
 ///
 /// # Errors

@@ -249,6 +249,9 @@ impl Loss {
     }
 }
 
+/// In a Fact's detail: what begins so must be alike for every instance of a resource.
+pub const PARITY: &str = "parity.";
+
 /// An observation of one instance. Changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
@@ -270,6 +273,10 @@ pub struct Fact {
     pub data_id: String,
     /// Position at which the present timeline began; none where unknown or without meaning.
     pub fork: Option<Position>,
+    /// The history that the position is on, where timelines do not tell, such as Redis's
+    /// replication id; empty where they do, and where it is not known.
+    #[serde(default)]
+    pub history: String,
     /// Why the goal in force cannot be reached as things are (replay paused, a capacity below the
     /// primary's), each a sentence. Preflight refuses on them.
     pub obstacles: Vec<String>,
@@ -289,6 +296,10 @@ impl Fact {
     /// about each other, whatever their numbers. // I11
     pub fn left(&self, source: &Fact) -> bool {
         let (Some(here), Some(there)) = (self.position, source.position) else { return false };
+        let known = !self.history.is_empty() && !source.history.is_empty();
+        if known && self.history != source.history {
+            return true;
+        }
         match (self.fork, source.fork) {
             _ if here.timeline > there.timeline => true,
             (Some(own), Some(other)) if here.timeline == there.timeline => own != other,
@@ -316,5 +327,14 @@ mod tests {
         assert!(!at(2, 500, Some(100)).left(&source), "it may still follow");
         assert!(at(2, 501, Some(100)).left(&source), "it wrote past the fork");
         assert!(!at(0, 7, None).left(&at(0, 9, None)), "a kind without timelines");
+    }
+
+    #[test]
+    fn histories_without_a_number_are_compared_by_name() {
+        let named = |history: &str, offset| Fact { history: history.into(), ..at(0, offset, None) };
+        let source = named("d711", 900);
+        assert!(!named("d711", 800).left(&source));
+        assert!(named("a7e0", 800).left(&source), "whatever the numbers");
+        assert!(!named("", 800).left(&source), "of a stopped one it may not be known");
     }
 }

@@ -7,8 +7,11 @@
 mod apart;
 pub mod command;
 pub mod dns;
+mod files;
 pub mod kubernetes;
 pub mod postgres;
+mod processes;
+pub mod redis;
 pub mod velero;
 
 pub use apart::Apart;
@@ -185,12 +188,7 @@ pub struct Opening<'a> {
 
 /// Every kind that this build knows, in the order of `reference.toml`.
 pub static KINDS: &[Kind] =
-    &[postgres::KIND, kubernetes::KIND, velero::KIND, dns::RFC2136, dns::ROUTE53];
-
-/// The words that a cluster file may use in this build.
-pub fn registry() -> cluster_config::Registry {
-    cluster_config::Registry { resources: KINDS.iter().map(|kind| &kind.config).collect() }
-}
+    &[postgres::KIND, redis::KIND, kubernetes::KIND, velero::KIND, dns::RFC2136, dns::ROUTE53];
 
 /// Open the driver of `instance` of `group`.
 ///

@@ -16,6 +16,8 @@ pub const RETRY_MAX: Duration = Duration::from_secs(5);
 pub const OBSERVE_EVERY_MAX: Duration = Duration::from_secs(1);
 /// An observation that did not end is given up after this.
 pub const OBSERVE_LIMIT: Duration = Duration::from_secs(10);
+/// A standby that has not followed for so long is asked for again: it may need to be brought back.
+pub const ASTRAY_AFTER: Duration = Duration::from_secs(30);
 /// Least time between two starts of an instance that nobody orders.
 pub const START_AS_IS_EVERY: Duration = Duration::from_secs(5);
 /// The instance setting that lets the agent start it while nobody orders it.
@@ -90,6 +92,8 @@ pub(super) struct Executor {
     fact: Fact,
     fact_at: Option<Instant>,
     observing: Option<Instant>,
+    /// Since when a standby that did follow is seen not to.
+    astray: Option<Instant>,
     started_at: Option<Instant>,
 }
 
@@ -114,6 +118,7 @@ impl Executor {
             fact: Fact::default(),
             fact_at: None,
             observing: None,
+            astray: None,
             started_at: None,
         }
     }
@@ -219,6 +224,7 @@ impl Executor {
         }
         self.fact = fact;
         self.fact_at = Some(now);
+        self.astray = if self.follows() { None } else { self.astray.or(Some(now)) };
         news || undone.is_some()
     }
 
@@ -239,8 +245,18 @@ impl Executor {
         true
     }
 
+    /// It streams from its upstream, or is not to.
+    fn follows(&self) -> bool {
+        let follows = |order: &Order| {
+            order.goal == Goal::Standby && !order.terms.upstream.is_empty() && self.is_held()
+        };
+        !self.order.as_ref().is_some_and(follows)
+            || self.fact.upstream.is_some_and(|upstream| upstream.streaming)
+    }
+
     fn reached(&mut self, task: Task, reached: Reached, now: Instant) {
         self.failures = 0;
+        self.astray = None;
         self.fact = reached.fact;
         self.fact_at = Some(now);
         if super::group::is_quiet(task.goal) {
@@ -342,6 +358,10 @@ impl Executor {
         (allowed && !self.is_reached(order)).then(|| Task::ordered(order))
     }
 
+    fn is_astray(&self) -> bool {
+        self.astray.zip(self.fact_at).is_some_and(|(since, seen)| seen >= since + ASTRAY_AFTER)
+    }
+
     fn is_reached(&self, order: &Order) -> bool {
         let Some((done, terms, at)) = &self.done else { return false };
         if done.goal != order.goal || done.token != order.token || *terms != order.terms {
@@ -355,7 +375,7 @@ impl Executor {
         let drift = self.fact.traffic.as_ref().is_some_and(|traffic| !traffic.drift.is_empty());
         !match order.goal {
             Goal::Active => down || (drift && order.terms.repair),
-            Goal::Standby => self.is_held() && (down || self.fact.writable),
+            Goal::Standby => self.is_held() && (down || self.fact.writable || self.is_astray()),
             Goal::Drained | Goal::Fenced => self.fact.writable,
         }
     }

@@ -36,6 +36,8 @@ impl LagTrack {
             self.mark = None;
         }
         let Some((position, at)) = source else { return };
+        // It began to count anew, as a Redis that was restarted does: nobody comes to an old mark.
+        self.mark.take_if(|(mark, _)| position < *mark);
         if reached(position) {
             self.safe_until = self.safe_until.max(Some(at));
         } else if self.mark.is_none() {
@@ -125,4 +127,23 @@ pub(crate) fn crossing(context: &Context) -> Option<LagMark> {
         return None;
     };
     (mark != context.group.lag).then_some(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_counts_anew_is_caught_up_with_anew() {
+        let at = |millis| Instant::default() + Duration::from_millis(millis);
+        let offset = |offset| Position { timeline: 0, offset };
+        let mut track = LagTrack::new(Epoch(1), at(0));
+        track.look(Some((offset(1_000_000), at(1))), Some(offset(900_000)));
+        assert_eq!(track.mark, Some((offset(1_000_000), at(1))));
+        // It was restarted; its standby does not have the new history yet.
+        track.look(Some((offset(10), at(2))), None);
+        assert_eq!((track.mark, track.safe_until), (Some((offset(10), at(2))), None));
+        track.look(Some((offset(20), at(3))), Some(offset(12)));
+        assert_eq!(track.safe_until, Some(at(2)), "what is there now is what counts");
+    }
 }

@@ -78,7 +78,8 @@ pub(in crate::cli) fn check(found: &Check, look: Look) -> String {
     let mut out = format!("{group}: a failover by command {} now", would(failover_opens));
     let faults = preconditions.iter().filter(|found| found.state == "fault").count();
     if faults > 0 {
-        let _ = write!(out, ", and would miss {faults} things");
+        let things = if faults == 1 { "thing" } else { "things" };
+        let _ = write!(out, ", and would miss {faults} {things}");
     }
     out.push('\n');
     out.push_str(&by_itself(*automatic_opens, preconditions));

@@ -128,12 +128,8 @@ impl Postgres {
 
     fn ours_in_cgroup(&self) -> Result<BTreeSet<i32>, DriverError> {
         let ours = processes::dir_id(&self.set.data_dir);
-        let foreign = |pid: &i32| {
-            let cwd = std::path::PathBuf::from(format!("/proc/{pid}/cwd"));
-            let dir = processes::dir_id(&cwd);
-            dir.is_some() && dir != ours && cwd.join("PG_VERSION").exists()
-        };
-        Ok(self.holder.processes()?.into_iter().filter(|pid| !foreign(pid)).collect())
+        let all = self.holder.processes()?.into_iter();
+        Ok(all.filter(|pid| !processes::is_anothers(*pid, ours)).collect())
     }
 
     /// Neither the Unix socket nor the port takes a connection.

@@ -19,6 +19,8 @@ use std::time::Duration;
 const STREAM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// After this long without a stream the lines of changes are compared.
 const DOUBT_AFTER: Duration = Duration::from_secs(2);
+/// A receiver says that it streams before it was answered: it is believed after this.
+const STEADY_FOR: Duration = Duration::from_millis(250);
 /// How long one look at a standby waits for the next.
 const STREAM_POLL: Duration = Duration::from_millis(20);
 /// How long a primary that should be a standby may take to stop cleanly, where no term says it.
@@ -167,7 +169,7 @@ impl Postgres {
     async fn stream(&self, session: &Session, upstream: &str) -> Result<Done, DriverError> {
         let began = clock::now();
         let log = self.log_bytes();
-        let mut compared = false;
+        let (mut compared, mut steady) = (false, None);
         let before = self.look().await?;
         if !upstream.is_empty() && !follows(&before, upstream) {
             // It may seem to stream from one whose line it has left, for a moment.
@@ -181,7 +183,10 @@ impl Postgres {
         self.follow(session, upstream).await?;
         loop {
             let fact = self.look().await?;
-            if upstream.is_empty() || follows(&fact, upstream) {
+            let since = follows(&fact, upstream).then(|| *steady.get_or_insert(clock::now()));
+            steady = since;
+            let follows = since.is_some_and(|since| clock::now().since(since) >= STEADY_FOR);
+            if upstream.is_empty() || follows {
                 self.drop_peer_slots(session).await;
                 return Ok(Done { facts: fact, clean: true, ..Done::default() });
             }

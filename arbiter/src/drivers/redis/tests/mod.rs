@@ -1,0 +1,8 @@
+//! Against real servers of whatever version is installed.
+
+mod fencing;
+mod looking;
+mod moving;
+mod returning;
+mod rig;
+mod setting;

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::http::Instead;
-use super::{ensure, one, seen, services};
+use super::{one, reach, seen, services};
 use arbiter_core::{Fact, Goal};
 use serde_json::json;
 
@@ -73,7 +73,7 @@ async fn a_region_that_serves_needs_no_more_room() {
     let cluster = Cluster::with_web(1).await;
     cluster.node("a", "100m", "1Gi");
     let driver = services(&cluster, &WEB);
-    ensure(&*driver, Goal::Active, 2, 9).await.expect("serves");
+    reach(&*driver, Goal::Active, 2, 9).await.expect("serves");
     let fact = with_room(&cluster, &[]).await;
     assert_eq!(fact.obstacles, Vec::<String>::new());
 }

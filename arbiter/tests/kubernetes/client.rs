@@ -1,7 +1,7 @@
 //! kubectl, the real client, finds here what it finds at a real API server, and can change it.
 
 use super::cluster::{Cluster, NAMESPACE};
-use super::{ensure, services};
+use super::{ensure, reach, services};
 use arbiter_core::{Goal, Token};
 use serde_json::Value;
 use tokio::process::Command;
@@ -56,8 +56,8 @@ async fn kubectl_reads_scales_and_annotates() {
 async fn kubectl_sees_what_the_driver_did_and_the_driver_what_kubectl_did() {
     let cluster = Cluster::with_web(3).await;
     let driver = services(&cluster, &[("deployments", "web")]);
-    ensure(&*driver, Goal::Active, 1, 3).await.expect("serves");
-    ensure(&*driver, Goal::Standby, 2, 9).await.expect("stands by");
+    reach(&*driver, Goal::Active, 1, 3).await.expect("serves");
+    reach(&*driver, Goal::Standby, 2, 9).await.expect("stands by");
     let said = works(&cluster, &["get", "deployment", "web", "-n", NAMESPACE, "-o", "json"]).await;
     let object: Value = serde_json::from_str(&said).expect("an object");
     assert_eq!(object["spec"]["replicas"], 1);

@@ -117,7 +117,7 @@ async fn an_agent_that_is_cut_off_stops_its_services_unasked_and_only_those_that
     let arbiter = FakeArbiter::start();
     let _agent = Agent::start(&cluster, &arbiter);
     done(&cluster, &arbiter, Goal::Active, Token::new(1, 10)).await;
-    assert_eq!((cluster.replicas("web"), suspended(&cluster)), (3, false));
+    cluster.until(|cluster| cluster.replicas("web") == 3 && !suspended(cluster)).await;
 
     arbiter.change(|script| script.answer = false);
     cluster.until(|cluster| cluster.replicas("web") == 0 && suspended(cluster)).await;

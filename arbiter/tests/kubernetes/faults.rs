@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::http::{Instead, TOKEN};
-use super::{ensure, one, open, refused, retry, seen, services};
+use super::{ensure, one, open, reach, refused, retry, seen, services};
 use arbiter::clock;
 use arbiter_core::{Condition, Fact, Goal};
 use std::time::Duration;
@@ -26,7 +26,7 @@ async fn credentials_that_are_none_are_named() {
     refused(ensure(&*driver, Goal::Active, 2, 9).await, "401");
     // Renewed, they are used without a restart.
     cluster.kubeconfig();
-    ensure(&*driver, Goal::Active, 2, 9).await.expect("serves");
+    reach(&*driver, Goal::Active, 2, 9).await.expect("serves");
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn owners_that_cannot_be_seen_are_not_taken_for_none() {
     let fact = seen(&*driver).await;
     assert!(one(&fact.faults, "scaledobjects").contains("403"));
     assert_eq!(fact.condition, Condition::Healthy);
-    ensure(&*driver, Goal::Active, 2, 9).await.expect("nothing shows that KEDA is there");
+    reach(&*driver, Goal::Active, 2, 9).await.expect("nothing shows that KEDA is there");
     // The HPA that KEDA makes shows it.
     cluster.scaled_object("web", 1, 5);
     refused(ensure(&*driver, Goal::Active, 2, 10).await, "scaledobjects");
@@ -112,7 +112,7 @@ async fn owners_that_cannot_be_seen_are_not_taken_for_none() {
     // A cluster without KEDA does not know its objects.
     cluster.spoil("", "scaledobjects", u32::MAX, Instead::Status(404, None));
     cluster.delete("autoscaling/v2", "horizontalpodautoscalers", "keda-hpa-web");
-    ensure(&*driver, Goal::Active, 2, 11).await.expect("serves");
+    reach(&*driver, Goal::Active, 2, 11).await.expect("serves");
 }
 
 #[tokio::test]
@@ -124,11 +124,11 @@ async fn what_passes_is_asked_again_within_the_call() {
         Instead::Status(500, None),
         Instead::Status(503, Some("Wed, 21 Oct 2026 07:28:00 GMT")),
     ] {
-        let cluster = Cluster::with_web(1).await;
+        let cluster = Cluster::with_web(2).await;
         cluster.spoil("", "deployments/web", 2, instead.clone());
-        let done = ensure(&*services(&cluster, &WEB), Goal::Active, 2, 9).await;
+        let done = ensure(&*services(&cluster, &WEB), Goal::Standby, 2, 9).await;
         done.unwrap_or_else(|error| panic!("{instead:?}: {error}"));
-        assert_eq!(cluster.replicas("web"), 2);
+        assert_eq!(cluster.replicas("web"), 1);
     }
 }
 
@@ -152,7 +152,7 @@ async fn what_stays_is_a_retry_and_unknown() {
             retry(ensure(&*driver, goal, 2, 9).await, word);
         }
         cluster.mend();
-        ensure(&*driver, Goal::Active, 2, 9).await.expect("serves");
+        reach(&*driver, Goal::Active, 2, 9).await.expect("serves");
     }
 }
 

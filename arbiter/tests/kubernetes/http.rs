@@ -25,6 +25,8 @@ pub enum Instead {
     Nothing,
     /// What is stored changes just before: whoever read it is late.
     Overtaken,
+    /// The same, by somebody with this token.
+    Claimed(&'static str),
 }
 
 /// Requests that get something else.
@@ -104,7 +106,7 @@ async fn serve(
             let status = refused(&Refusal { code, reason: "Injected", message: said });
             return answer(code, after, status.to_string());
         }
-        Some(Instead::Overtaken) | None => {}
+        Some(Instead::Overtaken | Instead::Claimed(_)) | None => {}
     }
     if known != Some(&format!("Bearer {TOKEN}")) {
         let message = "Unauthorized".to_owned();
@@ -119,8 +121,10 @@ async fn serve(
         body,
     };
     let mut inside = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    if matches!(spoiled, Some(Instead::Overtaken)) {
-        inside.overtake(&path);
+    match spoiled {
+        Some(Instead::Overtaken) => inside.overtake(&path, None),
+        Some(Instead::Claimed(token)) => inside.overtake(&path, Some(token)),
+        _ => {}
     }
     match inside.answer(&path, &request) {
         Ok(value) => {
@@ -205,11 +209,15 @@ impl Inside {
     }
 
     /// Somebody else writes to the object at `path`.
-    fn overtake(&mut self, path: &str) {
+    fn overtake(&mut self, path: &str, token: Option<&str>) {
         let Some(Parts { place, .. }) = parts(path) else { return };
         let Ok(mut object) = self.store.get(&place) else { return };
         let label = object["metadata"]["resourceVersion"].clone();
         merge(&mut object, &json!({ "metadata": { "labels": { "overtaken-at": label } } }));
+        if let Some(token) = token {
+            let claim = json!({ "arbiter.region/token": token, "arbiter.region/goal": "fenced" });
+            merge(&mut object, &json!({ "metadata": { "annotations": claim } }));
+        }
         let _ = self.store.replace(&place, object, false);
     }
 

@@ -28,6 +28,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Calls that may end with something still to be waited for, on a machine that is busy.
+const ATTEMPTS_MAX: u32 = 10;
+
 /// These drivers hold no process.
 struct Nobody;
 
@@ -90,6 +93,22 @@ async fn ensure(
     revision: u64,
 ) -> Result<Done, DriverError> {
     driver.ensure(goal, Token::new(epoch, revision), &Terms::default()).await
+}
+
+/// The same, asked again while there is something to be waited for, as an executor does.
+async fn reach(
+    driver: &dyn Driver,
+    goal: Goal,
+    epoch: u64,
+    revision: u64,
+) -> Result<Done, DriverError> {
+    for _ in 0..ATTEMPTS_MAX {
+        match ensure(driver, goal, epoch, revision).await {
+            Err(DriverError::Retry(_)) => {}
+            other => return other,
+        }
+    }
+    ensure(driver, goal, epoch, revision).await
 }
 
 /// What a look says; it never fails.

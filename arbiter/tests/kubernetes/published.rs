@@ -2,7 +2,7 @@
 //! fault (`tests/setup/kubernetes_validate.sh`).
 
 use super::cluster::Cluster;
-use super::{ensure, open, services};
+use super::{ensure, open, reach, services};
 use arbiter_core::Goal;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ async fn every_object_that_was_written_keeps_to_its_schema() {
     ];
     let driver = services(&cluster, &named);
     for (goal, revision) in [(Goal::Active, 3), (Goal::Standby, 4), (Goal::Fenced, 5)] {
-        ensure(&*driver, goal, 2, revision).await.expect("is done");
+        reach(&*driver, goal, 2, revision).await.expect("is done");
     }
     let location = json!({ "metadata": {}, "spec": {}, "status": { "phase": "Available" } });
     cluster.put("velero.io/v1", "backupstoragelocations", "default", location);

@@ -1,7 +1,7 @@
 //! What each goal does to Deployments, StatefulSets, CronJobs and what scales them.
 
 use super::cluster::Cluster;
-use super::{ensure, one, refused, retry, seen, services};
+use super::{ensure, one, reach, refused, retry, seen, services};
 use arbiter::drivers::DriverError;
 use arbiter_core::{Condition, EvidenceKind, Goal};
 use serde_json::json;
@@ -29,14 +29,14 @@ async fn a_region_serves_stands_by_is_fenced_and_serves_again() {
     let annotation = |key: &str| cluster.annotation(DEPLOYMENTS[0], DEPLOYMENTS[1], "web", key);
     let queue = || cluster.get("apps/v1", "statefulsets", "queue")["spec"]["replicas"].clone();
 
-    let done = ensure(&*driver, Goal::Active, 1, 3).await.expect("serves as it did");
+    let done = reach(&*driver, Goal::Active, 1, 3).await.expect("serves as it did");
     assert_eq!((cluster.replicas("web"), queue()), (3, json!(2)));
     assert_eq!(done.facts.condition, Condition::Healthy);
     assert!(done.facts.writable);
     assert_eq!(done.facts.detail["web"], "3 wanted, 3 available");
     assert_eq!(done.facts.detail["last token"], "1.3");
 
-    let done = ensure(&*driver, Goal::Standby, 2, 9).await.expect("stands by");
+    let done = reach(&*driver, Goal::Standby, 2, 9).await.expect("stands by");
     assert_eq!((cluster.replicas("web"), queue()), (1, json!(1)));
     assert!(suspended(&cluster, "report"));
     assert!(!done.facts.writable, "one replica is what a standby has");
@@ -45,13 +45,13 @@ async fn a_region_serves_stands_by_is_fenced_and_serves_again() {
     assert_eq!(annotation("arbiter.region/goal").as_deref(), Some("standby"));
     assert_eq!(annotation("arbiter.region/replicas").as_deref(), Some("3"));
 
-    let done = ensure(&*driver, Goal::Fenced, 3, 4).await.expect("is fenced");
+    let done = reach(&*driver, Goal::Fenced, 3, 4).await.expect("is fenced");
     assert_eq!((cluster.replicas("web"), queue()), (0, json!(0)));
     assert_eq!(done.evidence, Some(EvidenceKind::ProviderAsserted));
     assert_eq!(done.facts.condition, Condition::Stopped);
     assert!(cluster.store(|store| store.list("v1", "pods", "")).is_empty());
 
-    let done = ensure(&*driver, Goal::Active, 4, 5).await.expect("serves again");
+    let done = reach(&*driver, Goal::Active, 4, 5).await.expect("serves again");
     assert_eq!((cluster.replicas("web"), queue()), (3, json!(2)));
     assert!(!suspended(&cluster, "report"));
     assert_eq!(done.facts.detail["queue"], "2 wanted, 2 available");
@@ -67,10 +67,10 @@ async fn twice_is_once_and_what_is_drained_gives_no_evidence() {
     let named = [("deployments", "web, api"), ("cronjobs", "report"), ("replicas.web", "2")];
     let driver = services(&cluster, &named);
     for (goal, revision) in [(Goal::Active, 3), (Goal::Standby, 4), (Goal::Drained, 5)] {
-        let first = ensure(&*driver, goal, 2, revision).await.expect("is done");
+        let first = reach(&*driver, goal, 2, revision).await.expect("is done");
         assert_eq!(first.evidence, None, "{goal}");
         let before = cluster.writes().len();
-        ensure(&*driver, goal, 2, revision).await.expect("is done still");
+        reach(&*driver, goal, 2, revision).await.expect("is done still");
         assert_eq!(cluster.writes().len(), before, "{goal}");
     }
     assert_eq!((cluster.replicas("web"), cluster.replicas("api")), (0, 0));
@@ -91,7 +91,7 @@ async fn a_switch_waits_for_pods_that_serve_and_says_how_many_do() {
     );
     assert!(text.contains("kubectl describe pod"), "{text}");
     cluster.held().unready.clear();
-    let done = ensure(&*driver, Goal::Active, 2, 9).await.expect("serves");
+    let done = reach(&*driver, Goal::Active, 2, 9).await.expect("serves");
     assert_eq!(done.facts.condition, Condition::Healthy);
 }
 
@@ -106,7 +106,7 @@ async fn a_fence_is_asserted_only_when_no_pod_is_left() {
     let status = cluster.get("apps/v1", "deployments", "web")["status"]["replicas"].clone();
     assert_eq!(status, json!(0));
     cluster.held().lingering.clear();
-    let done = ensure(&*driver, Goal::Fenced, 2, 9).await.expect("is fenced");
+    let done = reach(&*driver, Goal::Fenced, 2, 9).await.expect("is fenced");
     assert_eq!(done.evidence, Some(EvidenceKind::ProviderAsserted));
 }
 
@@ -121,7 +121,7 @@ async fn a_fence_waits_for_a_job_that_runs() {
     assert!(suspended(&cluster, "report"));
     let ended = json!({ "status": { "active": null } });
     cluster.change("batch/v1", "cronjobs", "report", true, ended);
-    let done = ensure(&*driver, Goal::Fenced, 2, 9).await.expect("is fenced");
+    let done = reach(&*driver, Goal::Fenced, 2, 9).await.expect("is fenced");
     assert_eq!(done.evidence, Some(EvidenceKind::ProviderAsserted));
 }
 
@@ -130,7 +130,7 @@ async fn an_hpa_is_moved_and_never_fought() {
     let cluster = Cluster::with_web(1).await;
     cluster.hpa("web", 1, 6);
     let driver = services(&cluster, &[("deployments", "web"), ("replicas.web", "4")]);
-    let done = ensure(&*driver, Goal::Active, 2, 9).await.expect("serves");
+    let done = reach(&*driver, Goal::Active, 2, 9).await.expect("serves");
     assert_eq!((floor(&cluster, HPAS, "minReplicas"), cluster.replicas("web")), (4, 4));
     let shows = &done.facts.detail["web"];
     assert!(shows.contains("at least 4 by HorizontalPodAutoscaler web"), "{shows}");
@@ -138,12 +138,12 @@ async fn an_hpa_is_moved_and_never_fought() {
     assert_eq!(scales, 0, "the HPA scales it");
     assert_eq!(cluster.annotation(HPAS[0], HPAS[1], "web", "arbiter.region/token").unwrap(), "2.9");
 
-    ensure(&*driver, Goal::Fenced, 3, 4).await.expect("is fenced");
+    reach(&*driver, Goal::Fenced, 3, 4).await.expect("is fenced");
     assert_eq!((floor(&cluster, HPAS, "minReplicas"), cluster.replicas("web")), (1, 0));
-    ensure(&*driver, Goal::Standby, 3, 5).await.expect("stands by");
+    reach(&*driver, Goal::Standby, 3, 5).await.expect("stands by");
     assert_eq!((floor(&cluster, HPAS, "minReplicas"), cluster.replicas("web")), (1, 1));
-    ensure(&*driver, Goal::Fenced, 3, 6).await.expect("is fenced");
-    ensure(&*driver, Goal::Active, 4, 7).await.expect("serves, from nothing");
+    reach(&*driver, Goal::Fenced, 3, 6).await.expect("is fenced");
+    reach(&*driver, Goal::Active, 4, 7).await.expect("serves, from nothing");
     assert_eq!((floor(&cluster, HPAS, "minReplicas"), cluster.replicas("web")), (4, 4));
 
     let low = services(&cluster, &[("deployments", "web"), ("replicas.web", "9")]);
@@ -159,13 +159,13 @@ async fn keda_is_moved_and_held_at_nothing_while_fenced() {
         let key = "autoscaling.keda.sh/paused-replicas";
         cluster.annotation(SCALED[0], SCALED[1], "web", key)
     };
-    ensure(&*driver, Goal::Active, 2, 9).await.expect("serves");
+    reach(&*driver, Goal::Active, 2, 9).await.expect("serves");
     assert_eq!((floor(&cluster, SCALED, "minReplicaCount"), cluster.replicas("web")), (3, 3));
     let hpa = cluster.get(HPAS[0], HPAS[1], "keda-hpa-web");
     assert_eq!(hpa["spec"]["minReplicas"], 1, "KEDA's own is KEDA's");
-    ensure(&*driver, Goal::Fenced, 3, 4).await.expect("is fenced");
+    reach(&*driver, Goal::Fenced, 3, 4).await.expect("is fenced");
     assert_eq!((paused().as_deref(), cluster.replicas("web")), (Some("0"), 0));
-    ensure(&*driver, Goal::Active, 4, 5).await.expect("serves again");
+    reach(&*driver, Goal::Active, 4, 5).await.expect("serves again");
     assert_eq!((paused(), cluster.replicas("web")), (None, 3));
     // What an operator paused stays so, and is said.
     let other = json!({ "autoscaling.keda.sh/paused-replicas": "2" });
@@ -179,14 +179,14 @@ async fn keda_is_moved_and_held_at_nothing_while_fenced() {
 async fn nobody_knows_how_many_until_somebody_says() {
     let cluster = Cluster::with_web(1).await;
     let driver = services(&cluster, &[("deployments", "web"), ("standby_replicas", "0")]);
-    ensure(&*driver, Goal::Standby, 1, 3).await.expect("stands by");
+    reach(&*driver, Goal::Standby, 1, 3).await.expect("stands by");
     assert_eq!(cluster.replicas("web"), 0);
     let fact = seen(&*driver).await;
     assert!(one(&fact.obstacles, "set replicas.web").contains("Deployment web"));
     refused(ensure(&*driver, Goal::Active, 2, 9).await, "set replicas.web or active_replicas");
     let said = json!({ "metadata": { "annotations": { "arbiter.region/replicas": "2" } } });
     cluster.change("apps/v1", "deployments", "web", false, said);
-    ensure(&*driver, Goal::Active, 2, 9).await.expect("serves");
+    reach(&*driver, Goal::Active, 2, 9).await.expect("serves");
     assert_eq!(cluster.replicas("web"), 2);
 }
 
@@ -206,7 +206,7 @@ async fn what_is_missing_is_said_and_stops_nothing_else() {
     assert!(one(&fact.faults, "gone").contains("create it"), "{:?}", fact.faults);
     refused(ensure(&*driver, Goal::Active, 2, 9).await, "gone");
     assert_eq!(cluster.replicas("web"), 2);
-    let done = ensure(&*driver, Goal::Fenced, 3, 4).await.expect("all that is there is fenced");
+    let done = reach(&*driver, Goal::Fenced, 3, 4).await.expect("all that is there is fenced");
     assert_eq!((done.evidence, cluster.replicas("web")), (None, 0));
 }
 
@@ -219,15 +219,15 @@ async fn what_somebody_else_scales_shows() {
         cluster.change("apps/v1", "deployments", "web", false, patch);
     };
     let driver = services(&cluster, &named);
-    ensure(&*driver, Goal::Fenced, 2, 9).await.expect("is fenced");
+    reach(&*driver, Goal::Fenced, 2, 9).await.expect("is fenced");
     by_hand(1);
     assert!(seen(&*services(&cluster, &named)).await.writable, "its fence is undone");
-    ensure(&*driver, Goal::Active, 3, 4).await.expect("serves");
+    reach(&*driver, Goal::Active, 3, 4).await.expect("serves");
     by_hand(1);
     let fact = seen(&*services(&cluster, &named)).await;
     assert_eq!(fact.condition, Condition::Dead, "less than what was asked for");
     by_hand(5);
-    ensure(&*driver, Goal::Active, 3, 5).await.expect("serves");
+    reach(&*driver, Goal::Active, 3, 5).await.expect("serves");
     assert_eq!(cluster.replicas("web"), 5, "nobody is scaled down to serve");
     driver.verify(arbiter_core::Token::new(3, 5)).await.expect("serves at this token");
     let late = driver.verify(arbiter_core::Token::new(3, 4)).await;

@@ -2,7 +2,7 @@
 //! Knows one certificate of its own, and bytes.
 
 use super::cluster::Cluster;
-use super::{ensure, one, seen, services};
+use super::{one, reach, seen, services};
 use arbiter_core::{Condition, Goal};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -90,7 +90,7 @@ async fn a_server_is_believed_by_its_certificate_only() {
     let path = cluster.kubeconfig_over_tls();
     let named = [("deployments", "web"), ("replicas.web", "2"), ("capacity", "ignored")];
     let settings = [&named[..], &[("kubeconfig_file", path.to_str().expect("text"))]].concat();
-    ensure(&*services(&cluster, &settings), Goal::Active, 2, 9).await.expect("serves");
+    reach(&*services(&cluster, &settings), Goal::Active, 2, 9).await.expect("serves");
     assert_eq!(cluster.replicas("web"), 2);
     // The same file with somebody else's certificate.
     let dir = path.parent().expect("a directory");

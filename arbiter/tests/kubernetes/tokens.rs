@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::http::Instead;
-use super::{ensure, retry, seen, services};
+use super::{ensure, reach, retry, seen, services};
 use arbiter::drivers::DriverError;
 use arbiter_core::{Condition, EvidenceKind, Goal, Token};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ async fn a_higher_token_on_any_object_refuses_the_order_before_it_writes() {
             assert_eq!(stale, Err(DriverError::StaleEpoch { seen: Token::new(5, 40) }), "{plural}");
         }
         assert_eq!(cluster.writes().len(), 0, "{plural}");
-        ensure(&*driver, Goal::Active, 5, 41).await.expect("a higher one is obeyed");
+        reach(&*driver, Goal::Active, 5, 41).await.expect("a higher one is obeyed");
     }
 }
 
@@ -45,7 +45,7 @@ async fn every_write_carries_the_token_or_the_version_of_what_carries_it() {
     ];
     let driver = services(&cluster, &named);
     for (goal, revision) in [(Goal::Active, 3), (Goal::Standby, 4), (Goal::Fenced, 5)] {
-        ensure(&*driver, goal, 2, revision).await.expect("is done");
+        reach(&*driver, goal, 2, revision).await.expect("is done");
     }
     let writes = cluster.writes();
     assert!(writes.len() > 12, "{writes:?}");
@@ -65,15 +65,37 @@ async fn a_write_that_was_overtaken_is_made_again_a_few_times() {
     let cluster = Cluster::with_web(1).await;
     let driver = services(&cluster, &[("deployments", "web"), ("replicas.web", "3")]);
     cluster.spoil("PATCH", "deployments/web", 5, Instead::Overtaken);
-    ensure(&*driver, Goal::Active, 2, 9).await.expect("serves");
+    reach(&*driver, Goal::Active, 2, 9).await.expect("serves");
     assert_eq!(cluster.replicas("web"), 3);
     cluster.mend();
     cluster.spoil("PATCH", "deployments/web", u32::MAX, Instead::Overtaken);
     let text = retry(ensure(&*driver, Goal::Fenced, 3, 4).await, "8 times in a row");
     assert!(text.contains("Deployment web") && text.contains("has been modified"), "{text}");
     cluster.mend();
-    let done = ensure(&*driver, Goal::Fenced, 3, 4).await.expect("is fenced");
+    let done = reach(&*driver, Goal::Fenced, 3, 4).await.expect("is fenced");
     assert_eq!(done.evidence, Some(EvidenceKind::ProviderAsserted));
+}
+
+/// It read before the higher order came, and writes after it.
+#[tokio::test]
+async fn an_order_that_is_overtaken_before_its_writes_makes_none() {
+    for (path, plural) in [
+        ("deployments/web", "deployments"),
+        ("cronjobs/web", "cronjobs"),
+        ("horizontalpodautoscalers/web", HPAS[1]),
+    ] {
+        let cluster = Cluster::with_web(1).await;
+        cluster.cron_job("web");
+        cluster.hpa("web", 1, 4);
+        let named = [("deployments", "web"), ("cronjobs", "web"), ("replicas.web", "3")];
+        let driver = services(&cluster, &named);
+        cluster.spoil("PATCH", path, 1, Instead::Claimed("5.40"));
+        let stale = ensure(&*driver, Goal::Active, 5, 39).await.map(|_| ());
+        assert_eq!(stale, Err(DriverError::StaleEpoch { seen: Token::new(5, 40) }), "{plural}");
+        let writes = cluster.writes();
+        let refused = writes.iter().filter(|write| write.path.contains(path)).count();
+        assert_eq!(refused, 1, "{plural}: {writes:?}");
+    }
 }
 
 /// The lower order read first, and writes last: between its claim and its scale the higher came.
@@ -86,7 +108,7 @@ async fn an_order_that_is_overtaken_between_its_writes_does_not_scale() {
     cluster.spoil("PATCH", "/scale", 1, Instead::Nothing);
     let hangs = ensure(&*old, Goal::Active, 2, 9).await;
     retry(hangs, "no answer");
-    ensure(&*new, Goal::Fenced, 3, 4).await.expect("is fenced");
+    reach(&*new, Goal::Fenced, 3, 4).await.expect("is fenced");
     let replayed: Value = {
         let inside = cluster.inside();
         let scales = inside.asked.iter().find(|a| a.verb == "PATCH" && a.path.ends_with("/scale"));
@@ -127,7 +149,7 @@ async fn of_two_orders_at_once_the_higher_stands() {
         }
         // The higher may have been done first or last, and pods may be ending.
         if higher.is_err() {
-            ensure(&*new, Goal::Fenced, 2 + epoch, 10).await.expect("is fenced");
+            reach(&*new, Goal::Fenced, 2 + epoch, 10).await.expect("is fenced");
         }
         let fact = seen(&*services(&cluster, &named)).await;
         assert_eq!(cluster.replicas("web"), 0);

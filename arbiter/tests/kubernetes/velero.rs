@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, NAMESPACE};
 use super::http::Instead;
-use super::{ensure, one, open, refused, retry, seen};
+use super::{ensure, one, open, reach, refused, retry, seen};
 use arbiter::clock;
 use arbiter::drivers::{Driver, DriverError};
 use arbiter_core::{Condition, Goal, Token};
@@ -127,12 +127,12 @@ async fn a_region_that_becomes_active_is_restored_into_once() {
     );
     assert_eq!(made["metadata"]["annotations"]["arbiter.region/token"], "2.9");
     restore(&cluster, RESTORE, json!({ "phase": "Completed" }));
-    ensure(&*driver, Goal::Active, 2, 9).await.expect("is restored");
+    reach(&*driver, Goal::Active, 2, 9).await.expect("is restored");
     // Velero deletes a Restore with its backup. The region has served since, and an abort resumes
     // it in the same epoch: nothing is restored over it.
     cluster.delete(VELERO, "restores", RESTORE);
     backup(&cluster, "b2", "Completed", 1, "daily");
-    ensure(&*driver, Goal::Active, 2, 30).await.expect("was restored");
+    reach(&*driver, Goal::Active, 2, 30).await.expect("was restored");
     assert_eq!(restores(&cluster), 0);
     let kept = cluster.get("v1", "configmaps", "arbiter-default-services-eu");
     assert_eq!(kept["data"], json!({ "restored-epoch": "2", "backup": "b1" }));
@@ -146,11 +146,11 @@ async fn nothing_is_restored_where_nothing_was_lost_or_nobody_asked() {
     let cluster = with_location().await;
     backup(&cluster, "b1", "Completed", 2, "daily");
     let watching = velero(&cluster, &[]);
-    ensure(&*watching, Goal::Active, 2, 9).await.expect("is only watched");
+    reach(&*watching, Goal::Active, 2, 9).await.expect("is only watched");
     let restoring = velero(&cluster, &[("restore", "true")]);
-    ensure(&*restoring, Goal::Active, 1, 3).await.expect("the region that was there first");
+    reach(&*restoring, Goal::Active, 1, 3).await.expect("the region that was there first");
     for goal in [Goal::Standby, Goal::Drained, Goal::Fenced] {
-        let done = ensure(&*restoring, goal, 2, 9).await.expect("nothing is done");
+        let done = reach(&*restoring, goal, 2, 9).await.expect("nothing is done");
         assert_eq!(done.evidence, None);
     }
     assert_eq!((restores(&cluster), cluster.writes().len()), (0, 0));

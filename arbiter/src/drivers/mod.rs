@@ -5,13 +5,17 @@
 //! the executor.
 
 mod apart;
+mod aws;
+mod bucket;
 pub mod command;
 pub mod dns;
 mod files;
 pub mod kubernetes;
+pub mod object_store;
 pub mod postgres;
 mod processes;
 pub mod redis;
+pub mod terraform_state;
 pub mod velero;
 
 pub use apart::Apart;
@@ -187,8 +191,16 @@ pub struct Opening<'a> {
 }
 
 /// Every kind that this build knows, in the order of `reference.toml`.
-pub static KINDS: &[Kind] =
-    &[postgres::KIND, redis::KIND, kubernetes::KIND, velero::KIND, dns::RFC2136, dns::ROUTE53];
+pub static KINDS: &[Kind] = &[
+    postgres::KIND,
+    redis::KIND,
+    object_store::KIND,
+    kubernetes::KIND,
+    velero::KIND,
+    dns::RFC2136,
+    dns::ROUTE53,
+    terraform_state::KIND,
+];
 
 /// Open the driver of `instance` of `group`.
 ///

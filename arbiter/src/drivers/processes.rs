@@ -112,10 +112,7 @@ fn stat(pid: i32) -> Option<(char, i32, u64)> {
 }
 
 /// The first among them that is none of the others' child.
-pub fn parent_of<'a>(
-    processes: &'a [Process],
-    fits: impl Fn(&Process) -> bool,
-) -> Option<&'a Process> {
+pub fn parent_of(processes: &[Process], fits: impl Fn(&Process) -> bool) -> Option<&Process> {
     let is_parent = |pid| processes.iter().any(|other| other.pid == pid);
     processes.iter().find(|process| fits(process) && !is_parent(process.parent))
 }

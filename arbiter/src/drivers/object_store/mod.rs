@@ -229,7 +229,7 @@ impl Inner {
             let canaries = read.map_err(|fault| self.error("reading canaries", &fault))?;
             Ok(Seen { fence, canaries })
         };
-        let seen: Seen = looked.await.inspect_err(|_| self.bucket.forget())?;
+        let seen: Seen = looked.await.inspect_err(|_: &DriverError| self.bucket.forget())?;
         self.look_for_late_writes(&bucket, &seen).await;
         Ok(seen)
     }

@@ -129,7 +129,8 @@ mod tests {
 
     const USERS: &str = "<ReplicationConfiguration><Role>arn:aws:iam::1:role/r</Role><Rule><ID>mine\
         </ID><Priority>7</Priority><DeleteMarkerReplication><Status>Enabled</Status>\
-        </DeleteMarkerReplication><Status>Disabled</Status><Filter><Prefix>a&amp;b</Prefix></Filter>\
+        </DeleteMarkerReplication><Status>Disabled</Status>\
+        <Filter><Prefix>a&amp;b</Prefix></Filter>\
         <Destination><Bucket>arn:aws:s3:::peer</Bucket></Destination></Rule>\
         </ReplicationConfiguration>";
 

@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(due(&receiver, begun + Duration::from_secs(59)), []);
         assert_eq!(due(&receiver, begun + REPEAT_EVERY).len(), 2);
         receiver.stand(Source::Seen, &[]);
-        receiver.stand(Source::Log, &[drift.clone()]);
+        receiver.stand(Source::Log, std::slice::from_ref(&drift));
         assert_eq!(due(&receiver, begun), of(&[("2.0", fires), ("1.0", over)]));
         // It lasts again before its end was told.
         receiver.stand(Source::Log, &[halted, drift]);

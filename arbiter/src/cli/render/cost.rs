@@ -9,7 +9,7 @@ const HEAD: &str = "A MONTH";
 pub(in crate::cli) fn cost(bill: &Bill, look: Look) -> String {
     let currency = &bill.currency;
     let mut out = format!("the standby, a month of {HOURS} h, in {currency}\n\n");
-    let amounts = bill.rows.iter().map(|row| amount(row)).chain([bill.total.to_string()]);
+    let amounts = bill.rows.iter().map(amount).chain([bill.total.to_string()]);
     let amounts: Vec<String> = amounts.collect();
     let width = amounts.iter().map(String::len).max().unwrap_or_default().max(HEAD.len());
     let mut rows = vec![row(&["ITEM", &format!("{HEAD:>width$}"), "FROM"])];

@@ -1,6 +1,8 @@
 //! The executor of one instance: which order stands, what was stored, what is tried and when
 //! again. Timeouts aside, everything about order and repetition is here; drivers know none of it.
 
+mod reached;
+
 use super::{AgentAction, Failure, Reached, is_current};
 use crate::{
     Condition, DoneReport, EXTERNAL_FENCE, ErrorReport, Fact, Fencing, Goal, GroupId, Instance,
@@ -245,15 +247,6 @@ impl Executor {
         true
     }
 
-    /// It streams from its upstream, or is not to.
-    fn follows(&self) -> bool {
-        let follows = |order: &Order| {
-            order.goal == Goal::Standby && !order.terms.upstream.is_empty() && self.is_held()
-        };
-        !self.order.as_ref().is_some_and(follows)
-            || self.fact.upstream.is_some_and(|upstream| upstream.streaming)
-    }
-
     fn reached(&mut self, task: Task, reached: Reached, now: Instant) {
         self.failures = 0;
         self.astray = None;
@@ -356,28 +349,6 @@ impl Executor {
             Goal::Standby | Goal::Drained => leave.rest || !self.is_held(),
         };
         (allowed && !self.is_reached(order)).then(|| Task::ordered(order))
-    }
-
-    fn is_astray(&self) -> bool {
-        self.astray.zip(self.fact_at).is_some_and(|(since, seen)| seen >= since + ASTRAY_AFTER)
-    }
-
-    fn is_reached(&self, order: &Order) -> bool {
-        let Some((done, terms, at)) = &self.done else { return false };
-        if done.goal != order.goal || done.token != order.token || *terms != order.terms {
-            return false;
-        }
-        // Goals are level-triggered: what was seen since can show that one is no longer true.
-        if self.fact_at.is_none_or(|seen| seen <= *at) {
-            return true;
-        }
-        let down = matches!(self.fact.condition, Condition::Dead | Condition::Stopped);
-        let drift = self.fact.traffic.as_ref().is_some_and(|traffic| !traffic.drift.is_empty());
-        !match order.goal {
-            Goal::Active => down || (drift && order.terms.repair),
-            Goal::Standby => self.is_held() && (down || self.fact.writable || self.is_astray()),
-            Goal::Drained | Goal::Fenced => self.fact.writable,
-        }
     }
 
     pub(super) fn converge(

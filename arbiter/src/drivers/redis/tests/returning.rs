@@ -334,7 +334,8 @@ async fn a_replica_without_data_does_not_lead() {
     let b = Node::new("b", APPENDS, &[]);
     b.arm().await;
     let (_listener, nowhere) = black_hole();
-    assert!(b.follow(&nowhere).await.is_err());
+    let waiting = tokio::time::timeout(Duration::from_millis(500), b.follow(&nowhere)).await;
+    assert!(waiting.is_err(), "{waiting:?}");
     assert!(!b.look().await.obstacles.is_empty());
     let refused = |done: Result<Done, DriverError>| matches!(done, Err(DriverError::Refused(why)) if why.contains("is gone"));
     eventually("refused", async || refused(b.drain(None).await)).await;

@@ -5,7 +5,7 @@ use crate::drivers::redis::processes::{self, Process};
 use crate::drivers::redis::talk::{Session, text};
 use crate::drivers::{Command, Done, Driver, DriverError, Holder, Output};
 use arbiter_core::{
-    Control, Fact, Fencing, Goal, Instance, InstanceId, Layer, Position, Terms, Token,
+    Control, Fact, Fencing, Goal, Instance, InstanceId, Instant, Layer, Position, Terms, Token,
 };
 use async_trait::async_trait;
 use nix::sys::signal::Signal;
@@ -15,8 +15,8 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -288,13 +288,15 @@ impl Node {
 pub struct Writer {
     task: JoinHandle<()>,
     acknowledged: Arc<AtomicU64>,
+    last: Arc<Mutex<Instant>>,
 }
 
 impl Writer {
     pub async fn start(node: &Node) -> Self {
         let session = session_at(&node.address).await;
         let acknowledged = Arc::new(AtomicU64::new(0));
-        let counted = acknowledged.clone();
+        let last = Arc::new(Mutex::new(crate::clock::now()));
+        let (counted, timed) = (acknowledged.clone(), last.clone());
         let task = tokio::spawn(async move {
             for number in 1u64.. {
                 let set = ["SET".to_owned(), format!("w{number}"), number.to_string()];
@@ -303,15 +305,21 @@ impl Writer {
                     return;
                 }
                 counted.store(number, Ordering::SeqCst);
+                *timed.lock().unwrap() = crate::clock::now();
             }
         });
-        let writer = Self { task, acknowledged };
+        let writer = Self { task, acknowledged, last };
         eventually("written", async || writer.count() > 100).await;
         writer
     }
 
     pub fn count(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// When the last one was.
+    pub fn last(&self) -> Instant {
+        *self.last.lock().unwrap()
     }
 
     /// End it; how many writes were acknowledged.

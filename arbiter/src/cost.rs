@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Hours of a month, as cloud providers count them: 365 · 24 / 12.
 pub const HOURS: u64 = 730;
-/// Key of an instance's details that holds the size of what it keeps, in bytes.
-pub const SIZE_BYTES: &str = "size_bytes";
 /// Bytes of a GiB.
 const GIB: u128 = 1 << 30;
 
@@ -160,7 +158,7 @@ pub fn bill(cost: &Cost, kinds: &BTreeSet<&str>, observed: &Observed) -> Bill {
     let rows = vec![
         kubernetes(cost),
         row("PostgreSQL replica, in full", "postgres", kinds, postgres(cost, gib("postgres"))),
-        row("object storage replica", "object-store", kinds, objects(cost, gib("object-store"))),
+        row("object storage replica", "object-store", kinds, objects(cost)),
         row("DNS queries", "", kinds, dns(cost)),
         row("Redis replica", "redis", kinds, redis(cost, gib("redis"))),
     ];
@@ -213,10 +211,10 @@ fn postgres(cost: &Cost, disk_gib: Option<Decimal>) -> Vec<Line> {
     ]
 }
 
-fn objects(cost: &Cost, stored_gib: Option<Decimal>) -> Vec<Line> {
+fn objects(cost: &Cost) -> Vec<Line> {
     let price = ("object_gib_month", cost.object_gib_month);
     vec![
-        line("GiB", ("object_gib", cost.object_gib), price).or(stored_gib),
+        line("GiB", ("object_gib", cost.object_gib), price),
         transfer("object_transfer_gib", cost.object_transfer_gib, cost),
     ]
 }

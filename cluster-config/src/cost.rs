@@ -51,12 +51,12 @@ section! {
         postgres_vcpus: Option<Decimal> [unset size("8")],
         /// Memory of the replica in GiB.
         postgres_memory_gib: Option<Decimal> [unset size("32")],
-        /// Disk of the replica in GiB.
+        /// Disk of the replica in GiB: all of its volume.
         postgres_disk_gib: Option<Decimal> [unset observed("500")],
         /// WAL that is sent to it, in GiB a month.
         postgres_transfer_gib: Option<Decimal> [unset size("300")],
         /// Object storage in GiB.
-        object_gib: Option<Decimal> [unset observed("2000")],
+        object_gib: Option<Decimal> [unset size("2000")],
         /// Objects that are copied, in GiB a month.
         object_transfer_gib: Option<Decimal> [unset size("200")],
         /// vCPUs of the Redis replica.

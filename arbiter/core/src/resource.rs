@@ -191,6 +191,10 @@ pub struct TrafficFact {
     pub drift: String,
 }
 
+/// In a Fact's detail: what is paid for of an instance, in bytes: the volume of a database, the
+/// memory of a cache.
+pub const SIZE_BYTES: &str = "size_bytes";
+
 /// In a Fact's detail: the WAL of a primary does not reach its archive, and why in words.
 pub const ARCHIVE_FAILS: &str = "archive";
 

@@ -4,8 +4,9 @@ use super::connect::{Arbiters, Where};
 use super::exit::{Exit, Fail, on_terminal, say};
 use super::render::{Look, cost as cost_text};
 use super::status::json;
-use crate::cost::{Observed, SIZE_BYTES, bill};
+use crate::cost::{Observed, bill};
 use crate::policy_file;
+use arbiter_core::SIZE_BYTES;
 use arbiter_proto::v1 as pb;
 use clap::Args;
 

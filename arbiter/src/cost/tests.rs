@@ -63,14 +63,14 @@ fn nothing_of_it_is_said_with_a_zero() {
 
 #[test]
 fn a_size_that_agents_see_stands_in_for_one_that_the_file_does_not_say() {
-    let sizes = SIZES.replace("postgres_disk_gib = 500\n", "");
-    let seen = [("postgres", 3 << 29), ("object-store", 1 << 40)];
+    let sizes = SIZES.replace("postgres_disk_gib = 500\n", "") + "redis_memory_gib = 8\n";
+    let seen = [("postgres", 3 << 29), ("redis", 1 << 40)];
     let bill = billed(&format!("{PRICES}{sizes}"), &["postgres"], &seen);
     let disk = &bill.rows[1].parts[2];
     assert_eq!((disk.size.0.to_string().as_str(), disk.observed), ("1.5", true));
     assert_eq!(disk.amount.to_string(), "0.15");
-    let stored = &bill.rows[2].parts[0];
-    assert_eq!((stored.size.0.to_string().as_str(), stored.observed), ("2000", false));
+    let memory = &bill.rows[4].parts[0];
+    assert_eq!((memory.size.0.to_string().as_str(), memory.observed), ("8", false));
     assert_eq!(gib(1), Decimal { micros: 1 }, "no size becomes nothing");
 }
 

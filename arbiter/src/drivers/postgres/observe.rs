@@ -11,7 +11,8 @@ use super::{Postgres, files};
 use crate::clock;
 use crate::drivers::DriverError;
 use arbiter_core::agent::GATE_MISSING;
-use arbiter_core::{ARCHIVE_FAILS, Condition, Fact, Position, Role, Upstream};
+use arbiter_core::{ARCHIVE_FAILS, Condition, Fact, Position, Role, SIZE_BYTES, Upstream};
+use nix::sys::statvfs::statvfs;
 use std::time::Duration;
 use tokio_postgres::Row;
 
@@ -64,11 +65,20 @@ impl Postgres {
     pub(super) async fn look(&self) -> Result<Fact, DriverError> {
         let mut fact = self.look_at_server().await?;
         self.add_rejoining(&mut fact);
+        self.add_size(&mut fact);
         if self.holder.armed() && !self.gated() {
             let missing = "the configuration does not include it any more";
             fact.detail.insert(GATE_MISSING.into(), missing.into());
         }
         Ok(fact)
+    }
+
+    /// What is paid for is the volume, however little of it is used.
+    fn add_size(&self, fact: &mut Fact) {
+        if let Ok(volume) = statvfs(&self.set.data_dir) {
+            let bytes = volume.blocks().saturating_mul(volume.fragment_size());
+            fact.detail.insert(SIZE_BYTES.into(), bytes.to_string());
+        }
     }
 
     /// How it is brought back, what its divergence cost, and what was put away for it.

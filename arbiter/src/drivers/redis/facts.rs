@@ -4,6 +4,7 @@
 
 use super::info::Info;
 use super::rivals;
+use arbiter_core::SIZE_BYTES;
 use std::collections::BTreeMap;
 
 /// A backlog that holds less of the stream than this sends a replica that was away to copy
@@ -106,6 +107,7 @@ pub fn details(info: &Info) -> BTreeMap<String, String> {
     show("version", format!("Redis {}", info.text("redis_version")));
     show("keys", info.keys().to_string());
     show("memory", info.text("used_memory_human").to_owned());
+    show(SIZE_BYTES, info.text("used_memory").to_owned());
     if info.is_primary() {
         let followers = info.followers();
         let online = followers.iter().filter(|follower| follower.online);

@@ -3,7 +3,7 @@
 use super::rig::{Node, eventually};
 use crate::drivers::postgres::processes;
 use crate::drivers::{Driver, DriverError};
-use arbiter_core::{Condition, PARITY, Role, Token};
+use arbiter_core::{Condition, PARITY, Role, SIZE_BYTES, Token};
 use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,6 +26,8 @@ async fn primary_and_standby_are_told_apart() {
     assert_eq!((replica.condition, replica.role), (Condition::Healthy, Role::Replica));
     assert!(!replica.writable && replica.obstacles.is_empty(), "{replica:?}");
     assert_eq!(replica.data_id, primary.data_id);
+    let volume = replica.detail[SIZE_BYTES].parse::<u64>();
+    assert!(volume.is_ok_and(|bytes| bytes > 1 << 20), "{replica:?}");
     let upstream = replica.upstream.unwrap();
     assert!(upstream.streaming && upstream.age < Duration::from_secs(15), "{upstream:?}");
     assert!(upstream.position >= written, "{upstream:?} < {written}");

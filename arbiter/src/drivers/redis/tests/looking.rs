@@ -14,6 +14,7 @@ async fn primary_and_replica_are_told_apart() {
     assert_eq!((primary.condition, primary.role), (Condition::Healthy, Role::Primary));
     assert!(primary.writable && primary.obstacles.is_empty(), "{primary:?}");
     assert_eq!(primary.detail["keys"], "3", "two, and whence it comes");
+    assert!(primary.detail[arbiter_core::SIZE_BYTES].parse::<u64>().is_ok(), "{primary:?}");
     eventually("all is there", async || b.look().await.replayed >= primary.position).await;
     let replica = b.look().await;
     assert_eq!((replica.condition, replica.role), (Condition::Healthy, Role::Replica));

@@ -47,7 +47,7 @@ need_build_packages() {
 }
 
 need_lab_packages() {
-  need_packages '/usr/lib/postgresql/*/bin/initdb=postgresql' named=bind9 nsupdate=bind9-dnsutils ip=iproute2 nft=nftables redis-server=redis-server
+  need_packages '/usr/lib/postgresql/*/bin/initdb=postgresql' named=bind9 nsupdate=bind9-dnsutils ip=iproute2 nft=nftables
 }
 
 # build ARGS…: cargo build; the first one compiles RocksDB.

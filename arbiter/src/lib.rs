@@ -1,8 +1,11 @@
 //! The region arbiter: arbiter node, agent and command line in one binary.
 
 pub mod agent;
+pub mod calendar;
 pub mod cli;
 pub mod clock;
+pub mod cost;
+pub mod credentials;
 pub mod dns_client;
 pub mod drivers;
 pub mod lab;

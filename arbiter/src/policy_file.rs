@@ -2,19 +2,27 @@
 //! difference between two of them.
 //! Knows both vocabularies; never where the file is or what comes of it.
 
-use crate::drivers;
+use crate::{drivers, probes};
 use arbiter_core as core;
 use cluster_config as file;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The words that a cluster file may use in this build: one for each kind of resource and of probe.
+pub fn registry() -> file::Registry {
+    file::Registry {
+        resources: drivers::KINDS.iter().map(|kind| &kind.config).collect(),
+        probes: probes::KINDS.iter().map(|kind| &kind.config).collect(),
+    }
+}
+
 /// Parse and check `text` in the words of this build. `file` names it in faults.
 ///
 /// # Errors
 /// Every fault at once.
 pub fn parse(text: &str, file: &str) -> Result<file::Cluster, file::Faults> {
-    file::parse(text, file, &drivers::registry())
+    file::parse(text, file, &registry())
 }
 
 /// Read, parse and check a file, in the words of this build.
@@ -22,7 +30,7 @@ pub fn parse(text: &str, file: &str) -> Result<file::Cluster, file::Faults> {
 /// # Errors
 /// Every fault at once; one when the file cannot be read.
 pub fn load(path: &Path) -> Result<file::Cluster, file::Faults> {
-    file::load(path, &drivers::registry())
+    file::load(path, &registry())
 }
 
 /// What the file says, in the core's words. `cluster-config` has checked it.
@@ -129,12 +137,15 @@ fn control(word: &str) -> core::Control {
 fn probe_spec(probe: &file::Probe) -> core::ProbeSpec {
     core::ProbeSpec {
         region: probe.region.as_str().into(),
-        kind: match probe.kind {
-            file::ProbeKind::Tcp => "tcp".to_owned(),
-            file::ProbeKind::Http => "http".to_owned(),
+        kind: probe.kind.name.to_owned(),
+        signal: match probe.kind.signal {
+            file::Signal::Health => core::SignalKind::Health,
+            file::Signal::Alerts => core::SignalKind::Alerts,
+            file::Signal::Provider => core::SignalKind::Provider,
         },
         target: probe.target.clone(),
         limit: probe.limit,
+        settings: probe.settings.clone(),
     }
 }
 
@@ -271,6 +282,26 @@ mod tests {
         let fence = group.policy.external_fence.get(&"eu-west".into()).expect("fence");
         assert_eq!(fence.get("limit_ms").map(String::as_str), Some("3000"));
         assert_eq!(spec.fault(), None);
+    }
+
+    #[test]
+    fn a_probe_carries_its_kind_of_signal_and_its_settings() {
+        let provider = FILE.to_owned()
+            + "[groups.default.probes.cloud]\nregion = \"eu-west\"\nkind = \"provider-status\"\n\
+               target = \"https://status.test/history.rss\"\nlimit = \"9s\"\n\
+               match = \"eu-west-1\"\n";
+        let spec = spec(&provider);
+        let probes = &spec.groups[&"default".into()].probes;
+        assert_eq!(probes["eu-db"].signal, core::SignalKind::Health);
+        assert_eq!(probes["cloud"].signal, core::SignalKind::Provider);
+        assert_eq!(probes["cloud"].settings["match"], "eu-west-1");
+    }
+
+    #[test]
+    fn a_probe_written_before_there_were_kinds_of_signal_is_one_of_health() {
+        let old = r#"{"region":"eu","kind":"tcp","target":"db:1","limit":{"secs":1,"nanos":0}}"#;
+        let spec: core::ProbeSpec = serde_json::from_str(old).expect("it was written once");
+        assert_eq!((spec.signal, spec.settings.len()), (core::SignalKind::Health, 0));
     }
 
     #[test]

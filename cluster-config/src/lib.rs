@@ -10,6 +10,7 @@
 //! there are it is told ([`Registry`]), and their settings are opaque here but for their names.
 
 mod check;
+mod cost;
 mod fault;
 mod kinds;
 mod read;
@@ -17,11 +18,15 @@ mod reference;
 mod scalar;
 mod schema;
 mod section;
+mod settings;
 mod timing;
 
+pub use check::{host_port, http_url};
+pub use cost::Cost;
 pub use fault::{Fault, Faults};
-pub use kinds::{Kind, Registry, Setting, may, must};
+pub use kinds::{Kind, ProbeKind, Registry, Setting, Written, Wrong, may, must};
 pub use reference::reference;
+pub use scalar::{Decimal, duration};
 pub use schema::*;
 pub use timing::Timing;
 

@@ -1,14 +1,17 @@
 //! From text to [`Cluster`], key by key. Knows tables; never what keys must agree on.
 
+use crate::cost::Cost;
 use crate::fault::{Book, suggest};
 use crate::kinds::{Kind, Registry};
 use crate::schema::*;
 use crate::section::{Table, join};
+use crate::settings;
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 /// The tables of the file.
-const TABLES: &[&str] = &["cluster", "webhook", "regions", "arbiters", "agents", "groups"];
+const TABLES: &[&str] =
+    &["cluster", "webhook", "alertmanager", "cost", "regions", "arbiters", "agents", "groups"];
 /// The sub-tables of a group.
 const GROUP_TABLES: &[&str] = &["resources", "probes", "external_fence"];
 
@@ -61,10 +64,7 @@ fn cluster(root: &Table<'_, '_>, registry: &Registry, book: &mut Book<'_>) -> Cl
     timing.fence = keys.fence.unwrap_or(timing.fence);
     timing.lease = keys.lease.unwrap_or(timing.lease);
     timing.margin = keys.margin.unwrap_or(timing.margin);
-    let webhook = root.sub("webhook", book).map(|table| {
-        table.refuse_unknown(WebhookKeys::NAMES, book);
-        WebhookKeys::read(&table, book).url
-    });
+    let webhook = one(root, "webhook", WebhookKeys::NAMES, WebhookKeys::read, book);
     let mut groups = BTreeMap::new();
     for (name, table) in root.named("groups", book) {
         groups.insert(name, group(&table, timing, registry, book));
@@ -74,12 +74,27 @@ fn cluster(root: &Table<'_, '_>, registry: &Registry, book: &mut Book<'_>) -> Cl
         timing,
         insecure_plaintext: keys.insecure_plaintext,
         cgroup_kill: keys.cgroup_kill,
-        webhook,
+        webhook: webhook.map(|keys| keys.url),
+        alertmanager: one(root, "alertmanager", Alertmanager::NAMES, Alertmanager::read, book),
+        cost: one(root, "cost", Cost::NAMES, Cost::read, book),
         regions: all(root, "regions", Region::NAMES, Region::read, book),
         arbiters: all(root, "arbiters", Arbiter::NAMES, Arbiter::read, book),
         agents: all(root, "agents", Agent::NAMES, Agent::read, book),
         groups,
     }
+}
+
+/// The table `key`, where the file has it.
+fn one<T>(
+    root: &Table<'_, '_>,
+    key: &str,
+    names: &[&'static str],
+    read: fn(&Table<'_, '_>, &mut Book<'_>) -> T,
+    book: &mut Book<'_>,
+) -> Option<T> {
+    let table = root.sub(key, book)?;
+    table.refuse_unknown(names, book);
+    Some(read(&table, book))
 }
 
 /// Every named table under `key`, by one reader.
@@ -125,7 +140,7 @@ fn group(
         policy,
         timing,
         resources,
-        probes: all(table, "probes", Probe::NAMES, Probe::read, book),
+        probes: probes(table, registry, book),
         external_fence: all(
             table,
             "external_fence",
@@ -149,7 +164,7 @@ fn resource(table: &Table<'_, '_>, registry: &Registry, book: &mut Book<'_>) -> 
     };
     let mut known: Vec<&'static str> = ResourceKeys::NAMES.to_vec();
     known.push("instances");
-    let shared = settings(table, kind, &known, book);
+    let shared = settings::read(table, kind.name, kind.settings, &known, book);
     let mut instances = BTreeMap::new();
     for (name, table) in table.named("instances", book) {
         instances.insert(name, instance(&table, kind, &shared, book));
@@ -169,93 +184,32 @@ fn instance(
 ) -> Instance {
     let keys = InstanceKeys::read(table, book);
     let mut all = shared.clone();
-    all.extend(settings(table, kind, InstanceKeys::NAMES, book));
-    for setting in kind.settings.iter().filter(|setting| setting.required) {
-        let here = all.keys().any(|key| kind.setting(key).is_some_and(|s| s.key == setting.key));
-        if !here && !book.broken {
-            let key = setting.key.replace('*', "REGION");
-            let what = format!("{key} is missing: a {} needs it", kind.name);
-            let remedy = format!("add {key} = {:?} here or at the resource", setting.example);
-            book.fault(&join(&table.path, &key), what, remedy);
-        }
-    }
+    all.extend(settings::read(table, kind.name, kind.settings, InstanceKeys::NAMES, book));
+    settings::missing(table, kind.name, kind.settings, &all, " here or at the resource", book);
     Instance { agent: keys.agent, address: keys.address.unwrap_or_default(), settings: all }
 }
 
-/// Settings of a driver: everything that is not ours, flattened to text.
-fn settings(
-    table: &Table<'_, '_>,
-    kind: &'static Kind,
-    ours: &[&'static str],
+/// Those whose kind is known: nothing else of the others can be judged.
+fn probes(
+    group: &Table<'_, '_>,
+    registry: &Registry,
     book: &mut Book<'_>,
-) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for (key, value) in table.table {
-        if !ours.contains(&key.get_ref().as_ref()) {
-            flatten(&table.path, key.get_ref(), value.get_ref(), &mut found, book);
-        }
-    }
-    let mut known: Vec<&str> = ours.to_vec();
-    known.extend(kind.settings.iter().map(|setting| setting.key));
-    found.retain(|key, value| {
-        let path = join(&table.path, key);
-        if kind.setting(key).is_some() {
-            return !inline_secret(&path, value, book);
-        }
-        if looks_secret(key) {
-            let remedy =
-                "put it into a file that only the agent's user can read, and name the file";
-            book.fault(&path, "a secret does not belong into this file", remedy);
-        } else {
-            let what = format!("unknown setting of kind {}", kind.name);
-            book.fault(&path, what, suggest(key, &known));
-        }
-        false
-    });
-    found
+) -> BTreeMap<String, Probe> {
+    let named = group.named("probes", book).into_iter();
+    named.filter_map(|(name, table)| Some((name, probe(&table, registry, book)?))).collect()
 }
 
-fn flatten(
-    path: &str,
-    key: &str,
-    value: &DeValue<'_>,
-    found: &mut BTreeMap<String, String>,
-    book: &mut Book<'_>,
-) {
-    let text = match value {
-        DeValue::String(text) => text.to_string(),
-        DeValue::Integer(number) => number.as_str().replace('_', ""),
-        DeValue::Boolean(yes) => yes.to_string(),
-        DeValue::Table(table) => {
-            for (inner, value) in table {
-                flatten(path, &join(key, inner.get_ref()), value.get_ref(), found, book);
-            }
-            return;
+fn probe(table: &Table<'_, '_>, registry: &Registry, book: &mut Book<'_>) -> Option<Probe> {
+    let ProbeKeys { region, kind, target, limit } = ProbeKeys::read(table, book);
+    let Some(known) = registry.probe(&kind) else {
+        if !kind.is_empty() {
+            let names: Vec<&str> = registry.probes.iter().map(|kind| kind.name).collect();
+            let what = format!("no probe of kind {kind:?}");
+            book.fault(&join(&table.path, "kind"), what, suggest(&kind, &names));
         }
-        other => {
-            let what = format!("is a {}", other.type_str());
-            book.fault(&join(path, key), what, "write text, a whole number, true or false");
-            return;
-        }
+        return None;
     };
-    found.insert(key.to_owned(), text);
-}
-
-/// Whether a key asks for a secret itself, not for a file that holds it.
-fn looks_secret(key: &str) -> bool {
-    let secret = ["password", "secret", "token", "tsig_key", "access_key", "private_key"];
-    !key.ends_with("_file") && !key.ends_with("_name") && secret.iter().any(|s| key.contains(s))
-}
-
-/// A known setting may still carry a secret in a connection string.
-fn inline_secret(path: &str, value: &str, book: &mut Book<'_>) -> bool {
-    let inline = value.contains("password=")
-        || value.split_once("://").is_some_and(|(_, rest)| {
-            rest.split('/').next().is_some_and(|host| host.contains('@') && host.contains(':'))
-        });
-    if inline {
-        let remedy = "put it into a file that only the agent's user can read, and name the file";
-        book.fault(path, "holds a password", remedy);
-    }
-    inline
+    let settings = settings::read(table, known.name, known.settings, ProbeKeys::NAMES, book);
+    settings::missing(table, known.name, known.settings, &settings, "", book);
+    Some(Probe { region, kind: known, target, limit, settings })
 }

@@ -1,6 +1,7 @@
 //! `reference.toml`, made from the schema. Knows how keys are shown; never what they mean.
 
-use crate::kinds::Registry;
+use crate::cost::Cost;
+use crate::kinds::{Registry, Setting};
 use crate::schema::*;
 use crate::section::{Absent, Key};
 use std::fmt::Write;
@@ -19,6 +20,7 @@ pub fn reference(registry: &Registry) -> String {
     let mut out = HEAD.to_owned();
     section(&mut out, "cluster", ClusterKeys::about(), &ClusterKeys::keys());
     section(&mut out, "webhook", WebhookKeys::about(), &WebhookKeys::keys());
+    section(&mut out, "alertmanager", Alertmanager::about(), &Alertmanager::keys());
     section(&mut out, "regions.eu-west", Region::about(), &Region::keys());
     section(&mut out, "arbiters.arbiter-eu", Arbiter::about(), &Arbiter::keys());
     section(&mut out, "agents.agent-eu", Agent::about(), &Agent::keys());
@@ -27,10 +29,12 @@ pub fn reference(registry: &Registry) -> String {
     section(&mut out, resource, ResourceKeys::about(), &ResourceKeys::keys());
     let instance = "groups.default.resources.db.instances.db-eu";
     section(&mut out, instance, InstanceKeys::about(), &InstanceKeys::keys());
-    section(&mut out, "groups.default.probes.eu-db", Probe::about(), &Probe::keys());
+    section(&mut out, "groups.default.probes.eu-db", ProbeKeys::about(), &ProbeKeys::keys());
     let fence = "groups.default.external_fence.eu-west";
     section(&mut out, fence, ExternalFence::about(), &ExternalFence::keys());
+    section(&mut out, "cost", Cost::about(), &Cost::keys());
     kinds(&mut out, registry);
+    probes(&mut out, registry);
     out
 }
 
@@ -82,11 +86,24 @@ fn kinds(out: &mut String, registry: &Registry) {
             kind.control,
             kind.fence.as_str()
         );
-        for setting in kind.settings {
-            let key = setting.key.replace("value.*", "value.eu-west").replace('*', "NAME");
-            let need = if setting.required { "Required. " } else { "" };
-            let _ =
-                writeln!(out, "#   {key} = {:?}\n#       {need}{}", setting.example, setting.doc);
-        }
+        settings(out, kind.settings);
+    }
+}
+
+fn settings(out: &mut String, settings: &[Setting]) {
+    for setting in settings {
+        let key = setting.key.replace("value.*", "value.eu-west").replace('*', "NAME");
+        let need = if setting.required { "Required. " } else { "" };
+        let _ = writeln!(out, "#   {key} = {:?}\n#       {need}{}", setting.example, setting.doc);
+    }
+}
+
+fn probes(out: &mut String, registry: &Registry) {
+    out.push_str("\n# Kinds of probe, with their settings. They stand beside its other keys.\n");
+    for kind in &registry.probes {
+        let (name, signal, doc, target) = (kind.name, kind.signal.as_str(), kind.doc, kind.target);
+        let _ =
+            writeln!(out, "#\n# Kind {name:?}: signal {signal}. {doc}\n#   target = {target:?}");
+        settings(out, kind.settings);
     }
 }

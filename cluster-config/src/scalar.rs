@@ -74,6 +74,74 @@ impl Scalar for u64 {
     }
 }
 
+/// A number of 0 or more, exact to a millionth: no amount of money is a float.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Decimal {
+    /// In millionths.
+    pub micros: u64,
+}
+
+impl Decimal {
+    /// Millionths of one.
+    pub const ONE: u64 = 1_000_000;
+    /// Digits behind the point.
+    const PLACES: usize = 6;
+    /// Greatest number that a file may hold: more is a typing error.
+    const MAX: u64 = 1_000_000_000 * Self::ONE;
+
+    /// Of digits with at most one point between; none for anything else, and above a thousand
+    /// million. What is behind the sixth place must be 0.
+    fn parse(text: &str) -> Option<Self> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole) || !digits(part) {
+            return None;
+        }
+        let part = part.trim_end_matches('0');
+        if part.len() > Self::PLACES {
+            return None;
+        }
+        let micros = format!("{whole}{part:0<places$}", places = Self::PLACES);
+        let micros = micros.parse().ok().filter(|micros| *micros <= Self::MAX)?;
+        Some(Self { micros })
+    }
+}
+
+/// With the digits that it needs and no more.
+impl std::fmt::Display for Decimal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (whole, part) = (self.micros / Self::ONE, self.micros % Self::ONE);
+        match part {
+            0 => write!(f, "{whole}"),
+            _ => write!(f, "{}", format!("{whole}.{part:06}").trim_end_matches('0')),
+        }
+    }
+}
+
+impl Scalar for Decimal {
+    fn notation() -> String {
+        "a number, 0 or more".to_owned()
+    }
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let text = match value {
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+            DeValue::Float(number) => number.as_str().to_owned(),
+            other => return Err(not_a(other, "a number such as 0.0416, without quotes")),
+        };
+        Self::parse(&text.replace('_', "")).ok_or_else(|| {
+            let remedy = "write a number from 0, such as 0.0416, with 6 digits behind the point \
+                          at most";
+            (format!("is {text}"), remedy.to_owned())
+        })
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+    fn placeholder() -> Self {
+        Self::default()
+    }
+}
+
 impl Scalar for Duration {
     fn notation() -> String {
         "a duration such as \"500ms\", \"8s\", \"15m\" or \"1h\"".to_owned()
@@ -114,7 +182,7 @@ impl<T: Scalar> Scalar for Option<T> {
 const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// `8s`, `500ms`, `1.5s`, `15m`, `1h`; none for anything else and above a week.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(digits);
     let millis_per_unit = match unit {
@@ -208,6 +276,21 @@ mod tests {
         assert_eq!(duration("15m"), Some(Duration::from_secs(900)));
         for wrong in ["8", "s", "", "-1s", "8 s", "1e9s", "8sec", "1..2s", "99999h", "ms8"] {
             assert_eq!(duration(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_exact_to_a_millionth() {
+        for (text, micros) in [("0", 0), ("4", 4_000_000), ("0.0416", 41_600), ("1.50", 1_500_000)]
+        {
+            assert_eq!(Decimal::parse(text), Some(Decimal { micros }), "{text}");
+        }
+        assert_eq!(Decimal::parse("0.000001").unwrap().to_string(), "0.000001");
+        assert_eq!(Decimal::parse("2.500").unwrap().to_string(), "2.5");
+        assert_eq!(Decimal::parse("30").unwrap().to_string(), "30");
+        for wrong in ["", ".5", "5.", "-1", "1e3", "inf", "nan", "0.0000001", "1.2.3", "1000000001"]
+        {
+            assert_eq!(Decimal::parse(wrong), None, "{wrong}");
         }
     }
 

@@ -1,7 +1,8 @@
 //! The schema: every key with its documentation, type and default, in one place.
 //! Knows what a key means; never how it is read or what keys must agree on.
 
-use crate::kinds::Kind;
+use crate::cost::Cost;
+use crate::kinds::{Kind, ProbeKind};
 use crate::scalar::words;
 use crate::section::section;
 use crate::timing::Timing;
@@ -95,12 +96,14 @@ words! {
     }
 }
 words! {
-    /// Kind of probe.
-    ProbeKind {
-        /// A connection is accepted.
-        Tcp = "tcp",
-        /// A GET is answered with a status below 400.
-        Http = "http",
+    /// The kind of signal that a probe gives, beside the silence of agents.
+    Signal {
+        /// Whether something answers.
+        Health = "health",
+        /// Whether alerts of several services fire.
+        Alerts = "alerts",
+        /// What the provider says of itself: it corroborates and never decides.
+        Provider = "provider",
     }
 }
 
@@ -141,7 +144,20 @@ section! {
     /// more.
     WebhookKeys {
         /// URL that takes a POST of one JSON object an event.
-        url: String [required "\"http://127.0.0.1:9093/events\""],
+        url: String [required "\"http://127.0.0.1:8080/events\""],
+    }
+}
+
+section! {
+    /// Alertmanagers that get the same events as alerts, at least once each. What lasts, such as a
+    /// halted plan, fires for as long as it does; anything else for 5 minutes.
+    Alertmanager {
+        /// Its URL; of several that are one cluster every one, with commas between.
+        url: String [required "\"http://10.0.3.9:9093\""],
+        /// File with a token, sent as `Authorization: Bearer`.
+        bearer_file: Option<String> [unset ("\"/etc/arbiter/am.token\"", "none is sent")],
+        /// File with user:password, for basic authentication.
+        basic_auth_file: Option<String> [unset ("\"/etc/arbiter/am.auth\"", "none is sent")],
     }
 }
 
@@ -201,9 +217,10 @@ section! {
         margin: Option<Duration> [unset ("\"500ms\"", "as its profile, or the cluster")],
         /// How long the signs of loss must hold.
         detect_after: Option<Duration> [unset ("\"4s\"", "half of the lease")],
-        /// How many different kinds of signal must agree that a region is lost, 1 or 2: agent
-        /// silence, and health endpoints, which are the probes of the region, TCP and HTTP alike.
-        /// With 2, mode `automatic` needs a probe of each data region.
+        /// How many different kinds of signal must agree that a region is lost, 1 to 3: agent
+        /// silence; health, which is every probe of the region that asks it (TCP and HTTP are one
+        /// kind); alerts. Mode `automatic` needs as many of each data region. What a provider says
+        /// is no such kind.
         signal_kinds_min: u64 [default 2u64],
         /// How long a primary may take to start or recover.
         start_limit: Duration [default secs(30)],
@@ -263,14 +280,15 @@ section! {
 }
 
 section! {
-    /// Something that every arbiter looks at from where it stands.
-    Probe {
+    /// Something that every arbiter looks at from where it stands. Other keys are settings of its
+    /// kind.
+    ProbeKeys {
         /// The region whose health it tells of.
         region: String [required "\"eu-west\""],
-        /// How it looks.
-        kind: ProbeKind [required "\"tcp\""],
-        /// host:port, or a URL for http, without a user or a password. A name that an arbiter cannot
-        /// resolve tells it nothing of the region: give an address, or a name served elsewhere.
+        /// How it looks; the kinds are at the end.
+        kind: String [required "\"tcp\""],
+        /// host:port, or a URL, without a user or a password. A name that an arbiter cannot resolve
+        /// tells it nothing of the region: give an address, or a name served elsewhere.
         target: String [required "\"10.0.1.2:5432\""],
         /// Time limit of one try.
         limit: Duration [default secs(1)],
@@ -312,6 +330,21 @@ pub struct Resource {
     pub instances: BTreeMap<String, Instance>,
 }
 
+/// Something that every arbiter looks at from where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The region whose health it tells of.
+    pub region: String,
+    /// Its kind, with what the kind implies.
+    pub kind: &'static ProbeKind,
+    /// What it looks at.
+    pub target: String,
+    /// Time limit of one try.
+    pub limit: Duration,
+    /// Settings of its kind.
+    pub settings: BTreeMap<String, String>,
+}
+
 /// A failover group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -325,6 +358,13 @@ pub struct Group {
     pub probes: BTreeMap<String, Probe>,
     /// The region each of these cuts off.
     pub external_fence: BTreeMap<String, ExternalFence>,
+}
+
+impl Alertmanager {
+    /// Each URL.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.url.split(',').map(str::trim).filter(|url| !url.is_empty())
+    }
 }
 
 impl Group {
@@ -347,6 +387,10 @@ pub struct Cluster {
     pub cgroup_kill: bool,
     /// Where events are posted.
     pub webhook: Option<String>,
+    /// Where they fire as alerts.
+    pub alertmanager: Option<Alertmanager>,
+    /// What the standby costs.
+    pub cost: Option<Cost>,
     /// Its regions by name.
     pub regions: BTreeMap<String, Region>,
     /// Its arbiters by name.

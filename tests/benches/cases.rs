@@ -7,7 +7,7 @@ use arbiter::lab::writer::verdict;
 use arbiter_core::Instant;
 use arbiter_tests::hosts::proofs::longest_gap;
 use arbiter_tests::hosts::stage::{Figures, LIMIT, Stage, until, wrong};
-use arbiter_tests::hosts::{Case, leader};
+use arbiter_tests::hosts::{Case, leader, rejoin};
 use std::io;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ impl Bench {
 
 /// Losses of each kind in the bench `leader-loss`.
 const LEADER_LOSSES: u32 = 20;
+/// Times in a row in the bench `rejoin`.
+const REJOINS: usize = 10;
 
 const fn bench(case: Case) -> Bench {
     Bench { name: case.name, measures: case.holds, on: On::Stage(case), runs: None }
@@ -85,10 +87,16 @@ pub const BENCHES: &[Bench] = &[
     })),
     once(
         Case::new("leader-loss", "the leader killed, frozen and cut", |s| {
-            Box::pin(leader::leader_loss(s, LEADER_LOSSES))
+            Box::pin(leader_losses(s))
         })
         .profile("wan")
         .delay_ms(80),
+    ),
+    once(
+        Case::new("rejoin", "failover, rejoin by rewind and failback, ten times", |s| {
+            Box::pin(rejoin::rejoin(s, REJOINS))
+        })
+        .mode("manual"),
     ),
     Bench {
         name: "commit",
@@ -98,6 +106,14 @@ pub const BENCHES: &[Bench] = &[
     },
     bench(Case::new("idle", "an idle node", |s| Box::pin(idle::run(s))).mode("observe")),
 ];
+
+/// One round elects, within what an agent's lease lasts through.
+async fn leader_losses(stage: &mut Stage) -> io::Result<()> {
+    leader::leader_loss(stage, LEADER_LOSSES).await?;
+    let (took, limit) = (stage.figures["next_leader_ms"], leader::led_within(&stage.timing()));
+    let held = took <= ms(limit);
+    if held { Ok(()) } else { Err(wrong(format!("another led after {took} ms, not {limit:?}"))) }
+}
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0

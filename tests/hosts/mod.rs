@@ -17,14 +17,15 @@ mod plans;
 mod processes;
 pub mod proofs;
 mod quorum;
-mod rejoin;
+pub mod rejoin;
 mod rows;
 pub mod stage;
 mod standby;
+mod together;
 mod turned;
 mod twice;
 
-use arbiter::lab::cluster::{FIRST_PAIR, Pair};
+use arbiter::lab::cluster::{FIRST_PAIR, Lab, Pair};
 use stage::Stage;
 use std::future::Future;
 use std::io;
@@ -50,6 +51,10 @@ pub struct Case {
     pub mode: &'static str,
     /// Its PostgreSQL pairs.
     pub pairs: &'static [Pair],
+    /// More of the cluster's file, see [`arbiter::lab::cluster::Options::more`].
+    pub more: &'static str,
+    /// What is put in place before anything is started.
+    pub prepare: fn(&Lab) -> io::Result<()>,
     /// What it does.
     pub play: Play,
     /// What it does instead, without a platform made for it.
@@ -67,6 +72,8 @@ impl Case {
             delay_ms: 0,
             mode: "automatic",
             pairs: &[FIRST_PAIR],
+            more: "",
+            prepare: |_| Ok(()),
             play,
             alone: None,
         }
@@ -118,6 +125,12 @@ impl Case {
         self
     }
 
+    /// With more resources, and what they need in place.
+    pub const fn with(mut self, more: &'static str, prepare: fn(&Lab) -> io::Result<()>) -> Self {
+        (self.more, self.prepare) = (more, prepare);
+        self
+    }
+
     /// In another mode.
     pub const fn mode(mut self, mode: &'static str) -> Self {
         self.mode = mode;
@@ -138,6 +151,7 @@ pub fn cases() -> Vec<Case> {
         groups::CASES,
         standby::CASES,
         rejoin::CASES,
+        together::CASES,
         adopted::CASES,
         fences::CASES,
         attested::CASES,

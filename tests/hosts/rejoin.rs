@@ -3,6 +3,7 @@
 
 use super::Case;
 use super::stage::{LIMIT, Stage, check, wrong};
+use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP};
 use arbiter_proto::v1;
 use std::collections::BTreeSet;
@@ -18,21 +19,30 @@ const BACK_LIMIT: Duration = Duration::from_secs(90);
 pub const CASES: &[Case] = &[Case::new(
     "rejoin",
     "failover, rejoin by rewind and failback, three times: what was lost is what the report lists",
-    |stage| Box::pin(rejoin(stage)),
+    |stage| Box::pin(rejoin(stage, ROUNDS)),
 )
 .mode("manual")];
 
-async fn rejoin(stage: &mut Stage) -> io::Result<()> {
+/// Fail over, come back and fail back, `rounds` times; figures `rounds`, `lost` and `back_ms`, the
+/// longest time that a region took to come back.
+///
+/// # Errors
+/// What did not hold.
+pub async fn rejoin(stage: &mut Stage, rounds: usize) -> io::Result<()> {
     stage.pin("us-east")?;
-    let mut known = BTreeSet::new();
-    for _ in 0..ROUNDS {
-        round(stage, &mut known).await?;
+    let (mut known, mut longest) = (BTreeSet::new(), Duration::ZERO);
+    for _ in 0..rounds {
+        longest = longest.max(round(stage, &mut known).await?);
     }
+    stage.figure("rounds", rounds as f64);
+    stage.figure("lost", known.len() as f64);
+    stage.figure("back_ms", longest.as_secs_f64() * 1000.0);
     Ok(())
 }
 
-/// Fail over, come back, fail back. `known`: ids that earlier rounds lost.
-async fn round(stage: &mut Stage, known: &mut BTreeSet<i64>) -> io::Result<()> {
+/// Fail over, come back, fail back; how long the region took to come back. `known`: ids that
+/// earlier rounds lost.
+async fn round(stage: &mut Stage, known: &mut BTreeSet<i64>) -> io::Result<Duration> {
     let epoch = stage.lab.epoch(GROUP).await?;
     stage.lab.net.cut_region(EU)?;
     let opened = stage.lab.open_plan(GROUP, "failover", "us-east").await;
@@ -40,16 +50,20 @@ async fn round(stage: &mut Stage, known: &mut BTreeSet<i64>) -> io::Result<()> {
     stage.serves("us-east", epoch + 1, stage.dead_after() + LIMIT).await?;
     let lost: BTreeSet<i64> =
         stage.lost("us-east").await?.into_iter().filter(|id| !known.contains(id)).collect();
+    check(!lost.is_empty(), || "a cut-off region lost nothing: there is nothing to count".into())?;
     stage.lab.net.heal()?;
+    let healed = clock::now();
     let listed = counted(stage, plan).await?;
     listed_exactly(stage, &lost, &listed)?;
     known.extend(lost);
     stage.ready_to_move("eu-west").await?;
+    let took = clock::now().since(healed);
     rewound(stage).await?;
     stage.moved_by("switchover", "eu-west").await?;
     let after: BTreeSet<i64> = stage.lost("eu-west").await?.into_iter().collect();
     check(after == *known, || format!("lost by the failback: {:?}", after.difference(known)))?;
-    stage.ready_to_move("us-east").await
+    stage.ready_to_move("us-east").await?;
+    Ok(took)
 }
 
 /// The loss as the report has it, once the old primary could be read.

@@ -96,9 +96,11 @@ impl Stage {
             profile: case.profile.into(),
             group: case.group.into(),
             pairs: case.pairs.to_vec(),
+            more: case.more.into(),
             delay: (case.delay_ms > 0).then(|| Duration::from_millis(case.delay_ms)),
             keep: std::env::var_os("ARBITER_KEEP").is_some(),
         })?;
+        (case.prepare)(&lab)?;
         lab.start_all()?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

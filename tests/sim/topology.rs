@@ -7,7 +7,7 @@ use super::rng::Rng;
 use arbiter_core::{
     AgentId, ArbiterId, ClusterSpec, Control, Durability, EvidenceKind, Failback, Fencing, GroupId,
     GroupSpec, Instance, InstanceId, Layer, OnDrift, OnPrimaryFailure, Policy, ProbeSpec, Profile,
-    RegionId, RegionKind, Timing, Voter,
+    RegionId, RegionKind, SignalKind, Timing, Voter,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -136,7 +136,9 @@ fn draw_group(
         region: region.into(),
         kind: "tcp".to_owned(),
         target: String::new(),
+        signal: SignalKind::Health,
         limit: Duration::from_secs(1),
+        settings: BTreeMap::new(),
     };
     let probes = REGIONS.map(|region| (format!("{region}-db"), probe(region)));
     let policy = policy(active, timing, rng);

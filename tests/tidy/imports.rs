@@ -73,8 +73,14 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rocksdb::", &["arbiter/src/raft", "tests/"]),
     ("tokio_postgres", &["arbiter/src/drivers/postgres", "arbiter/src/lab", "tests/"]),
     ("redis::", &["arbiter/src/drivers/redis", "arbiter/src/drivers/mod.rs"]),
-    ("aws_sdk_route53", &["arbiter/src/drivers/dns", "arbiter/tests/traffic"]),
+    (
+        "aws_sdk_route53",
+        &["arbiter/src/drivers/aws.rs", "arbiter/src/drivers/dns", "arbiter/tests/traffic"],
+    ),
+    ("kube::", &["arbiter/src/drivers/kubernetes"]),
+    ("k8s_openapi::", &["arbiter/src/drivers/kubernetes", "arbiter/src/drivers/velero"]),
     ("hickory_", &["arbiter/src/drivers/dns", "arbiter/src/dns_client", "arbiter/src/lab"]),
+    ("feed_rs::", &["arbiter/src/probes/provider_status"]),
     ("clap::", &["arbiter/src/cli", "arbiter/src/agent/deadman"]),
     ("toml::", &["cluster-config/src"]),
 ];

@@ -43,6 +43,8 @@ pub enum EventKind {
     MarginLost,
     /// A mode that counts on arming is not in effect. Seen by the leader, not in the log.
     ModeNotInEffect,
+    /// Nothing: somebody tries the receivers. Not in the log.
+    Test,
 }
 
 /// An event: id, group, reason and the next command.

@@ -142,17 +142,36 @@ pub struct Voter {
     pub address: String,
 }
 
+/// What a probe's word is, beside the silence of agents (design §6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignalKind {
+    /// Whether something in the region answers.
+    #[default]
+    Health,
+    /// Whether alerts of several of its services fire.
+    Alerts,
+    /// What the provider says of itself. It corroborates and never decides: it is shown only.
+    Provider,
+}
+
 /// Something every arbiter looks at from where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSpec {
     /// The region whose health it tells of.
     pub region: RegionId,
-    /// Kind of probe: `tcp` or `http`.
+    /// Kind of probe, such as `tcp`; the core knows none.
     pub kind: String,
+    /// What its word is. A State written before there were others has health alone.
+    #[serde(default)]
+    pub signal: SignalKind,
     /// `host:port` or URL.
     pub target: String,
     /// Time limit of one try.
     pub limit: Duration,
+    /// Settings of its kind; opaque here.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// A group as the policy describes it.

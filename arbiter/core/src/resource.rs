@@ -249,6 +249,9 @@ impl Loss {
     }
 }
 
+/// In a Fact's detail: what begins so must be alike for every instance of a resource.
+pub const PARITY: &str = "parity.";
+
 /// An observation of one instance. Changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {

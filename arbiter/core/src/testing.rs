@@ -62,6 +62,18 @@ pub fn policy() -> Policy {
     }
 }
 
+/// A probe of a region that gives a kind of signal.
+pub fn probe(region: &str, signal: SignalKind) -> ProbeSpec {
+    ProbeSpec {
+        region: region.into(),
+        kind: "fake".to_owned(),
+        signal,
+        target: format!("db.{region}:5432"),
+        limit: ms(1000),
+        settings: BTreeMap::new(),
+    }
+}
+
 pub fn spec() -> ClusterSpec {
     let mut instances = BTreeMap::new();
     for region in [EU, US] {
@@ -76,13 +88,8 @@ pub fn spec() -> ClusterSpec {
         add("web", Layer::Workload, Fencing::BestEffort);
         add("dns", Layer::Traffic, Fencing::BestEffort);
     }
-    let probe = |region: &str| ProbeSpec {
-        region: region.into(),
-        kind: "tcp".to_owned(),
-        target: format!("db.{region}:5432"),
-        limit: ms(1000),
-    };
-    let probes = [("eu-db", EU), ("us-db", US)].map(|(name, at)| (name.to_owned(), probe(at)));
+    let probes = [("eu-db", EU), ("us-db", US)]
+        .map(|(name, region)| (name.to_owned(), probe(region, SignalKind::Health)));
     let voter = |node_id, region: &str| Voter {
         node_id,
         region: region.into(),
@@ -142,6 +149,8 @@ pub struct World {
     pub agents: BTreeMap<AgentId, FakeAgent>,
     /// Regions that every other region's arbiter finds down.
     pub down: BTreeSet<RegionId>,
+    /// What probes show, whatever is down; by probe.
+    pub shown: BTreeMap<String, Option<bool>>,
     /// Where the primary's stream ends.
     pub written: u64,
     /// Nobody can read the token in the zone.
@@ -168,6 +177,7 @@ impl World {
             at: LogId { term: 1, index: 0 },
             agents,
             down: BTreeSet::new(),
+            shown: BTreeMap::new(),
             written: 1000,
             tokenless: false,
             link_cut: false,
@@ -310,9 +320,11 @@ impl World {
                 continue;
             }
             let now = self.now;
-            for (name, region) in [("eu-db", EU), ("us-db", US)] {
-                let up = !self.down.contains(&RegionId::from(region));
-                self.view.probe(&arbiter, &group(), name, Some(up), String::new(), now);
+            for (name, probe) in self.state.spec.groups[&group()].probes.clone() {
+                // Nobody alerts of a region, and no provider speaks of it, unless a test says so.
+                let seen = probe.signal == SignalKind::Health && self.down.contains(&probe.region);
+                let up = self.shown.get(&name).copied().unwrap_or(Some(!seen));
+                self.view.probe(&arbiter, &group(), &name, up, String::new(), now);
             }
             let seen = ServiceSeen {
                 at: now,

@@ -68,7 +68,7 @@ fn opens(kind: &Kind, settings: BTreeMap<String, String>) -> Result<Box<dyn Driv
 
 #[test]
 fn the_file_says_of_each_kind_what_its_driver_declares() {
-    for kind in drivers::registry().resources {
+    for kind in policy_file::registry().resources {
         let driver =
             opens(kind, settings(kind)).unwrap_or_else(|error| panic!("{}: {error}", kind.name));
         let says = driver.declares();
@@ -83,7 +83,7 @@ fn the_file_says_of_each_kind_what_its_driver_declares() {
 #[test]
 fn every_kind_has_a_name_of_its_own_and_takes_its_settings_only() {
     let mut names = BTreeSet::new();
-    for kind in drivers::registry().resources {
+    for kind in policy_file::registry().resources {
         assert!(names.insert(kind.name), "{} twice", kind.name);
         let mut more = settings(kind);
         more.insert("zzz".to_owned(), "x".to_owned());

@@ -4,7 +4,7 @@ use super::connect::{Arbiters, Node, Where, Why};
 use super::control::done;
 use super::exit::{Exit, Fail, say};
 use super::status::json;
-use crate::{drivers, policy_file};
+use crate::policy_file;
 use arbiter_proto::v1 as pb;
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ pub(super) fn cluster_id(file: &Path) -> Result<String, Fail> {
 
 pub(super) fn local(args: Args) -> Result<Exit, Fail> {
     match args.what {
-        ConfigCommand::Reference => say(&cluster_config::reference(&drivers::registry())),
+        ConfigCommand::Reference => say(&cluster_config::reference(&policy_file::registry())),
         ConfigCommand::Check(args) => return check(&args),
         ConfigCommand::Apply(_) => {}
     }

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - one file a command family: `process`, `status`, `check`, `plan`, `control`, `show`,
-//!   `members`, `config`
+//!   `members`, `notify`, `cost`, `config`
 //! - `connect`: which arbiter is asked; `exit`: how a command ends
 //! - `render/`: pure functions from messages to text
 //!
@@ -15,12 +15,14 @@ mod check;
 mod config;
 mod connect;
 mod control;
+mod cost;
 mod exit;
 mod members;
 #[cfg(test)]
 mod next;
 #[cfg(feature = "rocksdb")]
 mod node;
+mod notify;
 mod plan;
 mod process;
 mod render;
@@ -84,6 +86,10 @@ enum Question {
     Traffic(control::TrafficArgs),
     /// Begin a cluster, list its arbiters, or move leadership.
     Members(members::Args),
+    /// Say whether those who are to know of events can be told.
+    Notify(notify::NotifyArgs),
+    /// Say what a month of the standby costs, from the prices in the cluster file.
+    Cost(cost::CostArgs),
     /// Check a cluster file, or bring a changed one into force.
     Config(config::Args),
 }
@@ -123,6 +129,8 @@ async fn ask(question: Question) -> Result<Exit, Fail> {
         Question::Report(args) => show::report(args).await,
         Question::Traffic(args) => control::traffic(args).await,
         Question::Members(args) => members::run(args).await,
+        Question::Notify(args) => notify::run(args).await,
+        Question::Cost(args) => cost::run(args).await,
         Question::Config(args) => config::run(args).await,
     }
 }

@@ -2,10 +2,11 @@
 
 use super::connect::{Arbiters, Common, Node};
 use super::exit::{Exit, Fail, on_terminal, say};
-use super::render::{Look, explain as explain_text, history as history_text, plan};
+use super::render::{Look, explain as explain_text, history as history_text, page, plan};
 use super::status::json;
 use arbiter_proto::v1 as pb;
 use clap::Args;
+use std::path::PathBuf;
 
 /// Options of `arbiter explain`.
 #[derive(Args, Debug)]
@@ -31,6 +32,9 @@ pub(super) struct ReportArgs {
     common: Common,
     /// Its id; the newest plan otherwise.
     plan: Option<u64>,
+    /// Write it as a page into this file, with the time of each step drawn.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 pub(super) async fn explain(args: ExplainArgs) -> Result<Exit, Fail> {
@@ -77,6 +81,10 @@ pub(super) async fn report(args: ReportArgs) -> Result<Exit, Fail> {
         }
     };
     let look = Look { colour: on_terminal() };
+    if let Some(file) = &args.html {
+        let failed = |error| Fail::error(format!("{}: {error}", file.display()), "");
+        std::fs::write(file, page::page(&found)).map_err(failed)?;
+    }
     say(&if args.common.json { json(&found)? } else { plan::report(&found, look) });
     Ok(Exit::Yes)
 }

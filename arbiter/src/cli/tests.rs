@@ -1,7 +1,8 @@
 //! The command line against arbiters that answer as told: who is asked, what is sent, how it ends.
 
 use super::connect::{Arbiters, Where, Why};
-use super::exit::Fail;
+use super::exit::{Exit, Fail};
+use super::notify;
 use arbiter_proto::v1 as pb;
 use pb::admin_server::{Admin, AdminServer};
 use pb::query_server::{Query, QueryServer};
@@ -15,6 +16,8 @@ use tonic::{Request, Response, Status};
 #[derive(Clone, Default)]
 struct Script {
     status: pb::Status,
+    /// What became of a test of the receivers.
+    tested: pb::TestNotifyResponse,
     /// Answer of a change; none: it commits.
     refuses: Option<Arc<dyn Fn() -> Status + Send + Sync>>,
     /// Requests seen: id and expected epoch.
@@ -107,6 +110,12 @@ impl Admin for Script {
         _: Request<pb::ApplyPolicyRequest>,
     ) -> Answer<pb::ApplyPolicyResponse> {
         unasked()
+    }
+    async fn test_notify(
+        &self,
+        _: Request<pb::TestNotifyRequest>,
+    ) -> Answer<pb::TestNotifyResponse> {
+        Ok(Response::new(self.tested.clone()))
     }
 }
 
@@ -203,6 +212,24 @@ async fn a_refusal_is_final() {
     assert_eq!(why, "the epoch is 8, not 7");
     assert_eq!((reason.as_str(), next.as_str()), ("wrong-epoch", "arbiter status"));
     assert_eq!(refusing.seen.lock().unwrap().len(), 1, "nobody else is asked");
+}
+
+#[tokio::test]
+async fn a_test_of_the_receivers_is_a_yes_when_each_took_it() {
+    let delivery = |delivered: bool| pb::Delivery { delivered, ..Default::default() };
+    for (deliveries, exit) in [
+        (vec![delivery(true), delivery(true)], Exit::Yes),
+        (vec![delivery(true), delivery(false)], Exit::No),
+    ] {
+        let mut known = script("a", false, 7);
+        known.tested.deliveries = deliveries;
+        let ended = notify::test(&arbiters(vec![serve(&known).await]), "ada", true).await;
+        assert_eq!(ended, Ok(exit));
+    }
+    let none = script("a", false, 7);
+    let ended = notify::test(&arbiters(vec![serve(&none).await]), "ada", true).await;
+    let Err(Fail::Refused { reason, .. }) = ended else { panic!("there is no receiver") };
+    assert_eq!(reason, "no-receiver");
 }
 
 #[tokio::test]

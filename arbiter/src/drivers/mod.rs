@@ -5,12 +5,18 @@
 //! the executor.
 
 mod apart;
+mod aws;
+mod bucket;
 pub mod command;
 pub mod dns;
 mod files;
+pub mod kubernetes;
+pub mod object_store;
 pub mod postgres;
 mod processes;
 pub mod redis;
+pub mod terraform_state;
+pub mod velero;
 
 pub use apart::Apart;
 
@@ -185,12 +191,16 @@ pub struct Opening<'a> {
 }
 
 /// Every kind that this build knows, in the order of `reference.toml`.
-pub static KINDS: &[Kind] = &[postgres::KIND, redis::KIND, dns::RFC2136, dns::ROUTE53];
-
-/// The words that a cluster file may use in this build.
-pub fn registry() -> cluster_config::Registry {
-    cluster_config::Registry { resources: KINDS.iter().map(|kind| &kind.config).collect() }
-}
+pub static KINDS: &[Kind] = &[
+    postgres::KIND,
+    redis::KIND,
+    object_store::KIND,
+    kubernetes::KIND,
+    velero::KIND,
+    dns::RFC2136,
+    dns::ROUTE53,
+    terraform_state::KIND,
+];
 
 /// Open the driver of `instance` of `group`.
 ///

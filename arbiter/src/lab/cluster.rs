@@ -88,6 +88,9 @@ pub struct Options {
     pub group: String,
     /// The PostgreSQL pairs; the first belongs to the group `default`.
     pub pairs: Vec<Pair>,
+    /// More of the cluster's file; `{dir}` in it stands for `dir`, and `{HOST}` for the address of
+    /// a host.
+    pub more: String,
     /// Round trip added between arbiters, by delaying proxies.
     pub delay: Option<Duration>,
     /// Whether to leave `dir`.

@@ -53,6 +53,16 @@ impl Lab {
             self.write_pair(&mut text, pair, servers);
         }
         self.write_traffic(&mut text);
+        text.push_str(&self.placed(&self.options.more));
+        text
+    }
+
+    /// `text` with the lab's own directory and addresses in it.
+    pub fn placed(&self, text: &str) -> String {
+        let mut text = text.replace("{dir}", &self.options.dir.to_string_lossy());
+        for host in self.net.hosts() {
+            text = text.replace(&format!("{{{}}}", host.name), &host.address().to_string());
+        }
         text
     }
 

@@ -67,6 +67,7 @@ pub fn run(settings: &Settings) -> io::Result<()> {
         profile: settings.profile.clone(),
         group: String::new(),
         pairs: vec![FIRST_PAIR],
+        more: String::new(),
         delay: None,
         keep: false,
     };

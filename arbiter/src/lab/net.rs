@@ -159,6 +159,11 @@ impl Net {
         self.hosts.get(name).unwrap_or_else(|| panic!("the lab has no host {name:?}"))
     }
 
+    /// Every host.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values()
+    }
+
     /// Every host of a region.
     pub fn hosts_of(&self, region: u8) -> Vec<&Host> {
         self.hosts.values().filter(|host| host.region == region).collect()

@@ -4,7 +4,7 @@
 mod people;
 
 use crate::leader::Leader;
-use crate::notify::Notifier;
+use crate::notify::{Notifier, Receivers};
 use crate::policy_file;
 use crate::probes::{Lookout, Round};
 use crate::raft::{self, RaftHandle, RaftOptions};
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -133,15 +133,18 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
     })
     .await?;
     let leader = Leader::new(raft.clone());
-    let face = Face::new(raft.clone(), leader.clone(), cluster.id.clone(), voters, insecure);
+    let posted = Arc::new(AtomicU64::new(people::kept(&data_dir)));
+    let receivers =
+        Receivers { webhook: cluster.webhook.clone(), alertmanager: cluster.alertmanager.clone() };
+    let notifier = Notifier::start(receivers, &cluster.id, posted.clone());
+    let face =
+        Face::new(raft.clone(), leader.clone(), cluster.id.clone(), voters, insecure, notifier);
     let mut tasks = JoinSet::new();
     tasks.spawn(leader.clone().run());
     tasks.spawn(look_around(face.clone()));
-    face.posted.fetch_max(people::kept(&data_dir), Ordering::Relaxed);
-    let notifier = Notifier::start(cluster.webhook, &cluster.id, face.posted.clone());
-    tasks.spawn(people::tell(face.clone(), notifier.clone()));
-    tasks.spawn(people::warn(face.clone(), notifier));
-    tasks.spawn(people::keep(face.posted.clone(), data_dir));
+    tasks.spawn(people::tell(face.clone()));
+    tasks.spawn(people::warn(face.clone()));
+    tasks.spawn(people::keep(posted, data_dir));
     let failed = |error: std::io::Error| NodeError::Runtime(error.to_string());
     let served = server::serve_grpc(face.clone(), &raft, grpc).map_err(failed)?;
     let mut node =

@@ -1,12 +1,12 @@
-//! What people are told over the webhook, while this arbiter leads: events of the log, and what the
-//! leader sees that no entry says. Knows events; never how they are posted.
+//! What people are told, while this arbiter leads: events of the log, what of it lasts, and what
+//! the leader sees that no entry says. Knows events; never how they are posted.
 
 use crate::clock;
 use crate::leader::Route;
-use crate::notify::Notifier;
+use crate::notify::{Source, Told};
 use crate::server::Face;
-use arbiter_core::{Event, EventKind, GroupId};
-use std::collections::BTreeSet;
+use arbiter_core::{Event, EventKind, Group, GroupId, LagMark, State, WallMillis};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,10 +41,11 @@ pub(super) async fn keep(posted: Arc<AtomicU64>, dir: PathBuf) {
     }
 }
 
-/// Post events while this arbiter leads. State keeps the newest, so that a new leader repeats what
-/// its predecessor may not have posted.
-pub(super) async fn tell(face: Arc<Face>, notifier: Notifier) {
+/// Post events while this arbiter leads, and say which last. State keeps the newest, so that a new
+/// leader repeats what its predecessor may not have posted.
+pub(super) async fn tell(face: Arc<Face>) {
     let (mut route, mut index) = (face.leader.route(), face.raft.state().watch_index());
+    let notifier = &face.notifier;
     let mut told = None;
     loop {
         if matches!(*route.borrow_and_update(), Route::Here(_)) {
@@ -56,7 +57,8 @@ pub(super) async fn tell(face: Arc<Face>, notifier: Notifier) {
                 None => 0,
             };
             told = state.events.last().map(|event| event.id.clone()).or(told);
-            notifier.post(state.events[from..].iter().cloned());
+            notifier.post(state.events[from..].iter().map(|event| about(&state, event)));
+            notifier.stand(Source::Log, &lasting(&state));
         } else if told.take().is_some() {
             notifier.clear();
         }
@@ -70,10 +72,47 @@ pub(super) async fn tell(face: Arc<Face>, notifier: Notifier) {
     }
 }
 
+/// An event with the region that it is about: the target of its plan, else the active one.
+fn about(state: &State, event: &Event) -> Told {
+    let target = event.plan.and_then(|plan| state.plan(plan)).map(|(_, plan)| plan.target.clone());
+    let group = event.group.as_ref().and_then(|group| state.groups.get(group));
+    let region = target.or_else(|| group?.active().cloned());
+    Told { event: event.clone(), region }
+}
+
+/// Events whose state still lasts: of each group and kind the newest one that began it.
+fn lasting(state: &State) -> Vec<Told> {
+    let mut newest: BTreeMap<(&GroupId, EventKind), &Event> = BTreeMap::new();
+    for event in &state.events {
+        if let Some(group) = &event.group {
+            newest.insert((group, event.kind), event);
+        }
+    }
+    let lasts = |event: &&&Event| {
+        let group = event.group.as_ref().and_then(|group| state.groups.get(group));
+        group.is_some_and(|group| lasts(group, event))
+    };
+    newest.values().filter(lasts).map(|event| about(state, event)).collect()
+}
+
+/// Whether what `event` began in its group is so still.
+fn lasts(group: &Group, event: &Event) -> bool {
+    let plan = group.plan.as_ref().filter(|plan| Some(plan.id) == event.plan);
+    match event.kind {
+        EventKind::PlanOpened => plan.is_some(),
+        EventKind::PlanHalted => plan.is_some_and(|plan| plan.halt.is_some()),
+        EventKind::LagChanged => group.lag != LagMark::Within,
+        EventKind::Drift => !group.drift.is_empty(),
+        EventKind::WouldHave => group.judged_lost,
+        _ => false,
+    }
+}
+
 /// What the leader sees that no entry says: a lost quorum margin, a mode that is not in effect.
-pub(super) async fn warn(face: Arc<Face>, notifier: Notifier) {
+pub(super) async fn warn(face: Arc<Face>) {
+    let notifier = &face.notifier;
     let mut seen: BTreeSet<Warning> = BTreeSet::new();
-    let mut told: BTreeSet<Warning> = BTreeSet::new();
+    let mut told: BTreeMap<Warning, Told> = BTreeMap::new();
     let mut looks = 0;
     loop {
         sleep(LOOK_EVERY).await;
@@ -87,22 +126,17 @@ pub(super) async fn warn(face: Arc<Face>, notifier: Notifier) {
         if looks < LOOKS_MIN {
             continue;
         }
-        let wall = clock::wall();
-        let news = seen.difference(&told).enumerate().map(|(n, warning)| Event {
-            id: format!("seen-{}-{n}", wall.0),
-            kind: if warning.group.is_some() {
-                EventKind::ModeNotInEffect
-            } else {
-                EventKind::MarginLost
-            },
-            group: warning.group.clone(),
-            plan: None,
-            message: warning.message.clone(),
-            next: warning.next.clone(),
-            wall,
+        let news: Vec<&Warning> = seen.iter().filter(|one| !told.contains_key(one)).collect();
+        let (wall, state) = (clock::wall(), face.raft.state().get());
+        let news = news.into_iter().enumerate().map(|(n, warning)| {
+            let id = format!("seen-{}-{n}", wall.0);
+            (warning.clone(), about(&state, &warning.event(id, wall)))
         });
-        notifier.post(news);
-        told.clone_from(&seen);
+        let news: Vec<(Warning, Told)> = news.collect();
+        notifier.post(news.iter().map(|(_, told)| told.clone()));
+        told.retain(|warning, _| seen.contains(warning));
+        told.extend(news);
+        notifier.stand(Source::Seen, &told.values().cloned().collect::<Vec<_>>());
     }
 }
 
@@ -111,6 +145,24 @@ struct Warning {
     group: Option<GroupId>,
     message: String,
     next: String,
+}
+
+impl Warning {
+    fn event(&self, id: String, wall: WallMillis) -> Event {
+        let kind = match self.group {
+            Some(_) => EventKind::ModeNotInEffect,
+            None => EventKind::MarginLost,
+        };
+        Event {
+            id,
+            kind,
+            group: self.group.clone(),
+            plan: None,
+            message: self.message.clone(),
+            next: self.next.clone(),
+            wall,
+        }
+    }
 }
 
 fn warnings(face: &Face) -> BTreeSet<Warning> {

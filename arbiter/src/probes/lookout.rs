@@ -1,11 +1,13 @@
 //! Looking at everything that policy names, again and again, each look on its own: one that hangs
 //! holds up no other. Knows when a look is due and what it found; never who is told.
 
-use super::{Seen, run_once, service};
+use super::{Memory, Seen, kind, run_once, service};
+use crate::clock;
 use crate::dns_client::Servers;
-use arbiter_core::{ClusterSpec, GroupId, ServiceSeen};
+use arbiter_core::{ClusterSpec, GroupId, Instant, ProbeSpec, ServiceSeen};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Probes of one cluster.
@@ -34,6 +36,15 @@ pub struct Lookout {
     looks: JoinSet<Found>,
     under_way: BTreeMap<Target, AbortHandle>,
     servers: BTreeMap<GroupId, Arc<Servers>>,
+    known: BTreeMap<(GroupId, String), Known>,
+}
+
+/// What is kept of one probe between looks.
+struct Known {
+    probe: ProbeSpec,
+    memory: Arc<Memory>,
+    /// The last look, and what it saw: told again until the next one is due.
+    last: Option<(Instant, Seen)>,
 }
 
 impl Lookout {
@@ -43,13 +54,11 @@ impl Lookout {
         let named = spec.groups.iter().flat_map(|(id, group)| {
             group.probes.iter().map(move |(name, probe)| (id, name, probe))
         });
-        for (id, name, probe) in named.take(PROBES_MAX) {
-            let target = (id.clone(), Some(name.clone()));
-            let (id, name, probe) = (id.clone(), name.clone(), probe.clone());
-            self.look(target, async move {
-                let seen = run_once(&probe).await;
-                Found::Probe(id, name, seen)
-            });
+        let named: BTreeMap<_, _> = named.take(PROBES_MAX).map(|(i, n, p)| ((i, n), p)).collect();
+        self.known.retain(|(id, name), known| named.get(&(id, name)) == Some(&&known.probe));
+        let now = clock::now();
+        for ((id, name), probe) in named {
+            self.probe(id, name, probe, now);
         }
         self.servers.retain(|id, _| spec.groups.contains_key(id));
         for (id, group) in &spec.groups {
@@ -68,6 +77,41 @@ impl Lookout {
         }
     }
 
+    /// Look at one probe where that is due, else tell again what was seen last.
+    fn probe(&mut self, id: &GroupId, name: &str, probe: &ProbeSpec, now: Instant) {
+        let key = (id.clone(), name.to_owned());
+        let known = self.known.entry(key).or_insert_with(|| Known {
+            probe: probe.clone(),
+            memory: Arc::default(),
+            last: None,
+        });
+        let every = kind(&probe.kind).and_then(|kind| kind.every).map(|every| every(probe));
+        let last = known.last.clone().zip(every);
+        let again =
+            last.filter(|((at, _), every)| now.since(*at) < *every).map(|((at, seen), _)| {
+                let age = now.since(at);
+                Seen { age, ..seen }
+            });
+        let memory = known.memory.clone();
+        let target = (id.clone(), Some(name.to_owned()));
+        let (id, name, probe) = (id.clone(), name.to_owned(), probe.clone());
+        self.look(target, async move {
+            let seen = match again {
+                Some(seen) => seen,
+                None => run_once(&probe, &memory).await,
+            };
+            Found::Probe(id, name, seen)
+        });
+    }
+
+    /// Keep what was seen of a probe; what is told again is no look.
+    fn keep(&mut self, group: &GroupId, name: &str, seen: &Seen) {
+        let Some(known) = self.known.get_mut(&(group.clone(), name.to_owned())) else { return };
+        if seen.age == Duration::ZERO {
+            known.last = Some((clock::now(), seen.clone()));
+        }
+    }
+
     fn look(&mut self, target: Target, look: impl Future<Output = Found> + Send + 'static) {
         if !self.under_way.contains_key(&target) {
             self.under_way.insert(target, self.looks.spawn(look));
@@ -83,6 +127,9 @@ impl Lookout {
         }
         while let Some(found) = self.looks.try_join_next() {
             round.take(found);
+        }
+        for (group, name, seen) in &round.probes {
+            self.keep(group, name, seen);
         }
         round
     }

@@ -29,6 +29,7 @@ pub use vantage::tell;
 
 use crate::clock;
 use crate::leader::{Leader, Route};
+use crate::notify::Notifier;
 use crate::raft::RaftHandle;
 use arbiter_core::{Instant, State};
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Face {
     pub insecure: bool,
     /// Index of the last entry whose events were posted, as far as this arbiter knows.
     pub posted: Arc<AtomicU64>,
+    /// Who is told of events.
+    pub notifier: Notifier,
     /// When a quorum last confirmed what this arbiter shows, in nanoseconds after boot.
     confirmed: AtomicU64,
 }
@@ -78,6 +81,7 @@ impl Face {
         cluster_id: String,
         voters: Vec<crate::raft::VoterAt>,
         insecure: bool,
+        notifier: Notifier,
     ) -> Arc<Self> {
         Arc::new(Self {
             raft,
@@ -86,7 +90,8 @@ impl Face {
             cluster_id,
             voters,
             insecure,
-            posted: Arc::default(),
+            posted: notifier.posted(),
+            notifier,
             confirmed: AtomicU64::new(0),
         })
     }

@@ -5,7 +5,7 @@ use super::status::{Shown, status};
 use super::{ASK_LIMIT, Answerer, Face, active, group_name, refusal};
 use crate::clock;
 use crate::wire;
-use arbiter_core::{GroupId, PlanId, explain_group};
+use arbiter_core::{ArbiterId, GroupId, PlanId, explain_group, signals};
 use arbiter_proto::v1 as pb;
 use futures::Stream;
 use pb::query_client::QueryClient;
@@ -239,14 +239,19 @@ impl pb::query_server::Query for Query {
             Answerer::Here => {
                 self.face.confirm().await?;
                 let id = GroupId::from(group.as_str());
-                let reasons = self.face.leader.look(|state, view, now| {
-                    state.group(&id).map(|_| explain_group(state, view, now, &id))
+                let me = ArbiterId::from(self.face.raft.name());
+                let explained = self.face.leader.look(|state, view, now| {
+                    state.group(&id).map(|_| {
+                        let seen = signals(state, view, now, &id, &me);
+                        (explain_group(state, view, now, &id), seen)
+                    })
                 });
-                let reasons = reasons
+                let (reasons, seen) = explained
                     .ok_or_else(refusal::not_leader)?
                     .ok_or_else(|| refusal::unknown_group(&group))?;
                 let reasons = reasons.iter().map(wire::reason_to_proto).collect();
-                Ok(Response::new(pb::Explanation { group, reasons }))
+                let signals = seen.iter().map(wire::signal_to_proto).collect();
+                Ok(Response::new(pb::Explanation { group, reasons, signals }))
             }
         }
     }

@@ -83,7 +83,8 @@ fn write(
     for probe in &seen.probes {
         let group = GroupId::from(probe.group.as_str());
         if spec.groups.get(&group).is_some_and(|known| known.probes.contains_key(&probe.probe)) {
-            view.probe(from, &group, &probe.probe, probe.up, probe.detail.clone(), now);
+            let seen = now.before(Duration::from_nanos(probe.age_ns));
+            view.probe(from, &group, &probe.probe, probe.up, probe.detail.clone(), seen);
         }
     }
     for service in &seen.services {
@@ -102,7 +103,9 @@ pub async fn tell(face: &Face, round: Round) {
         cluster_id: face.cluster_id.clone(),
         arbiter: face.raft.name().to_owned(),
         probes: probes
-            .map(|(group, name, seen)| wire::probe_to_proto(group, name, seen.up, &seen.detail))
+            .map(|(group, name, seen)| {
+                wire::probe_to_proto(group, name, seen.up, &seen.detail, seen.age)
+            })
             .collect(),
         services: services.map(|(group, seen)| wire::service_to_proto(group, seen)).collect(),
         posted_through: face.posted.load(Ordering::Relaxed),

@@ -12,7 +12,7 @@ mod tests;
 
 pub use directive::{directive_from_proto, directive_to_proto};
 pub use report::{loss_to_proto, report_from_proto, report_to_proto};
-pub use seen::{probe_to_proto, service_from_proto, service_to_proto};
+pub use seen::{probe_to_proto, service_from_proto, service_to_proto, signal_to_proto};
 pub use show::{
     event_to_proto, evidence_to_proto, plan_phase, plan_to_proto, reason_to_proto, rows_to_proto,
     spelled,

@@ -34,6 +34,19 @@ fn position(n: usize) -> Position {
     Position { timeline: n as u32 + 1, offset: u64::MAX - n as u64 }
 }
 
+fn loss(n: usize) -> Loss {
+    Loss {
+        from: position(n + 4),
+        end: position(n + 5),
+        count: n.is_multiple_of(4).then_some(1),
+        first: "2026-11-22 10:11:12 UTC".into(),
+        last: "2026-11-22 10:11:13 UTC".into(),
+        listed: vec![LostTransaction { id: 7, lsn: "0/7".into(), at: "now".into() }],
+        kept: "/kept".into(),
+        found: WallMillis(n as u64),
+    }
+}
+
 /// A report whose every field depends on `n`, so that two mixed up fields are seen.
 fn report(n: usize) -> Report {
     let fact = Fact {
@@ -57,16 +70,7 @@ fn report(n: usize) -> Report {
         history: format!("history {n}"),
         obstacles: vec!["replay is paused".into(), n.to_string()],
         faults: vec!["a backup is too old".into(), n.to_string()],
-        lost: n.is_multiple_of(2).then(|| Loss {
-            from: position(n + 4),
-            end: position(n + 5),
-            count: n.is_multiple_of(4).then_some(1),
-            first: "2026-11-22 10:11:12 UTC".into(),
-            last: "2026-11-22 10:11:13 UTC".into(),
-            listed: vec![LostTransaction { id: 7, lsn: "0/7".into(), at: "now".into() }],
-            kept: "/kept".into(),
-            found: WallMillis(n as u64),
-        }),
+        lost: n.is_multiple_of(2).then(|| loss(n)),
         detail: BTreeMap::from([("version".into(), "15.9".into())]),
     };
     let instance = InstanceReport {

@@ -1,6 +1,6 @@
 //! What is shipped parses, and `reference.toml` is what the schema says.
 
-use arbiter::{drivers, policy_file};
+use arbiter::policy_file;
 use std::path::{Path, PathBuf};
 
 fn here(name: &str) -> PathBuf {
@@ -8,7 +8,7 @@ fn here(name: &str) -> PathBuf {
 }
 
 fn reference() -> String {
-    cluster_config::reference(&drivers::registry())
+    cluster_config::reference(&policy_file::registry())
 }
 
 #[test]

@@ -73,8 +73,82 @@ fn automatic_needs_as_many_kinds_of_signal_as_must_agree() {
         let text = text.replacen("initial_active", &format!("{one}\ninitial_active"), 1);
         assert_eq!(faults(&text), Vec::<String>::new());
     }
-    let fault = only_fault("initial_active", "signal_kinds_min = 3\ninitial_active");
-    says(&fault, &["is 3", "from 1 to 2"]);
+    let fault = only_fault("initial_active", "signal_kinds_min = 4\ninitial_active");
+    says(&fault, &["is 4", "from 1 to 3"]);
+}
+
+/// What a provider says of itself is no kind of signal that can count.
+#[test]
+fn a_third_kind_of_signal_is_alerts_and_never_the_provider() {
+    let three = GOOD.replacen("initial_active", "signal_kinds_min = 3\ninitial_active", 1);
+    let probe = |region: &str, kind: &str, more: &str| {
+        format!(
+            "\n[groups.default.probes.{kind}-{region}]\nregion = \"{region}\"\nkind = \"{kind}\"\n\
+             target = \"http://10.0.3.9:9093\"\n{more}"
+        )
+    };
+    let found = faults(&three);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    says(&found[0], &["automatic needs 3 kinds", "has agent silence and health only"]);
+    let of = |kind: &str, more: &str| {
+        let both = ["eu-west", "us-east"].map(|region| probe(region, kind, more));
+        faults(&format!("{three}{}", both.concat()))
+    };
+    assert_eq!(of("provider-status", "match = \"eu\"\n").len(), 2);
+    assert_eq!(of("alertmanager", ""), Vec::<String>::new());
+    let one = faults(&format!("{three}{}", probe("eu-west", "alertmanager", "")));
+    assert_eq!(one.len(), 1, "{one:#?}");
+    says(&one[0], &["\"us-east\" has agent silence and health only"]);
+}
+
+#[test]
+fn settings_of_a_probe_are_checked_by_its_kind() {
+    let tcp = "kind = \"tcp\"\ntarget = \"10.0.1.2:5432\"";
+    let as_kind = |kind: &str, more: &str| {
+        let to = format!("kind = \"{kind}\"\ntarget = \"http://10.0.3.9\"\n{more}");
+        faults(&GOOD.replacen(tcp, &to, 1))
+    };
+    let found = as_kind("provider-status", "limit = \"20s\"");
+    assert!(found.iter().any(|fault| fault.contains("match is missing: a provider-status")));
+    let found = as_kind("alertmanager", "services_min = 0\nmatch = \"eu\"\nlimit = \"20s\"");
+    for words in ["services_min: \"0\" is no number", "unknown setting of kind alertmanager"] {
+        assert!(found.iter().any(|fault| fault.contains(words)), "{words}: {found:#?}");
+    }
+    assert!(found.iter().any(|fault| fault.contains("limit is 20s, at most 4s")), "{found:#?}");
+    let found = as_kind("alertmanager", "bearer_token = \"hunter2\"");
+    assert!(found.iter().any(|fault| fault.contains("a secret does not belong")), "{found:#?}");
+    assert!(found.iter().all(|fault| !fault.contains("hunter2")), "{found:#?}");
+}
+
+#[test]
+fn receivers_of_events_are_urls_without_secrets() {
+    let with = |keys: &str| faults(&format!("{GOOD}\n[alertmanager]\n{keys}"));
+    assert_eq!(
+        with("url = \"http://10.0.3.9:9093, http://10.0.3.8:9093/am\""),
+        Vec::<String>::new()
+    );
+    let found = with("url = \"http://me:hunter2@10.0.3.9:9093,10.0.3.8:9093\"");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found.iter().all(|fault| fault.contains("alertmanager.url")), "{found:#?}");
+    assert!(found.iter().all(|fault| !fault.contains("hunter2")), "{found:#?}");
+    let found = with("url = \"http://a\"\nbearer_file = \"/a\"\nbasic_auth_file = \"/b\"");
+    assert!(found[0].contains("alertmanager.basic_auth_file: is beside bearer_file"), "{found:#?}");
+}
+
+#[test]
+fn prices_are_exact_numbers() {
+    let with = |keys: &str| {
+        arbiter::policy_file::parse(&format!("{GOOD}\n[cost]\n{keys}"), "cluster.toml")
+    };
+    let cost = with("vcpu_hour = 0.0416\npostgres_vcpus = 8\n").unwrap().cost.unwrap();
+    assert_eq!(cost.currency, "EUR");
+    assert_eq!(cost.vcpu_hour.unwrap().to_string(), "0.0416");
+    assert_eq!(cost.postgres_vcpus.unwrap().to_string(), "8");
+    assert_eq!(cost.dns_million, None);
+    for wrong in ["-1", "inf", "1e3", "\"0.1\"", "true", "0.0000001"] {
+        let found = with(&format!("vcpu_hour = {wrong}\n")).unwrap_err().to_string();
+        assert!(found.contains("cost.vcpu_hour: is "), "{wrong}: {found}");
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Three arbiters in one process, asked over their real ports: who answers, who refuses and how,
 //! what an agent's stream survives, and what no client can break.
 
+#[path = "../support/alertmanager.rs"]
+mod alertmanager;
+mod alerts;
 mod answers;
 mod events;
 mod hostile;

@@ -2,7 +2,7 @@
 
 use super::bind::Bind;
 use arbiter::probes::{Lookout, Round};
-use arbiter_core::{ClusterSpec, Layer, ProbeSpec, RegionId};
+use arbiter_core::{ClusterSpec, Layer, ProbeSpec, RegionId, SignalKind};
 use std::collections::BTreeMap;
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
@@ -59,8 +59,10 @@ fn cluster(servers: &[&str], record_type: &str, eu: &str, target: &str) -> Clust
     let probe = ProbeSpec {
         region: "eu".into(),
         kind: "tcp".into(),
+        signal: SignalKind::Health,
         target: target.to_owned(),
         limit: Duration::from_secs(30),
+        settings: BTreeMap::new(),
     };
     group.probes = BTreeMap::from([("eu-db".to_owned(), probe)]);
     spec

@@ -1,17 +1,20 @@
 //! Checks of a group: its regions, timers, instances and probes. Knows nothing of traffic.
 
-use super::{data_region, data_regions, dialled, host_port, region_of};
+use super::{data_region, data_regions, dialled, region_of};
 use crate::fault::{Book, suggest};
+use crate::kinds::Written;
 use crate::scalar::show_duration;
-use crate::schema::{Cluster, EvidenceKind, Fence, Group, Instance, ProbeKind};
+use crate::schema::{Cluster, EvidenceKind, Fence, Group, Instance, Signal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Data directories, each with its agent and the instance that has it.
 pub(super) type DataDirs<'a> = BTreeMap<(&'a str, &'a str), String>;
 
-/// Agent silence, and health endpoints.
-const SIGNAL_KINDS: u64 = 2;
+/// Agent silence, health and alerts.
+const SIGNAL_KINDS: u64 = 3;
+/// Longest limit of a probe that no decision waits for.
+const PROBE_LIMIT_MAX: Duration = Duration::from_secs(30);
 /// Longest clean stop of a failover: a source that is not trusted gets no more.
 const CLEAN_STOP_MAX: Duration = Duration::from_secs(1);
 /// A group moves between this many regions.
@@ -193,17 +196,26 @@ fn signals(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
     let used: BTreeSet<&str> = instances.filter_map(|i| region_of(cluster, &i.agent)).collect();
     let wanted = group.policy.signal_kinds_min;
     for region in data_regions(cluster).into_iter().filter(|region| used.contains(region)) {
-        let probed = group.probes.values().any(|probe| probe.region == region);
-        if wanted == SIGNAL_KINDS && !probed {
-            let what = format!(
-                "automatic needs {wanted} kinds of signal, and {region:?} has agent silence only"
-            );
+        let probes = group.probes.values().filter(|probe| probe.region == region);
+        let kinds: BTreeSet<Signal> =
+            probes.map(|probe| probe.kind.signal).filter(|signal| counts(*signal)).collect();
+        if wanted <= SIGNAL_KINDS && wanted > 1 + kinds.len() as u64 {
+            let kinds = kinds.iter().map(|signal| format!(" and {signal}"));
+            let had = format!("agent silence{}", kinds.collect::<String>());
+            let what =
+                format!("automatic needs {wanted} kinds of signal, and {region:?} has {had} only");
             let remedy = format!(
-                "add [{path}.probes.NAME] with region = {region:?}, or set allow_automatic = false"
+                "add [{path}.probes.NAME] of another kind with region = {region:?}, lower \
+                 signal_kinds_min, or set allow_automatic = false"
             );
             book.fault(&format!("{path}.probes"), what, remedy);
         }
     }
+}
+
+/// Whether a kind of signal can count among those that must agree.
+fn counts(signal: Signal) -> bool {
+    signal != Signal::Provider
 }
 
 fn probes(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
@@ -211,41 +223,22 @@ fn probes(cluster: &Cluster, path: &str, group: &Group, book: &mut Book<'_>) {
         let key = |last: &str| format!("{path}.probes.{name}.{last}");
         let why = "only a data region's health is judged";
         data_region(cluster, &key("region"), &probe.region, why, book);
-        let target = probe.target.as_str();
-        match probe.kind {
-            _ if target.is_empty() => {}
-            ProbeKind::Tcp if host_port(target).is_none() => {
-                let what = format!("{target:?} is not host:port");
-                book.fault(&key("target"), what, "write such as \"10.0.1.2:5432\"");
+        if !probe.target.is_empty() {
+            let written = Written { target: &probe.target, settings: &probe.settings };
+            for wrong in (probe.kind.check)(&written) {
+                book.fault(&key(wrong.key), wrong.what, wrong.remedy);
             }
-            ProbeKind::Http
-                if !target.starts_with("http://") && !target.starts_with("https://") =>
-            {
-                // Not shown: it may hold a password.
-                let what = "is no URL that begins with http:// or https://";
-                book.fault(&key("target"), what, "write such as \"http://10.0.1.2:8080/healthz\"");
-            }
-            ProbeKind::Http if names_a_user(target) => {
-                let what = "holds a user or a password, and everybody may read a probe's target";
-                let remedy = "write the URL without them; let the health endpoint ask for none";
-                book.fault(&key("target"), what, remedy);
-            }
-            ProbeKind::Tcp | ProbeKind::Http => {}
         }
-        if probe.limit == Duration::ZERO || probe.limit > group.detect_after() {
-            let what = format!(
-                "limit is {}, detect_after {}",
-                show_duration(probe.limit),
-                show_duration(group.detect_after())
-            );
-            let remedy = "write more than 0 and at most detect_after: a hanging probe must count";
+        let (most, what_for) = if counts(probe.kind.signal) {
+            (group.detect_after(), "detect_after: a probe that hangs must be told in time")
+        } else {
+            (PROBE_LIMIT_MAX, "30s")
+        };
+        if probe.limit == Duration::ZERO || probe.limit > most {
+            let (limit, most) = (show_duration(probe.limit), show_duration(most));
+            let what = format!("limit is {limit}, at most {most}");
+            let remedy = format!("write more than 0 and at most {what_for}");
             book.fault(&key("limit"), what, remedy);
         }
     }
-}
-
-/// Whether a URL has something before an `@` in front of its path.
-fn names_a_user(url: &str) -> bool {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split(['/', '?', '#']).next().is_some_and(|place| place.contains('@'))
 }

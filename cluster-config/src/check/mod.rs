@@ -2,6 +2,7 @@
 
 mod groups;
 mod members;
+mod people;
 mod traffic;
 
 use crate::fault::{Book, suggest};
@@ -13,6 +14,7 @@ pub(crate) fn check(cluster: &Cluster, book: &mut Book<'_>) {
         return;
     }
     members::check(cluster, book);
+    people::check(cluster, book);
     let mut data_dirs = groups::DataDirs::new();
     for (name, group) in &cluster.groups {
         let path = format!("groups.{name}");
@@ -51,8 +53,31 @@ fn region_of<'a>(cluster: &'a Cluster, agent: &str) -> Option<&'a str> {
     cluster.agents.get(agent).map(|agent| agent.region.as_str())
 }
 
+/// What is wrong with a URL to GET or POST, and the remedy; everybody may read it, so it holds no
+/// user and no password.
+///
+/// # Errors
+/// Without the URL itself, which may hold a secret.
+pub fn http_url(text: &str) -> Result<(), (&'static str, &'static str)> {
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        let what = "is no URL that begins with http:// or https://";
+        return Err((what, "write such as \"http://10.0.1.2:8080/healthz\""));
+    }
+    if names_a_user(text) {
+        let what = "holds a user or a password, and everybody may read it";
+        return Err((what, "write the URL without them; where its kind takes a file, name that"));
+    }
+    Ok(())
+}
+
+/// Whether a URL has something before an `@` in front of its path.
+fn names_a_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|place| place.contains('@'))
+}
+
 /// Host and port of `host:port`; `[v6]:port` too.
-fn host_port(text: &str) -> Option<(&str, u16)> {
+pub fn host_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));

@@ -1,6 +1,8 @@
 //! The executor of one instance: which order stands, what was stored, what is tried and when
 //! again. Timeouts aside, everything about order and repetition is here; drivers know none of it.
 
+mod reached;
+
 use super::{AgentAction, Failure, Reached, is_current};
 use crate::{
     Condition, DoneReport, EXTERNAL_FENCE, ErrorReport, Fact, Fencing, Goal, GroupId, Instance,
@@ -32,6 +34,8 @@ pub(super) struct Leave {
     pub(super) rest: bool,
     /// Be started though nobody orders it.
     pub(super) as_is: bool,
+    /// Serve, for a workload: its region is not cut off.
+    pub(super) serve: bool,
     /// Cut off another region.
     pub(super) outside: bool,
 }
@@ -76,6 +80,8 @@ pub(super) struct Executor {
     stored: Token,
     storing: Option<Token>,
     order: Option<Order>,
+    /// The leader spoke to this process.
+    told: bool,
     fence_due: bool,
     writes: Writes,
     running: Option<(u64, Task)>,
@@ -101,6 +107,7 @@ impl Executor {
             stored,
             storing: None,
             order: None,
+            told: false,
             fence_due: false,
             writes: Writes::Unknown,
             running: None,
@@ -132,6 +139,30 @@ impl Executor {
         }
     }
 
+    /// Nobody with a quorum is heard any more, as long as a lease lasts: a workload that serves is
+    /// stopped, unasked. No lease waits for that, and none is needed.
+    pub(super) fn cut_off(&mut self) {
+        let serves = match &self.order {
+            Some(order) => order.goal == Goal::Active,
+            // A former process obeyed; what it was told last is not known. Who was never ordered
+            // about (mode `observe`) would never be told to come back.
+            None => !self.told && self.stored > Token::default(),
+        };
+        if self.spec.layer == Layer::Workload && serves {
+            self.fence_due = true;
+            self.done = None;
+            self.retry_at = Instant::default();
+            self.failures = 0;
+        }
+    }
+
+    /// A quorum is heard: a workload's own fence that has not ended is given up.
+    pub(super) fn reconnected(&mut self) {
+        if self.spec.layer == Layer::Workload {
+            self.fence_due = false;
+        }
+    }
+
     /// Whether it is writable, shall be, or is not known not to be.
     pub(super) fn needs_lease(&self) -> bool {
         if !self.is_held() {
@@ -151,6 +182,7 @@ impl Executor {
 
     /// The order that stands from now on; none: keep it as it is.
     pub(super) fn ordered(&mut self, order: Option<Order>, now: Instant) {
+        self.told = true;
         let Some(order) = order else {
             self.order = None;
             self.error = None;
@@ -213,15 +245,6 @@ impl Executor {
         }
         self.observing = None;
         true
-    }
-
-    /// It streams from its upstream, or is not to.
-    fn follows(&self) -> bool {
-        let follows = |order: &Order| {
-            order.goal == Goal::Standby && !order.terms.upstream.is_empty() && self.is_held()
-        };
-        !self.order.as_ref().is_some_and(follows)
-            || self.fact.upstream.is_some_and(|upstream| upstream.streaming)
     }
 
     fn reached(&mut self, task: Task, reached: Reached, now: Instant) {
@@ -321,32 +344,11 @@ impl Executor {
             // An order to cut off another region does not outlive the quorum's word: meanwhile the
             // plan may be undone, and that region serve again.
             Goal::Fenced => leave.outside || self.spec.kind != EXTERNAL_FENCE,
+            Goal::Active if self.spec.layer == Layer::Workload => leave.serve,
             Goal::Active => leave.active || !self.is_held(),
             Goal::Standby | Goal::Drained => leave.rest || !self.is_held(),
         };
         (allowed && !self.is_reached(order)).then(|| Task::ordered(order))
-    }
-
-    fn is_astray(&self) -> bool {
-        self.astray.zip(self.fact_at).is_some_and(|(since, seen)| seen >= since + ASTRAY_AFTER)
-    }
-
-    fn is_reached(&self, order: &Order) -> bool {
-        let Some((done, terms, at)) = &self.done else { return false };
-        if done.goal != order.goal || done.token != order.token || *terms != order.terms {
-            return false;
-        }
-        // Goals are level-triggered: what was seen since can show that one is no longer true.
-        if self.fact_at.is_none_or(|seen| seen <= *at) {
-            return true;
-        }
-        let down = matches!(self.fact.condition, Condition::Dead | Condition::Stopped);
-        let drift = self.fact.traffic.as_ref().is_some_and(|traffic| !traffic.drift.is_empty());
-        !match order.goal {
-            Goal::Active => down || (drift && order.terms.repair),
-            Goal::Standby => self.is_held() && (down || self.fact.writable || self.is_astray()),
-            Goal::Drained | Goal::Fenced => self.fact.writable,
-        }
     }
 
     pub(super) fn converge(

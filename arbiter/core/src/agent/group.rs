@@ -28,6 +28,11 @@ enum Ask {
 pub(super) struct GroupMachine {
     id: GroupId,
     pub(super) lease: Lease,
+    /// When workloads beside this agent must stop unless a quorum is heard: one lease after the
+    /// last answer. It is no lease: no deadman knows it, and nothing is granted by it.
+    serves_until: Option<Instant>,
+    /// That time came, and no answer since.
+    cut_off: bool,
     /// What the deadman last showed; none before it did and after it went.
     hold: Option<Hold>,
     counts_as: EvidenceKind,
@@ -56,6 +61,8 @@ impl GroupMachine {
         Self {
             id,
             lease: Lease::new(timing),
+            serves_until: None,
+            cut_off: false,
             hold: None,
             counts_as: EvidenceKind::Attested,
             arm_wanted: None,
@@ -98,6 +105,30 @@ impl GroupMachine {
                 self.fence_all();
             }
         }
+        if self.workloads_stop_at().is_some_and(|at| at <= now) {
+            self.serves_until = None;
+            if self.enforces() {
+                self.cut_off = true;
+                self.news = true;
+                self.instances.values_mut().for_each(Executor::cut_off);
+            }
+        }
+    }
+
+    /// When the fence of the data begins at the latest: what is slow to stop is asked no later.
+    fn workloads_stop_at(&self) -> Option<Instant> {
+        self.serves_until.map(|until| until.before(self.lease.timing().fence))
+    }
+
+    /// A quorum answered the Report sent at `sent`.
+    fn heard(&mut self, sent: Instant, now: Instant) {
+        let timing = self.lease.timing();
+        let until = sent + timing.lease;
+        if until.before(timing.fence) > now {
+            self.serves_until = self.serves_until.max(Some(until));
+            self.cut_off = false;
+            self.instances.values_mut().for_each(Executor::reconnected);
+        }
     }
 
     /// Fence every instance that could be written to: the lease lapsed, the deadman went, or an
@@ -128,6 +159,9 @@ impl GroupMachine {
             let order = told.orders.iter().find(|order| order.instance == *id);
             executor.ordered(order.cloned(), now);
         }
+        if let Some(sent) = sent {
+            self.heard(sent, now);
+        }
     }
 
     pub(super) fn renew(&mut self, sent: Instant, length: Duration, now: Instant) {
@@ -150,6 +184,10 @@ impl GroupMachine {
             if self.lease.lapse(now) && hold.armed {
                 self.fence_all();
             }
+        }
+        if self.hold.is_none() && self.armed_on_disk.is_some() {
+            // A process that has just begun has one lease to hear somebody.
+            self.serves_until.get_or_insert(now + self.lease.timing().lease);
         }
         // I4: armed, says the disk, but nobody held it: the host was rebooted, or the deadman died.
         if self.armed_on_disk.is_some() && !hold.armed && !crate::planted!(NotFencedAtBoot) {
@@ -258,20 +296,21 @@ impl GroupMachine {
     /// What may be done to a held instance now.
     fn leave(&self, now: Instant) -> Leave {
         let outside = self.is_heard(now);
+        let serve = !self.cut_off || !self.enforces();
         let Some(hold) = &self.hold else {
-            return Leave { active: false, rest: !self.enforces(), as_is: false, outside };
+            return Leave { active: false, rest: !self.enforces(), as_is: false, serve, outside };
         };
         if !self.enforces() {
             let told = self.arm_wanted == Some(false);
             let as_is = told && self.gate == Some(false);
-            return Leave { active: told, rest: true, as_is, outside };
+            return Leave { active: told, rest: true, as_is, serve, outside };
         }
         // I4: nothing starts as primary before the deadman acknowledged a deadline that is running.
         // An earlier one than the lease's does: it is the stricter, and a renewal on its way to the
         // deadman must not interrupt a promotion.
         let live = self.lease.is_live(now) && hold.armed && hold.is_running(now);
         let rest = hold.deadline.is_none() || live;
-        Leave { active: self.is_armed() && live, rest, as_is: false, outside }
+        Leave { active: self.is_armed() && live, rest, as_is: false, serve, outside }
     }
 
     /// What was last answered came from a quorum, a few renewals ago at most.
@@ -367,7 +406,8 @@ impl GroupMachine {
         let timing = *self.lease.timing();
         let instances =
             self.instances.values().filter_map(|executor| executor.next_wake(&timing, now));
-        again.chain(self.lease.fence_at()).chain(instances).min()
+        let stops = self.lease.fence_at().into_iter().chain(self.workloads_stop_at());
+        again.chain(stops).chain(instances).min()
     }
 
     pub(super) fn report(&self, now: Instant) -> GroupReport {

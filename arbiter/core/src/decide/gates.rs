@@ -7,8 +7,8 @@ use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
-    Condition, Durability, EvidenceKind, Fact, LagMark, Mode, Plan, PlanKind, Reason, RegionId,
-    RegionKind, ResourceId, Role,
+    Condition, Durability, EvidenceKind, Fact, LagMark, Layer, Mode, Plan, PlanKind, Reason,
+    RegionId, RegionKind, ResourceId, Role,
     apply::{mode_word, unarmed_in},
 };
 
@@ -218,6 +218,10 @@ impl Gates<'_> {
         for resource in self.context.spec.required_resources() {
             self.source_healthy(resource, target);
             self.follows(resource, target);
+        }
+        // A failover goes on without its services rather than not at all; nothing presses here.
+        for (id, _) in self.context.spec.instances_of(target, Layer::Workload) {
+            self.obstacles(self.context.live_fact(id));
         }
     }
 

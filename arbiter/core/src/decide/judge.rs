@@ -2,16 +2,38 @@
 //! they hold; never what is done about them.
 
 use super::context::{Context, VANTAGE_FRESH_MAX, session_limit};
-use crate::{AgentId, Condition, InstanceId, Instant, OnPrimaryFailure, RegionId};
+use crate::{
+    AgentId, ArbiterId, Condition, InstanceId, Instant, OnPrimaryFailure, ProbeSpec, Probed,
+    RegionId, SignalKind,
+};
 use std::collections::BTreeSet;
 
-const AGENT_SILENCE: &str = "agent-silence";
+pub(crate) const AGENT_SILENCE: &str = "agent-silence";
 const HEALTH_ENDPOINT: &str = "health-endpoint";
+const ALERTS: &str = "alerts";
+const PROVIDER_STATUS: &str = "provider-status";
+
+impl SignalKind {
+    /// The word that `explain` has for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => HEALTH_ENDPOINT,
+            Self::Alerts => ALERTS,
+            Self::Provider => PROVIDER_STATUS,
+        }
+    }
+
+    /// Whether it can count among the kinds that must agree. What a provider says of itself is
+    /// late, written by hand, and about more than one customer's region.
+    pub const fn decides(self) -> bool {
+        !matches!(self, Self::Provider)
+    }
+}
 
 /// One kind of signal, and since when it says that the active region is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Signal {
-    /// `agent-silence` or `health-endpoint`.
+    /// `agent-silence`, `health-endpoint` or `alerts`.
     pub kind: &'static str,
     /// None: it does not say so.
     pub since: Option<Instant>,
@@ -48,15 +70,19 @@ impl Judgement {
     }
 }
 
-/// How many kinds of signal can ever say that `region` is lost.
+/// How many kinds of signal can ever say that `region` is lost: the silence of its agents, and the
+/// kinds of its probes that decide.
 pub(super) fn signal_kinds(context: &Context, region: &RegionId) -> usize {
-    let probed = context.spec.probes.values().any(|probe| probe.region == *region);
-    1 + usize::from(probed)
+    let probes = context.spec.probes.values().filter(|probe| probe.region == *region);
+    let kinds: BTreeSet<SignalKind> =
+        probes.map(|probe| probe.signal).filter(|signal| signal.decides()).collect();
+    1 + kinds.len()
 }
 
 /// Judge the active region of a group.
 pub(crate) fn judge(context: &Context) -> Judgement {
     let mut signals = vec![agent_silence(context), health_endpoint(context)];
+    signals.extend(alerts(context));
     // What spoke against a region before it was told to serve says nothing about it now.
     if let Some((_, serving)) = context.view.serving_since.get(context.id) {
         for signal in &mut signals {
@@ -111,32 +137,112 @@ fn lost_since(context: &Context, agent: &AgentId) -> Instant {
 
 /// A majority of arbiters finds every probe of the region down.
 fn health_endpoint(context: &Context) -> Signal {
-    let kind = HEALTH_ENDPOINT;
-    let voters = context.state.spec.voters.len();
-    let majority = voters / 2 + 1;
-    let mut down: Vec<Instant> =
-        context.state.spec.voters.keys().filter_map(|from| down_since(context, from)).collect();
-    down.sort();
-    let text =
-        format!("{} of {voters} arbiters find its probes down, {majority} needed", down.len());
-    Signal { kind, since: down.get(majority - 1).copied(), text }
+    let votes = Votes::of(context, SignalKind::Health);
+    let text = votes.text("find its probes down");
+    Signal { kind: HEALTH_ENDPOINT, since: votes.lost_since(), text }
 }
 
-/// Since when `from` finds the probes of the active region down; none when one is up, or nothing
-/// fresh is known.
-fn down_since(context: &Context, from: &crate::ArbiterId) -> Option<Instant> {
-    let active = context.group.active()?;
-    let probes = context.spec.probes.iter().filter(|(_, probe)| probe.region == *active);
-    let results = probes.filter_map(|(name, _)| {
+/// A majority of arbiters reads that enough of the region's services are alerted of; none where no
+/// probe looks for alerts of it.
+fn alerts(context: &Context) -> Option<Signal> {
+    let votes = Votes::of(context, SignalKind::Alerts);
+    let text = votes.text("read that enough of its alerts fire");
+    let signal = Signal { kind: ALERTS, since: votes.lost_since(), text };
+    votes.asked.then_some(signal)
+}
+
+/// What arbiters read of the provider's own word about the active region: whether any reads an
+/// incident, and in words. It is no part of a [`Judgement`]. None where no probe reads it.
+pub(crate) fn provider_status(context: &Context) -> Option<(bool, String)> {
+    let votes = Votes::of(context, SignalKind::Provider);
+    let (incidents, voters, unknown) = (votes.lost.len(), votes.voters, votes.unknown);
+    let text = format!(
+        "{incidents} of {voters} arbiters read an incident, {unknown} cannot tell; it corroborates \
+         and never decides"
+    );
+    votes.asked.then_some((incidents > 0, text))
+}
+
+/// What arbiters say of the active region by one kind of signal.
+struct Votes {
+    /// Some probe gives this kind of signal of it.
+    asked: bool,
+    voters: usize,
+    /// Since when each that finds it lost does, the longest first.
+    lost: Vec<Instant>,
+    /// How many cannot tell: nothing fresh is known, or nothing could be read.
+    unknown: usize,
+}
+
+impl Votes {
+    fn of(context: &Context, kind: SignalKind) -> Self {
+        let voters = context.state.spec.voters.keys();
+        let votes: Vec<Vote> = voters.map(|from| vote(context, from, kind)).collect();
+        let mut lost: Vec<Instant> = votes.iter().filter_map(|vote| vote.lost).collect();
+        lost.sort();
+        Self {
+            asked: probes(context, kind).next().is_some(),
+            voters: votes.len(),
+            lost,
+            unknown: votes.iter().filter(|vote| vote.unknown).count(),
+        }
+    }
+
+    fn majority(&self) -> usize {
+        self.voters / 2 + 1
+    }
+
+    /// Since when a majority finds it lost.
+    fn lost_since(&self) -> Option<Instant> {
+        self.lost.get(self.majority() - 1).copied()
+    }
+
+    fn text(&self, find: &str) -> String {
+        let (lost, voters, majority) = (self.lost.len(), self.voters, self.majority());
+        let told = format!("{lost} of {voters} arbiters {find}, {majority} needed");
+        match self.unknown {
+            0 => told,
+            unknown => format!("{told}; {unknown} cannot tell"),
+        }
+    }
+}
+
+/// What one arbiter says.
+struct Vote {
+    /// Since when it finds the region lost.
+    lost: Option<Instant>,
+    /// It cannot tell.
+    unknown: bool,
+}
+
+/// Probes of the active region that give one kind of signal.
+fn probes<'a>(
+    context: &Context<'a>,
+    kind: SignalKind,
+) -> impl Iterator<Item = (&'a String, &'a ProbeSpec)> {
+    let active = context.group.active();
+    let named = context.spec.probes.iter();
+    named.filter(move |(_, probe)| probe.signal == kind && Some(&probe.region) == active)
+}
+
+/// Whether a result says something about now. What a provider says changes slowly, and is asked
+/// for seldom.
+pub(crate) fn is_fresh(now: Instant, probe: &ProbeSpec, result: &Probed) -> bool {
+    !probe.signal.decides() || now.since(result.at) <= VANTAGE_FRESH_MAX
+}
+
+/// `from` finds it lost since all of its probes that could be read say so; one that says otherwise
+/// is enough against it, and one that could not be read counts for nothing.
+fn vote(context: &Context, from: &ArbiterId, kind: SignalKind) -> Vote {
+    let results = probes(context, kind).filter_map(|(name, probe)| {
         let key = (from.clone(), context.id.clone(), name.clone());
         let result = context.view.probes.get(&key)?;
-        (context.now.since(result.at) <= VANTAGE_FRESH_MAX).then_some(result)
+        is_fresh(context.now, probe, result).then_some(result)
     });
     let known: Vec<_> = results.filter(|result| result.up.is_some()).collect();
-    if known.iter().any(|result| result.up == Some(true)) {
-        return None;
-    }
-    known.iter().map(|result| result.since).max()
+    let well = known.iter().any(|result| result.up == Some(true));
+    let lost = known.iter().map(|result| result.since).max().filter(|_| !well);
+    Vote { lost, unknown: known.is_empty() }
 }
 
 /// A primary that a live agent shows healthy, unless that agent has fenced itself.

@@ -2,14 +2,18 @@
 //! nothing.
 
 mod degraded;
+mod readiness;
+mod signals;
 mod waiting;
 
+pub use signals::{SignalSeen, SignalValue, signals};
+
 use crate::{
-    GroupId, Health, Instant, OnPrimaryFailure, OpenRequest, PlanKind, Reason, RegionId, State,
-    Topic, View,
+    GroupId, Health, Instant, OnPrimaryFailure, OpenRequest, PlanKind, Reason, RegionId,
+    SignalKind, State, Topic, View,
     decide::{
         Context, failback, gates, judge::failed_primary, judge::judge, judge::primary_lost,
-        session_limit,
+        judge::provider_status, session_limit,
     },
 };
 
@@ -35,21 +39,8 @@ pub fn explain_group(state: &State, view: &View, now: Instant, group: &GroupId) 
     }
     found.extend(waiting::waiting(&context));
     found.extend(degraded::degraded(&context));
-    found.extend(readiness(&context));
+    found.extend(readiness::readiness(&context));
     found
-}
-
-/// What drivers find missing for a failover, instance by instance.
-fn readiness(context: &Context) -> Vec<Reason> {
-    let instances = context.spec.instances.keys();
-    let facts = instances.filter_map(|id| Some((id, context.live_fact(id)?)));
-    let faults = facts.flat_map(|(id, fact)| fact.faults.iter().map(move |why| (id, why)));
-    faults
-        .map(|(id, why)| {
-            let text = format!("{id}: {why}");
-            reason(Topic::Readiness, "resource", false, text, String::new())
-        })
-        .collect()
 }
 
 pub(crate) fn reason(topic: Topic, code: &str, open: bool, text: String, next: String) -> Reason {
@@ -73,13 +64,16 @@ fn region_lost(context: &Context) -> Vec<Reason> {
     };
     found.push(reason(topic, "live-agent", open, text, String::new()));
     let policy = &context.spec.policy;
-    let agree = found.iter().filter(|r| r.open && r.code != "live-agent").count();
+    let agree = judgement.signals.iter().filter(|signal| signal.since.is_some()).count();
     let wanted = usize::from(policy.signal_kinds_min.max(1));
     let text = format!("{agree} kinds of signal agree, {wanted} needed");
     found.push(reason(topic, "signal-kinds", agree >= wanted, text, String::new()));
     let held = judgement.since.map_or(std::time::Duration::ZERO, |s| context.now.since(s));
     let text = format!("they have agreed for {held:.1?}, {:?} needed", policy.detect_after);
     found.push(reason(topic, "detect-after", judgement.is_lost(context), text, String::new()));
+    let provider = provider_status(context);
+    let code = SignalKind::Provider.as_str();
+    found.extend(provider.map(|(said, text)| reason(topic, code, said, text, String::new())));
     found
 }
 

@@ -64,7 +64,7 @@ pub struct Heard {
 /// The last result of one probe from one vantage point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probed {
-    /// When it arrived at the leader.
+    /// When it was seen, by the leader's clock.
     pub at: Instant,
     /// None: could not be read, so unknown (never healthy).
     pub up: Option<bool>,
@@ -124,12 +124,15 @@ impl View {
         }
     }
 
-    /// An arbiter told anything at all (this one tells itself).
+    /// An arbiter told anything at all (this one tells itself). What it saw earlier makes it no
+    /// older.
     pub fn vantage(&mut self, from: &ArbiterId, now: Instant) {
-        self.vantages.insert(from.clone(), now);
+        let heard = self.vantages.entry(from.clone()).or_insert(now);
+        *heard = now.max(*heard);
     }
 
-    /// A result of one probe from one vantage point. `up` none: it could not be read.
+    /// A result of one probe from one vantage point, looked for at `now`, by this leader's clock.
+    /// `up` none: it could not be read.
     pub fn probe(
         &mut self,
         from: &ArbiterId,

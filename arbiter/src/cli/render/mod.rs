@@ -1,14 +1,19 @@
 //! From messages to text: pure functions, golden-tested. Knows layout and words; asks nobody.
 
 pub(super) mod check;
+pub(super) mod cost;
 pub(super) mod explain;
 pub(super) mod history;
 mod loss;
 pub(super) mod members;
+pub(super) mod notify;
+pub(super) mod page;
 pub(super) mod plan;
 pub(super) mod status;
 #[cfg(test)]
 mod tests;
+
+use crate::calendar;
 
 /// How text may look.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,7 +25,7 @@ pub(in crate::cli) struct Look {
 /// Red, yellow or green, for the words that need an eye.
 fn ansi(word: &str) -> Option<&'static str> {
     match word {
-        "healthy" | "done" | "completed" | "leader" | "ok" => Some("32"),
+        "healthy" | "done" | "completed" | "leader" | "ok" | "delivered" => Some("32"),
         "suspect" | "running" | "degraded" | "unanswered" | "open" => Some("33"),
         "unreachable" | "failed" | "halted" | "aborted" | "closed" | "fault" | "STALE"
         | "INSECURE" => Some("31"),
@@ -94,16 +99,5 @@ fn bytes(count: u64) -> String {
 
 /// Wall-clock milliseconds as a date and time of day, UTC.
 fn wall(ms: u64) -> String {
-    let (days, second) = (ms / 86_400_000, ms / 1000 % 86_400);
-    // Days since 0000-03-01, where leap days end a year (Howard Hinnant, chrono-compatible dates).
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02} UTC", second % 60)
+    calendar::utc(ms)
 }

@@ -4,6 +4,9 @@ use super::{Look, bytes, check, explain, history, members, plan, span, status, w
 use arbiter_proto::v1 as pb;
 use std::path::Path;
 
+mod receivers;
+use receivers::signal;
+
 #[track_caller]
 fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/render/golden").join(name);
@@ -390,6 +393,13 @@ fn the_gates() {
             reason("automatic", "mode", false, "mode is manual", "arbiter mode automatic"),
             reason("automatic", "rpo", true, "loss of 0.3 s within 60 s", ""),
         ],
+        signals: vec![
+            signal("agent-eu", "agent", "silent", "arbiter-wi", Some(7_100), true),
+            signal("db-eu", "tcp", "no answer", "arbiter-us", Some(400), true),
+            signal("db-eu", "tcp", "answers", "arbiter-eu", Some(9_300), false),
+            signal("db-eu", "tcp", "unknown", "arbiter-wi", None, false),
+            signal("cloud", "provider-status", "incident", "arbiter-us", Some(41_000), false),
+        ],
     };
     golden("explain.txt", &explain::explain(&shown, Look::default()));
 }
@@ -413,6 +423,7 @@ fn what_a_failover_needs() {
             reason("degraded", "lag", true, "no lag", ""),
             reason("readiness", "resource", false, "backups: the newest is 30 h old", ""),
         ],
+        ..Default::default()
     };
     golden("check.txt", &check::check(&check::Check::of(&shown), Look::default()));
     assert!(!check::Check::of(&shown).ready());

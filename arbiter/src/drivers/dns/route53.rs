@@ -6,8 +6,8 @@
 use super::cas::{Change as Swap, RrSet, Seen, next_guard};
 use super::settings::{Reader, RecordKind, Settings, Slot};
 use super::{Authority, DriverError, Swapped};
+use crate::drivers::aws;
 use async_trait::async_trait;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_route53::Client;
 use aws_sdk_route53::config::retry::RetryConfig;
 use aws_sdk_route53::config::timeout::TimeoutConfig;
@@ -51,9 +51,7 @@ const REFUSALS: [&str; 10] = [
 pub struct Own {
     hosted_zone_id: String,
     endpoint_url: Option<String>,
-    region: String,
-    profile: Option<String>,
-    credentials_file: Option<String>,
+    source: aws::Source,
 }
 
 impl Own {
@@ -77,9 +75,11 @@ impl Own {
         Ok(Self {
             hosted_zone_id: id.to_owned(),
             endpoint_url,
-            region: reader.optional("aws_region").unwrap_or(REGION_DEFAULT).to_owned(),
-            profile: reader.optional("profile").map(str::to_owned),
-            credentials_file: reader.optional("credentials_file").map(str::to_owned),
+            source: aws::Source {
+                region: reader.optional("aws_region").unwrap_or(REGION_DEFAULT).to_owned(),
+                profile: reader.optional("profile").map(str::to_owned),
+                credentials_file: reader.optional("credentials_file").map(str::to_owned),
+            },
         })
     }
 }
@@ -139,31 +139,15 @@ impl Route53 {
 }
 
 async fn connect(own: &Own) -> Client {
-    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
-        .region(Region::new(own.region.clone()))
+    let mut loader = own
+        .source
+        .loader()
         .retry_config(RetryConfig::standard().with_max_attempts(TRIES_MAX))
         .timeout_config(TimeoutConfig::builder().operation_timeout(CALL_LIMIT).build());
-    if let Some(profile) = &own.profile {
-        loader = loader.profile_name(profile);
-    }
-    if let Some(path) = &own.credentials_file {
-        loader = loader.profile_files(credentials(path));
-    }
     if let Some(url) = &own.endpoint_url {
         loader = loader.endpoint_url(url);
     }
     Client::new(&loader.load().await)
-}
-
-#[allow(deprecated, reason = "the new name of these types is in a crate that is not public API")]
-fn credentials(path: &str) -> aws_config::profile::profile_file::ProfileFiles {
-    use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
-    ProfileFiles::builder().with_file(ProfileFileKind::Credentials, path).build()
 }
 
 #[async_trait]

@@ -16,6 +16,7 @@ mod gate;
 mod history;
 mod keep;
 mod observe;
+mod parity;
 mod processes;
 mod promote;
 mod rebuild;
@@ -39,6 +40,7 @@ use async_trait::async_trait;
 use control::Control;
 use processes::{DirId, Process};
 use settings::Settings;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,6 +78,8 @@ pub struct Postgres {
     heard: Mutex<Option<(Position, Instant)>>,
     /// Capacities below the primary's, and when they were compared.
     capacities: Mutex<Option<(Instant, Vec<String>)>>,
+    /// What both sides must have alike, and when it was asked for.
+    parity: Mutex<Option<(Instant, BTreeMap<String, String>)>>,
     /// End of the WAL of the stopped server, for the control file that it was computed from.
     end: Mutex<Option<(Control, Option<Position>)>>,
     /// Told to stop, by this process; where there is a start gate, that tells it too.
@@ -108,6 +112,7 @@ impl Postgres {
             dir: Mutex::default(),
             heard: Mutex::default(),
             capacities: Mutex::default(),
+            parity: Mutex::default(),
             end: Mutex::default(),
             asked_to_stop: AtomicBool::new(false),
             checkpointing: Arc::default(),

@@ -197,6 +197,7 @@ impl Postgres {
             primary(&row, &answer, &mut fact)?;
         }
         fact.fork = fact.position.and_then(|now| self.lineage(now).fork());
+        self.parity(session, &mut fact).await?;
         Ok(fact)
     }
 

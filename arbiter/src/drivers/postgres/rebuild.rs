@@ -138,8 +138,8 @@ impl Postgres {
         )))
     }
 
-    /// An empty directory for a copy, of the owner of the data. What an earlier try left there is no
-    /// whole copy.
+    /// An empty directory for a copy, of the owner of the data. What an earlier try left there is
+    /// no whole copy.
     fn empty_copy(&self, copy: &Path) -> io::Result<()> {
         match fs::remove_dir_all(copy) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

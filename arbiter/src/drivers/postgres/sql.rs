@@ -9,6 +9,7 @@ use super::files;
 use futures::StreamExt;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::unistd::{Uid, User};
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -112,6 +113,15 @@ impl Session {
             Ok(true)
         };
         within(limit, asked).await
+    }
+
+    /// The rows of `sql`, each a name and a value.
+    pub async fn pairs(&self, sql: &str) -> Result<BTreeMap<String, String>, Unreachable> {
+        let rows = within(QUERY_LIMIT, async { Ok(self.client.query(sql, &[]).await?) }).await?;
+        let pair = |row: &Row| -> Result<(String, String), Unreachable> {
+            Ok((row.try_get(0)?, row.try_get(1)?))
+        };
+        rows.iter().map(pair).collect()
     }
 
     /// Run statements that return nothing of interest.

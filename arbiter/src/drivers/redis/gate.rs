@@ -79,8 +79,8 @@ impl Redis {
         self.lock_out()
     }
 
-    /// A gate in a file that the running server does not read would stop nobody; and beside somebody
-    /// else that decides there is to be none.
+    /// A gate in a file that the running server does not read would stop nobody; and beside
+    /// somebody else that decides there is to be none.
     async fn reads_our_file(&self) -> Result<(), DriverError> {
         let session = self.session().await.map_err(|error| self.retry(error))?;
         let info = session.info().await.map_err(|error| self.retry(error))?;

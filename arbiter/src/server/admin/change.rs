@@ -10,7 +10,7 @@ use arbiter_proto::v1 as pb;
 use tonic::{Response, Status};
 
 /// Longest request id and name, in bytes.
-const NAME_BYTES_MAX: usize = 128;
+pub(super) const NAME_BYTES_MAX: usize = 128;
 /// Longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 4096;
 

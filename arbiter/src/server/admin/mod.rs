@@ -2,6 +2,7 @@
 
 mod change;
 mod members;
+mod notify;
 mod plans;
 mod policy;
 
@@ -174,6 +175,14 @@ impl pb::admin_server::Admin for Admin {
     ) -> Answer<pb::ApplyPolicyResponse> {
         forward!(self, request, apply_policy);
         self.face.apply_policy(&request).await.map(Response::new)
+    }
+
+    async fn test_notify(
+        &self,
+        request: Request<pb::TestNotifyRequest>,
+    ) -> Answer<pb::TestNotifyResponse> {
+        forward!(self, request, test_notify);
+        self.face.test_notify(&request).await.map(Response::new)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A region of a group: its agents and their instances.
 
 use super::ms;
+use crate::calendar;
 use crate::wire::{layer_word, spelled};
 use arbiter_core::{
     AgentId, GroupId, GroupReport, GroupSpec, Health, Heard, Instance, InstanceId, InstanceReport,
@@ -130,7 +131,7 @@ fn instance_status(at: &At, id: &InstanceId, instance: &Instance) -> pb::Instanc
             .and_then(|shown| shown.error.as_ref())
             .map_or(String::new(), |error| error.message.clone()),
         token: shown.map_or(String::new(), |shown| shown.token.to_string()),
-        unfenced_since: unfenced.map_or(String::new(), |wall| utc(wall.0)),
+        unfenced_since: unfenced.map_or(String::new(), |wall| calendar::utc(wall.0)),
         detail: fact.map_or_else(Default::default, |fact| fact.detail.clone()),
     }
 }
@@ -155,32 +156,4 @@ fn lag(at: &At, instance: &Instance, shown: &InstanceReport) -> Option<(u64, Dur
     };
     (end.timeline == have.timeline || end <= have)
         .then(|| (end.offset.saturating_sub(have.offset), age))
-}
-
-/// A wall clock as people read it.
-fn utc(millis: u64) -> String {
-    let seconds = millis / 1000;
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's days-to-civil, for days since 1970-01-01.
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::utc;
-
-    #[test]
-    fn wall_clocks_are_read_as_dates() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(utc(1_700_000_000_000), "2023-11-14 22:13:20 UTC");
-        assert_eq!(utc(1_709_164_800_000), "2024-02-29 00:00:00 UTC");
-    }
 }

@@ -1,4 +1,4 @@
-//! What an agent does with an order to cut off another region, and with a fence that did not last.
+//! What an agent does with an order to cut off another region, and with a goal that did not last.
 
 use super::super::*;
 use crate::testing::{EU, GROUP, US, group, ms, spec};
@@ -123,4 +123,56 @@ fn what_is_seen_to_accept_writes_is_not_fenced_any_more() {
     let seen = AgentEvent::Observed { group: group(), instance: database.clone(), fact };
     machine.step(seen, START + ms(1600));
     assert!(!done(&mut machine, START + ms(1700)), "somebody started it around the gate");
+}
+
+/// The attempt at the database's goal that these actions begin.
+fn attempt(actions: &[AgentAction], database: &InstanceId) -> Option<u64> {
+    actions.iter().find_map(|action| match action {
+        AgentAction::Ensure { attempt, instance, .. } if instance == database => Some(*attempt),
+        _ => None,
+    })
+}
+
+fn standby(streaming: bool) -> Fact {
+    let position = crate::Position::default();
+    let upstream = crate::Upstream { position, age: Duration::ZERO, streaming };
+    Fact {
+        condition: crate::Condition::Healthy,
+        role: crate::Role::Replica,
+        upstream: Some(upstream),
+        ..Fact::default()
+    }
+}
+
+#[test]
+fn a_standby_that_has_lost_its_stream_for_long_is_asked_for_again() {
+    let mut machine = machine();
+    let database: InstanceId = format!("db-{US}").into();
+    let terms = Terms { upstream: "db.eu:5432".to_owned(), ..Terms::default() };
+    let order = Order { goal: Goal::Standby, terms, ..order(database.clone()) };
+    let sequence = machine.report(START).sequence;
+    machine.step(told(Some(sequence), vec![order]), START);
+    let (instance, token) = (database.clone(), TOKEN);
+    let stored = AgentEvent::TokenStored { group: group(), instance, token, ok: true };
+    let asked = machine.step(stored, START + ms(1));
+    let first = attempt(&asked, &database).expect("it is told to follow");
+    let reached = Reached { fact: standby(true), clean: true, ..Reached::default() };
+    let ended = AgentEvent::EnsureEnded {
+        group: group(),
+        instance: database.clone(),
+        attempt: first,
+        result: Ok(reached),
+    };
+    machine.step(ended, START + ms(10));
+    let mut look = |at, streaming| {
+        machine.step(AgentEvent::Tick, START + at);
+        let fact = standby(streaming);
+        let seen = AgentEvent::Observed { group: group(), instance: database.clone(), fact };
+        attempt(&machine.step(seen, START + at), &database)
+    };
+    assert_eq!(look(ms(2_000), false), None, "a short break is its own affair");
+    assert_eq!(look(ms(20_000), true), None);
+    assert_eq!(look(ms(25_000), false), None);
+    assert_eq!(look(ms(54_000), false), None, "it counts from when it was last seen to follow");
+    assert!(look(ms(56_000), false).is_some());
 }

@@ -3,3 +3,4 @@
 mod deadman;
 mod gate;
 mod mandate;
+mod workload;

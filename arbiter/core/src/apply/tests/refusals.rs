@@ -178,14 +178,17 @@ fn automatic_is_set_only_where_policy_allows_it() {
 }
 
 #[test]
-fn what_stands_in_the_way_of_the_source_refuses_a_switchover_and_no_failover() {
-    let mut world = World::in_mode(Mode::Manual);
-    let backup = "a base backup is running".to_owned();
-    world.agent(EU).obstacles.insert("db-eu-west".into(), backup.clone());
-    world.run(ms(1000));
-    let asked =
-        |world: &World, kind| preflight(&world.state, &world.view, world.now, &world.request(kind));
-    let closed = asked(&world, PlanKind::Switchover).unwrap_err();
-    assert_eq!((closed.len(), &closed[0].text), (1, &backup), "{closed:?}");
-    asked(&world, PlanKind::Failover).unwrap();
+fn what_stands_in_the_way_of_source_or_services_refuses_a_switchover_and_no_failover() {
+    for (region, id) in [(EU, "db-eu-west"), (US, "web-us-east")] {
+        let mut world = World::in_mode(Mode::Manual);
+        let why = "this stands in the way".to_owned();
+        world.agent(region).obstacles.insert(id.into(), why.clone());
+        world.run(ms(1000));
+        let asked = |world: &World, kind| {
+            preflight(&world.state, &world.view, world.now, &world.request(kind))
+        };
+        let closed = asked(&world, PlanKind::Switchover).unwrap_err();
+        assert_eq!((closed.len(), &closed[0].text), (1, &why), "{closed:?}");
+        asked(&world, PlanKind::Failover).unwrap();
+    }
 }

@@ -4,6 +4,7 @@ mod automatic;
 mod failback;
 mod losses;
 mod plans;
+mod signals;
 mod superseding;
 mod two_standbys;
 mod walk;

@@ -1,7 +1,9 @@
 //! What is only watched: seen, told of, and never moved.
 
 use crate::testing::*;
-use crate::{Fencing, Instance, InstanceId, Layer, Mode, PlanKind, Topic, explain_group, orders};
+use crate::{
+    Fencing, Instance, InstanceId, Layer, Mode, PARITY, PlanKind, Topic, explain_group, orders,
+};
 
 fn state_file() -> InstanceId {
     "state-eu-west".into()
@@ -59,4 +61,30 @@ fn what_a_failover_would_miss_is_told_and_holds_nothing_up() {
     }
     assert_eq!(said(&world), ["state-eu-west: locked: terraform force-unlock"]);
     world.open(&world.request(PlanKind::Switchover)).unwrap();
+}
+
+#[test]
+fn what_differs_between_the_sides_is_told() {
+    let mut world = watching();
+    let said = |world: &World| -> Vec<String> {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        let unlike = reasons.into_iter().filter(|r| r.code == "parity");
+        unlike.map(|reason| reason.text).collect()
+    };
+    let tell = |world: &mut World, id: &str, value: &str| {
+        for heard in world.view.reports.values_mut() {
+            let groups = heard.report.groups.values_mut();
+            for (_, shown) in
+                groups.flat_map(|g| &mut g.instances).filter(|(of, _)| of.as_str() == id)
+            {
+                shown.fact.detail.insert(format!("{PARITY}collation"), value.to_owned());
+            }
+        }
+    };
+    tell(&mut world, "db-eu-west", "2.36");
+    assert!(said(&world).is_empty(), "one side alone is not compared");
+    tell(&mut world, "db-us-east", "2.36");
+    assert!(said(&world).is_empty());
+    tell(&mut world, "db-us-east", "2.41");
+    assert_eq!(said(&world), [r#"db-us-east: collation is "2.41", and on db-eu-west "2.36""#]);
 }

@@ -3,8 +3,9 @@
 use super::rig::{Node, eventually};
 use crate::drivers::postgres::processes;
 use crate::drivers::{Driver, DriverError};
-use arbiter_core::{Condition, Role, Token};
+use arbiter_core::{Condition, PARITY, Role, Token};
 use nix::sys::signal::Signal;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[tokio::test]
@@ -95,4 +96,20 @@ async fn settings_that_would_hurt_are_obstacles() {
     b.fence(Duration::from_secs(5)).await.unwrap();
     b.follow(&a.address).await.unwrap();
     assert!(has(&b, "recovery_target_timeline is current").await);
+}
+
+#[tokio::test]
+async fn both_sides_tell_what_must_be_alike() {
+    let a = Node::primary("a", &[]).await;
+    let b = a.standby("b", &[]).await;
+    let told = async |node: &Node| -> BTreeMap<String, String> {
+        let detail = node.look().await.detail;
+        detail.into_iter().filter(|(key, _)| key.starts_with(PARITY)).collect()
+    };
+    let (here, there) = (told(&a).await, told(&b).await);
+    assert_eq!(here, there);
+    for known in ["server version", "work_mem", "extension plpgsql"] {
+        assert!(here.contains_key(&format!("{PARITY}{known}")), "{known} is not in {here:?}");
+    }
+    assert!(here.keys().any(|key| key.contains("collation of database postgres")), "{here:?}");
 }

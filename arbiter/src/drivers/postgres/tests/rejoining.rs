@@ -5,6 +5,7 @@ use crate::drivers::DriverError;
 use crate::drivers::postgres::keep::LOSS;
 use crate::drivers::postgres::rewind::DIRTY;
 use arbiter_core::{Loss, Role};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -200,6 +201,62 @@ async fn a_standby_whose_wal_its_upstream_has_not_kept_is_copied_anew() {
     brought_back(&b, &a).await;
     assert_eq!(b.driver.old_data().len(), 1);
     assert!(has(&b, 2).await);
+}
+
+/// A file system in memory, of `megabytes`.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount(megabytes: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let small = Self(dir);
+        small.grow(megabytes, MsFlags::empty());
+        small
+    }
+
+    fn grow(&self, megabytes: u32, flags: MsFlags) {
+        let size = format!("size={megabytes}m,mode=0755");
+        mount(Some("tmpfs"), self.0.path(), Some("tmpfs"), flags, Some(size.as_str())).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_does_not_fit_is_refused_and_made_once_there_is_room() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("a copy that does not fit: left out, since it needs root to mount");
+        return;
+    }
+    let small = Small::mount(220);
+    let a = Node::primary("a", &[]).await;
+    let b = a.copied_to(Node::below(small.0.path(), "b", &[])).await;
+    let c = a.standby("c", &[]).await;
+    c.drain(None).await.unwrap();
+    insert(&a, 2).await;
+    let written = a.look().await.position;
+    eventually("received", async || b.look().await.position >= written).await;
+    a.fence(Duration::ZERO).await.unwrap();
+    c.active().await;
+    // Neither checksums nor hints: it cannot be rewound.
+    eventually("refused", async || match b.follow(&c.address).await {
+        Err(DriverError::Refused(text)) => text.contains("make room"),
+        other => {
+            println!("not yet: {other:?}");
+            false
+        }
+    })
+    .await;
+    assert!(b.data_dir.join("global/pg_control").exists(), "its data is left as it is");
+    assert!(b.driver.old_data().is_empty() && !b.driver.beside("rebuild").exists());
+    assert_eq!(lost(&b).count, Some(1));
+    small.grow(2000, MsFlags::MS_REMOUNT);
+    brought_back(&b, &c).await;
+    assert!(!has(&b, 2).await);
 }
 
 #[tokio::test]

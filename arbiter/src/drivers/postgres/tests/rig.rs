@@ -124,7 +124,12 @@ impl Drop for Node {
 impl Node {
     /// A place for a server, without data.
     pub fn new(name: &str, more: &[(&str, &str)]) -> Self {
-        let root = tempfile::Builder::new().prefix("arbiter-pg-").tempdir().unwrap();
+        Self::below(&std::env::temp_dir(), name, more)
+    }
+
+    /// The same, on the file system of `parent`.
+    pub fn below(parent: &Path, name: &str, more: &[(&str, &str)]) -> Self {
+        let root = tempfile::Builder::new().prefix("arbiter-pg-").tempdir_in(parent).unwrap();
         own(root.path());
         let data_dir = root.path().join("data");
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -170,7 +175,11 @@ impl Node {
 
     /// A copy of this running server, following it.
     pub async fn standby(&self, name: &str, more: &[(&str, &str)]) -> Self {
-        let node = Self::new(name, more);
+        self.copied_to(Self::new(name, more)).await
+    }
+
+    /// Make `node` a copy of this running server, following it.
+    pub async fn copied_to(&self, node: Self) -> Self {
         let dir = node.data_dir.display().to_string();
         let (host, port) = self.address.split_once(':').unwrap();
         let args = ["-D", &dir, "-h", host, "-p", port, "-U", "postgres", "-c", "fast", "-N"];

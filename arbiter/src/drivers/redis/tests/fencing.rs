@@ -167,6 +167,7 @@ async fn a_fence_ends_what_a_dead_server_left_saving() {
     let left = held(&a.data_dir);
     assert_eq!((left.len(), processes::server(&left)), (1, None));
     assert_eq!(a.look().await.condition, Condition::Dead);
-    a.fence(Duration::from_secs(1)).await.unwrap();
+    // Asked again as the executor would: a busy machine may need a second look.
+    eventually("fenced", async || a.fence(Duration::from_secs(1)).await.is_ok()).await;
     fenced(&a);
 }

@@ -34,6 +34,16 @@ async fn primary_and_replica_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_replica_that_takes_writes_is_told_and_mended() {
+    let a = Node::primary("a", APPENDS, &[]).await;
+    let b = a.standby("b", APPENDS, &[]).await;
+    b.ask(&["CONFIG", "SET", "replica-read-only", "no"]).await;
+    let fact = b.look().await;
+    assert!(fact.writable && fact.obstacles.iter().any(|why| why.contains("replica-read-only")));
+    assert!(!b.follow(&a.address).await.unwrap().facts.writable);
+}
+
+#[tokio::test]
 async fn a_primary_of_another_history_is_told_from_its_former_replica() {
     let a = Node::primary("a", APPENDS, &[]).await;
     let b = a.standby("b", APPENDS, &[]).await;

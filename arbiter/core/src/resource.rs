@@ -290,7 +290,7 @@ pub struct Fact {
     pub faults: Vec<String>,
     /// What its newest divergence cost, where it had one.
     #[serde(default)]
-    pub lost: Option<Loss>,
+    pub lost: Option<Box<Loss>>,
     /// For people: anything else worth showing, such as `version`.
     pub detail: BTreeMap<String, String>,
 }

@@ -468,7 +468,7 @@ impl FakeAgent {
                 .then(|| TrafficFact { drift: self.drift.clone(), ..TrafficFact::default() }),
             data_id: self.data_ids.get(name).cloned().unwrap_or_default(),
             obstacles: self.obstacles.get(name).cloned().into_iter().collect(),
-            lost: self.lost.get(name).cloned(),
+            lost: self.lost.get(name).cloned().map(Box::new),
             ..Fact::default()
         };
         let obeys = !self.stubborn.contains(name) && !self.refusing.contains(name);

@@ -161,7 +161,7 @@ fn fact_out(fact: &Fact) -> pb::Fact {
         history: fact.history.clone(),
         obstacles: fact.obstacles.clone(),
         faults: fact.faults.clone(),
-        lost: fact.lost.as_ref().map(loss_to_proto),
+        lost: fact.lost.as_deref().map(loss_to_proto),
         detail: fact.detail.clone().into_iter().collect(),
     }
 }
@@ -228,7 +228,7 @@ fn fact_in(fact: pb::Fact) -> Result<Fact, WireError> {
         history: fact.history,
         obstacles: fact.obstacles,
         faults: fact.faults,
-        lost: fact.lost.map(loss_in).transpose()?,
+        lost: fact.lost.map(loss_in).transpose()?.map(Box::new),
         detail: fact.detail.into_iter().collect(),
     })
 }

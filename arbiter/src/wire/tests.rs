@@ -70,7 +70,7 @@ fn report(n: usize) -> Report {
         history: format!("history {n}"),
         obstacles: vec!["replay is paused".into(), n.to_string()],
         faults: vec!["a backup is too old".into(), n.to_string()],
-        lost: n.is_multiple_of(2).then(|| loss(n)),
+        lost: n.is_multiple_of(2).then(|| Box::new(loss(n))),
         detail: BTreeMap::from([("version".into(), "15.9".into())]),
     };
     let instance = InstanceReport {

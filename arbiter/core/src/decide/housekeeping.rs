@@ -226,7 +226,7 @@ fn losses<'a>(context: &'a Context) -> impl Iterator<Item = Command> + 'a {
     let read = plans.flat_map(move |plan| {
         let source = context.spec.instances_of(&plan.source, Layer::Data);
         source.filter_map(move |(id, instance)| {
-            let loss = context.live_fact(id)?.lost.as_ref()?;
+            let loss = context.live_fact(id)?.lost.as_deref()?;
             let here = plan.target_end.get(&instance.resource) == Some(&loss.from)
                 || loss.count.is_none() && loss.found >= plan.opened;
             (here && !plan.lost.contains_key(id)).then_some((plan.id, id, loss))

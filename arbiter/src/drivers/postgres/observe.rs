@@ -87,7 +87,7 @@ impl Postgres {
         if !told.is_empty() {
             fact.detail.insert("rejoin".into(), told);
         }
-        fact.lost = self.newest_loss();
+        fact.lost = self.newest_loss().map(Box::new);
         let old = self.old_data();
         if let Some(newest) = old.last() {
             fact.faults.push(format!(

@@ -225,7 +225,7 @@ impl Redis {
 /// Where what it gave up lies, and what that cost.
 fn tell_kept(fact: &mut Fact, standing: Option<&Standing>) {
     let Some(standing) = standing else { return };
-    fact.lost.clone_from(&standing.lost);
+    fact.lost = standing.lost.clone().map(Box::new);
     if let Some(newest) = standing.saved.last() {
         let shown = format!("{newest} ({} kept)", standing.saved.len());
         fact.detail.insert("quarantined".into(), shown);

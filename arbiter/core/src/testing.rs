@@ -477,7 +477,7 @@ impl FakeAgent {
             token: order.token,
             evidence: stopped.then_some(match instance.kind.as_str() {
                 EXTERNAL_FENCE => EvidenceKind::PowerOff,
-                _ => EvidenceKind::Confirmed,
+                _ => instance.own_word().unwrap_or(EvidenceKind::Confirmed),
             }),
             end: (data && goal != Goal::Active).then_some(end),
             clean: order.terms.clean_stop != Some(ms(0)),

@@ -120,6 +120,10 @@ fn evidence_for(row: &Row, id: &InstanceId, instance: &Instance) -> Option<Comma
     let others = [powered_off(row, instance), lease_expired(row, instance)];
     let best = others.into_iter().flatten().chain(seen).max_by_key(|(kind, _, _)| *kind)?;
     let (kind, waited, note) = best;
+    // A provider's word about a bucket would be refused again and again while the source drains.
+    if row.plan.kind == PlanKind::Switchover && kind != EvidenceKind::Confirmed {
+        return None;
+    }
     let worth = |kind| worth(row.plan, &row.context.spec.policy, kind);
     if known.is_some_and(|known| worth(known) >= worth(kind)) {
         return None;

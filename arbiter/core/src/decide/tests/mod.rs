@@ -1,6 +1,7 @@
 //! What the leader does, read as sentences.
 
 mod automatic;
+mod best_effort;
 mod failback;
 mod losses;
 mod plans;

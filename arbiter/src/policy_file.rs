@@ -104,6 +104,7 @@ fn group_spec(cluster: &file::Cluster, group: &file::Group) -> core::GroupSpec {
                 },
                 control: control(resource.kind.control),
                 evidence: resource.kind.evidence.iter().copied().map(evidence_kind).collect(),
+                waits: resource.kind.waits,
                 address: instance.address.clone(),
                 settings: instance.settings.clone(),
             };
@@ -185,6 +186,14 @@ fn policy(group: &file::Group) -> core::Policy {
         durability: match keys.durability {
             file::Durability::Async => core::Durability::Async,
             file::Durability::Strict => core::Durability::Strict,
+        },
+        strict_alone: match keys.strict_alone {
+            file::StrictAlone::Accept => core::StrictAlone::Accept,
+            file::StrictAlone::Block => core::StrictAlone::Block,
+        },
+        on_isolation: match keys.on_isolation {
+            file::OnIsolation::Serve => core::OnIsolation::Serve,
+            file::OnIsolation::Stall => core::OnIsolation::Stall,
         },
         external_fence: group
             .external_fence

@@ -34,6 +34,9 @@ pub struct Kind {
     pub evidence: &'static [EvidenceKind],
     /// Where the file does not say it.
     pub fence: Fence,
+    /// A primary's commits can be made to wait for a standby: `durability = "strict"`, and
+    /// `on_isolation = "stall"`.
+    pub waits: bool,
     /// Its instances have an address.
     pub address: bool,
     /// Its settings.

@@ -87,6 +87,24 @@ words! {
     }
 }
 words! {
+    /// What a strict primary does while it has no synchronous standby.
+    StrictAlone {
+        /// It acknowledges writes; no failover opens by itself until it has one again.
+        Accept = "accept",
+        /// It acknowledges none until then.
+        Block = "block",
+    }
+}
+words! {
+    /// What a primary does whose renewals stay away.
+    OnIsolation {
+        /// It serves until its fence.
+        Serve = "serve",
+        /// After two missed renewals it acknowledges only what a standby elsewhere has.
+        Stall = "stall",
+    }
+}
+words! {
     /// Whether a plan waits for evidence of a resource.
     Fence {
         /// Nothing is promoted without it.
@@ -250,6 +268,12 @@ section! {
         on_drift: OnDrift [default OnDrift::Alert],
         /// Whether acknowledged writes may be lost.
         durability: Durability [default Durability::Async],
+        /// What a strict primary does while it has no synchronous standby: after a failover, or
+        /// once its standby was not seen to follow for detect_after.
+        strict_alone: StrictAlone [default StrictAlone::Accept],
+        /// What an async primary does whose renewals stay away. With stall, what it acknowledges
+        /// and a failover loses is bounded by 2·renewal + 0.5s, not by the lease.
+        on_isolation: OnIsolation [default OnIsolation::Serve],
         /// Time limit of one attempt at a step after the point of no return.
         step_limit: Duration [default secs(30)],
         /// Attempts at such a step before the plan halts.

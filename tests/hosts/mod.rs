@@ -10,6 +10,7 @@ mod attested;
 mod command_line;
 mod cuts;
 mod demo;
+mod durability;
 mod fences;
 mod groups;
 pub mod leader;
@@ -151,6 +152,7 @@ pub fn cases() -> Vec<Case> {
         groups::CASES,
         standby::CASES,
         rejoin::CASES,
+        durability::CASES,
         together::CASES,
         adopted::CASES,
         fences::CASES,

@@ -116,7 +116,10 @@ impl World {
                 let delay = self.rng.range(MS, 50 * MS);
                 self.after(delay, Due::Killed { host: index, group });
             }
-            DeadmanAction::Freeze(group) => self.set_frozen(index, &group, true),
+            DeadmanAction::Freeze(group) | DeadmanAction::Pause(group) => {
+                self.set_frozen(index, &group, true);
+            }
+            DeadmanAction::Continue(group) => self.set_frozen(index, &group, false),
             DeadmanAction::Thaw(group) => {
                 // The kill before it is over when the thaw returns.
                 self.killed(index, &group);

@@ -9,7 +9,9 @@ use super::postgres::Postgres;
 use super::raft::VOTERS;
 use super::topology::Topology;
 use super::world::World;
-use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, Deadman, DeadmanEvent, Stored};
+use arbiter_core::agent::{
+    AgentAction, AgentEvent, AgentMachine, Deadman, DeadmanEvent, Stored, Waiting,
+};
 use arbiter_core::leader::StreamId;
 use arbiter_core::plant::Plant;
 use arbiter_core::{
@@ -361,6 +363,10 @@ impl World {
             AgentAction::CancelEnsure { group, instance } => {
                 self.hosts[index].working.remove(&(group, instance));
             }
+            AgentAction::SetCommitWait { group, instance, attempt, .. } => {
+                let event = waits(group, instance, attempt);
+                self.after(MS, Due::ToAgent { host, process, event });
+            }
             AgentAction::Verify { group, instance, token } => {
                 let delay = self.rng.range(MS, 20 * MS);
                 self.after(delay, Due::Verify { host, process, group, instance, token });
@@ -469,4 +475,9 @@ impl World {
     pub(super) fn keeps_start_files(&self) -> bool {
         self.planted(Plant::StartFilesKept)
     }
+}
+
+/// What commits wait for is no part of this world.
+fn waits(group: GroupId, instance: InstanceId, attempt: u64) -> AgentEvent {
+    AgentEvent::CommitWaitSet { group, instance, attempt, result: Ok(Waiting::InEffect) }
 }

@@ -6,8 +6,8 @@ use super::raft::VOTERS;
 use super::rng::Rng;
 use arbiter_core::{
     AgentId, ArbiterId, ClusterSpec, Control, Durability, EvidenceKind, Failback, Fencing, GroupId,
-    GroupSpec, Instance, InstanceId, Layer, OnDrift, OnPrimaryFailure, Policy, ProbeSpec, Profile,
-    RegionId, RegionKind, SignalKind, Timing, Voter,
+    GroupSpec, Instance, InstanceId, Layer, OnDrift, OnIsolation, OnPrimaryFailure, Policy,
+    ProbeSpec, Profile, RegionId, RegionKind, SignalKind, StrictAlone, Timing, Voter,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -157,6 +157,7 @@ fn instance(id: &InstanceId, host: usize, layer: Layer) -> Instance {
         fencing: if data { Fencing::Required } else { Fencing::BestEffort },
         control: if data { Control::Owned } else { Control::Api },
         evidence: gives.into_iter().filter(|_| data).collect(),
+        waits: false,
         address: if data { id.0.clone() } else { String::new() },
         settings: BTreeMap::from([("start".to_owned(), "agent".to_owned())]),
     }
@@ -199,6 +200,8 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         clients_decide: rng.chance(200),
         on_drift: if rng.chance(300) { OnDrift::Repair } else { OnDrift::Alert },
         durability: Durability::Async,
+        strict_alone: StrictAlone::Accept,
+        on_isolation: OnIsolation::Serve,
         external_fence: if external {
             REGIONS.map(|region| (region.into(), BTreeMap::new())).into()
         } else {

@@ -3,7 +3,7 @@
 use crate::{
     AgentId, Arming, By, ClusterId, ClusterSpec, Epoch, Evidence, GroupId, Halt, Incarnation,
     InstanceId, LagMark, Loss, LossBound, Mode, PlanId, PlanKind, Position, RegionId, RequestId,
-    ResourceId, StepId, StepState, Token, WallMillis,
+    ResourceId, StepId, StepState, Synchronous, Token, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -66,6 +66,15 @@ pub enum Command {
     /// After the old wait has passed without a longer grant. `since`: the entry that last changed
     /// L in the policy; stale if another changed it since.
     LowerLease { group: GroupId, lease: Duration, since: u64, waited: Waited },
+    /// Whom the commits of `primary` wait for: `named` by its order, `counted` on. Grows in two
+    /// entries, the second after `primary` was seen to wait; shrinks in one (I11).
+    SetSynchronous {
+        group: GroupId,
+        resource: ResourceId,
+        primary: InstanceId,
+        /// With the [`Synchronous::since`] that it follows; stale if another changed it.
+        set: Synchronous,
+    },
     /// The loss that would follow crossed the RPO; committed before the Report is answered.
     MarkLag { group: GroupId, lag: LagMark },
     /// The hold-down after the last failover passed by the clock of one leader.

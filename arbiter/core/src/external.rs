@@ -38,6 +38,7 @@ pub fn external_fences_beside(spec: &GroupSpec, agent: &AgentId) -> Vec<(Instanc
                 fencing: Fencing::BestEffort,
                 control: Control::Api,
                 evidence: BTreeSet::from([EvidenceKind::PowerOff]),
+                waits: false,
                 address: String::new(),
                 settings: settings.clone(),
             };
@@ -76,6 +77,7 @@ pub(crate) fn external_order(
         token,
         verify: false,
         terms: Terms::default(),
+        commits: None,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     EvidenceKind, Goal, Group, GroupId, GroupSpec, Layer, Mode, Plan, PlanEnd, PlanKind,
-    RegionKind, Rejected, State, StepId, weakest_allowed, worth,
+    RegionKind, Rejected, State, StepId, apply::may_lose, weakest_allowed, worth,
 };
 
 /// A broken invariant.
@@ -45,6 +45,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("I9", mode_needs_arming),
     ("I10", tokens_never_fall),
     ("I11", loss_is_bounded_before_promotion),
+    ("I11", counted_is_waited_for),
 ];
 
 /// Whether the step from `before` to `after` keeps every invariant.
@@ -240,7 +241,11 @@ fn loss_is_bounded_before_promotion(step: &Step) -> Holds {
     }
     let Some(plan) = proving_plan(step) else { return Err("no plan".to_owned()) };
     if plan.kind == PlanKind::Failover {
-        let bounded = step.before.lag == crate::LagMark::Within || plan.accept_loss;
+        let within = match step.spec.policy.durability {
+            crate::Durability::Async => step.before.lag == crate::LagMark::Within,
+            crate::Durability::Strict => may_lose(step.spec, step.before, plan).is_none(),
+        };
+        let bounded = within || plan.accept_loss;
         return require(bounded, || format!("plan {} may lose more than the RPO", plan.id));
     }
     let short = step.spec.required_resources().into_iter().find(|resource| {
@@ -248,4 +253,15 @@ fn loss_is_bounded_before_promotion(step: &Step) -> Holds {
         end.is_some_and(|end| plan.target_end.get(*resource).is_none_or(|reached| reached < end))
     });
     require(short.is_none(), || format!("{short:?} is behind its source"))
+}
+
+/// Who is counted was named in an earlier entry, so that its primary could be told first.
+fn counted_is_waited_for(step: &Step) -> Holds {
+    let broken = step.after.synchronous.iter().find(|(resource, set)| {
+        let before = step.before.synchronous.get(*resource);
+        let new = |id: &&crate::InstanceId| !before.is_some_and(|b| b.counted.contains(*id));
+        let named = |id: &crate::InstanceId| before.is_some_and(|b| b.named.contains(id));
+        !set.counted.is_subset(&set.named) || !set.counted.iter().filter(new).all(named)
+    });
+    require(broken.is_none(), || format!("{broken:?} counts whom nobody waits for"))
 }

@@ -13,6 +13,7 @@ pub mod plant;
 pub mod agent;
 mod apply;
 mod command;
+mod commits;
 mod decide;
 mod event;
 mod explain;
@@ -39,6 +40,7 @@ mod view;
 
 pub use apply::*;
 pub use command::*;
+pub use commits::*;
 pub use decide::*;
 pub use event::*;
 pub use explain::*;

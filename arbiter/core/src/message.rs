@@ -1,8 +1,8 @@
 //! What crosses the wire between agent and leader: `Report` up, `Directive` down.
 
 use crate::{
-    AgentId, Arming, ClusterId, EvidenceKind, Fact, Goal, GroupId, Incarnation, InstanceId, Layer,
-    Position, RegionId, Timing, Token,
+    AgentId, Arming, ClusterId, CommitWait, Commits, EvidenceKind, Fact, Goal, GroupId,
+    Incarnation, InstanceId, Layer, Position, RegionId, Timing, Token,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,6 +63,8 @@ pub struct InstanceReport {
     pub verified: Option<Token>,
     /// Why the goal is not reached, and whether it is refused for good.
     pub error: Option<ErrorReport>,
+    /// Whom its commits were seen to wait for, as the order that stands asks; none: not yet.
+    pub commits: Option<CommitWait>,
 }
 
 /// A goal reached.
@@ -141,6 +143,8 @@ pub struct Order {
     pub verify: bool,
     /// Everything else that the goal needs.
     pub terms: Terms,
+    /// Whom the commits of a primary wait for; none: its kind cannot be told.
+    pub commits: Option<Commits>,
 }
 
 /// Particulars of an order.
@@ -161,4 +165,6 @@ pub struct Terms {
     pub adopt: bool,
     /// Traffic: policy repairs drift.
     pub repair: bool,
+    /// `Active`: whom commits wait for from the promotion on.
+    pub promoted: CommitWait,
 }

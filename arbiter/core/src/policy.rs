@@ -64,6 +64,28 @@ pub enum Durability {
     Strict,
 }
 
+/// What a primary does in `strict` while it has no synchronous standby.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StrictAlone {
+    /// It acknowledges writes; no failover opens by itself until it has one again.
+    #[default]
+    Accept,
+    /// It acknowledges none until then.
+    Block,
+}
+
+/// What an `async` primary does whose renewals stay away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnIsolation {
+    /// It serves until its fence.
+    #[default]
+    Serve,
+    /// After two missed renewals it acknowledges only what a standby elsewhere has.
+    Stall,
+}
+
 /// Policy of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
@@ -107,6 +129,12 @@ pub struct Policy {
     pub on_drift: OnDrift,
     /// See [`Durability`].
     pub durability: Durability,
+    /// See [`StrictAlone`].
+    #[serde(default)]
+    pub strict_alone: StrictAlone,
+    /// See [`OnIsolation`].
+    #[serde(default)]
+    pub on_isolation: OnIsolation,
     /// Whether an external fence command is configured for a region: the region it cuts → the
     /// command driver's instance settings (`fence_command`, `fence_check`).
     pub external_fence: BTreeMap<RegionId, BTreeMap<String, String>>,

@@ -62,6 +62,9 @@ pub struct Instance {
     /// Every kind of evidence that its driver can ever give (design §6).
     #[serde(default)]
     pub evidence: BTreeSet<EvidenceKind>,
+    /// Whether its kind can be told whom a commit waits for.
+    #[serde(default)]
+    pub waits: bool,
     /// Where clients and other instances reach it: `host:port`, or empty where that has no meaning.
     pub address: String,
     /// Settings of the driver, opaque here, such as `data_dir`.
@@ -288,6 +291,10 @@ pub struct Fact {
     /// are shown before they matter.
     #[serde(default)]
     pub faults: Vec<String>,
+    /// Standbys that a primary waits for before it acknowledges, by the name under which they
+    /// replicate; none: not seen.
+    #[serde(default)]
+    pub waits_for: Option<BTreeSet<String>>,
     /// What its newest divergence cost, where it had one.
     #[serde(default)]
     pub lost: Option<Box<Loss>>,

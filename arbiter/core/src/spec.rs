@@ -72,11 +72,20 @@ impl GroupSpec {
         self.instances.iter().filter(move |(_, i)| i.agent == *agent)
     }
 
+    /// The name under which an instance replicates: its `application_name` setting, else its id.
+    pub fn replicates_as(&self, id: &InstanceId) -> String {
+        let set = self.instances.get(id).and_then(|i| i.settings.get(REPLICATES_AS));
+        set.unwrap_or(&id.0).clone()
+    }
+
     /// The zone of a traffic instance: its `zone` setting, else its resource.
     pub fn zone(instance: &Instance) -> String {
         zone_name(instance.settings.get("zone").unwrap_or(&instance.resource.0))
     }
 }
+
+/// The instance setting that names it to its upstream.
+const REPLICATES_AS: &str = "application_name";
 
 /// One text for one zone, however it is written: lower case, without the dot at the end.
 pub fn zone_name(text: &str) -> String {

@@ -3,7 +3,7 @@
 use crate::{
     Activation, AgentId, ClusterId, ClusterSpec, Epoch, EvidenceKind, Goal, GroupId, GroupSpec,
     Incarnation, InstanceId, Layer, Mode, Plan, PlanEnd, PlanId, RegionId, RequestId, ResourceId,
-    Token, WallMillis,
+    SynchronousSets, Token, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +95,8 @@ pub struct Group {
     /// The active region and the epoch, which change together and only by proof (I2, I3). Read
     /// them with [`Group::active`] and [`Group::epoch`].
     pub activation: Activation,
-    /// Log index of the entry that last changed a goal of this group, or whether it is to arm.
+    /// Log index of the entry that last changed a goal of this group, whether it is to arm, or whom
+    /// commits wait for.
     pub revision: u64,
     /// Which instance of each resource is primary in the active region.
     pub primaries: BTreeMap<ResourceId, InstanceId>,
@@ -115,6 +116,9 @@ pub struct Group {
     pub plan: Option<Plan>,
     /// Ended plans, newest last, at most [`PLANS_KEPT_MAX`].
     pub plans: Vec<Plan>,
+    /// Whom the primaries' commits wait for, in `strict` (I11).
+    #[serde(default)]
+    pub synchronous: SynchronousSets,
     /// See [`LagMark`].
     pub lag: LagMark,
     /// The hold-down after the last failover has not passed.

@@ -1,6 +1,5 @@
-//! A small world for this crate's tests: two data regions and a witness, agents that obey at once,
-//! and a leader that proposes what `decide` says. It knows no latency and no loss; the simulator
-//! does.
+//! A small world for this crate's tests: two regions and a witness, agents that obey at once, and a
+//! leader that proposes what `decide` says. It knows no latency and no loss; the simulator does.
 
 use crate::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +29,7 @@ fn instance(resource: &str, region: &str, layer: Layer, fencing: Fencing) -> Ins
         fencing,
         control: Control::Owned,
         evidence: [EvidenceKind::Confirmed, EvidenceKind::LeaseExpired].into(),
+        waits: layer == Layer::Data && fencing == Fencing::Required,
         address: format!("{resource}.{region}:5432"),
         settings: BTreeMap::new(),
     }
@@ -56,6 +56,8 @@ pub fn policy() -> Policy {
         clients_decide: false,
         on_drift: OnDrift::Alert,
         durability: Durability::Async,
+        strict_alone: StrictAlone::Accept,
+        on_isolation: OnIsolation::Serve,
         external_fence: BTreeMap::new(),
         step_limit: ms(30_000),
         step_attempts_max: 3,
@@ -114,7 +116,7 @@ pub fn spec() -> ClusterSpec {
     }
 }
 
-/// An agent that obeys every order at once, and that can be silent.
+/// An agent that obeys every order at once, can be silent, and whose `hasty` wait for nobody.
 pub struct FakeAgent {
     pub alive: bool,
     pub life: Incarnation,
@@ -129,11 +131,12 @@ pub struct FakeAgent {
     pub obstacles: BTreeMap<InstanceId, String>,
     /// Standbys that have received this much, whatever the primary wrote.
     pub received: BTreeMap<InstanceId, u64>,
+    pub hasty: BTreeSet<InstanceId>,
     /// Identities of data, where they are known.
     pub data_ids: BTreeMap<InstanceId, String>,
     /// What their divergence cost.
     pub lost: BTreeMap<InstanceId, Loss>,
-    /// What it reads in its zone that it did not write.
+    /// What it reads in its zone that is not its own.
     pub drift: String,
     orders: BTreeMap<InstanceId, Order>,
     obeyed: u64,
@@ -432,6 +435,7 @@ impl FakeAgent {
             conditions: BTreeMap::new(),
             obstacles: BTreeMap::new(),
             received: BTreeMap::new(),
+            hasty: BTreeSet::new(),
             data_ids: BTreeMap::new(),
             lost: BTreeMap::new(),
             drift: String::new(),
@@ -451,8 +455,7 @@ impl FakeAgent {
     ) -> InstanceReport {
         let order = self.orders.get(name);
         let goal = order.map_or(if primary { Goal::Active } else { Goal::Standby }, |o| o.goal);
-        let received = if cut { 500 } else { written };
-        let received = self.received.get(name).copied().unwrap_or(received);
+        let received = self.received.get(name).copied().unwrap_or(if cut { 500 } else { written });
         let end = Position { timeline: 1, offset: if primary { written } else { received } };
         let stopped = matches!(goal, Goal::Fenced) || (goal == Goal::Drained && primary);
         let data = instance.layer == Layer::Data;
@@ -486,10 +489,12 @@ impl FakeAgent {
             token: order.token,
             refused: true,
             stale: None,
-            message: "it refuses".to_owned(),
+            message: "it refuses".into(),
         });
         let verified = order.filter(|o| o.verify && obeys).map(|order| order.token);
-        let token = order.map_or(Token::default(), |order| order.token);
-        InstanceReport { fact, age: ms(0), token, done, verified, error }
+        let token = order.map(|order| order.token).unwrap_or_default();
+        let told = order.filter(|_| !self.hasty.contains(name)).and_then(|o| o.commits.clone());
+        let commits = told.filter(|_| obeys).map(|commits| commits.wait);
+        InstanceReport { fact, age: ms(0), token, done, verified, error, commits }
     }
 }

@@ -41,6 +41,10 @@ pub enum Ask {
     Renew { group: GroupId, deadline: Instant, timing: Timing },
     /// Nothing in the group is writable any more.
     Clear { group: GroupId },
+    /// Freeze what runs, alive.
+    Pause { group: GroupId },
+    /// Let it go on.
+    Continue { group: GroupId },
     /// Kill what the group runs now, without freezing it.
     Kill { group: GroupId },
     /// Replace this deadman's image with this program, keeping everything it holds.

@@ -241,6 +241,9 @@ impl Agent {
                 self.tasks.ensure((group, instance), attempt, goal, token, terms);
             }
             AgentAction::CancelEnsure { group, instance } => self.tasks.cancel(&(group, instance)),
+            AgentAction::SetCommitWait { group, instance, attempt, wait } => {
+                self.tasks.commits((group, instance), attempt, wait);
+            }
             AgentAction::Verify { group, instance, token } => {
                 self.tasks.verify((group, instance), token);
             }
@@ -275,6 +278,8 @@ impl Agent {
             DeadmanEvent::Arm(group) => self.arm(group),
             DeadmanEvent::Disarm(group) => self.companion.tell(Ask::Disarm { group }),
             DeadmanEvent::Clear(group) => self.companion.tell(Ask::Clear { group }),
+            DeadmanEvent::Pause(group) => self.companion.tell(Ask::Pause { group }),
+            DeadmanEvent::Continue(group) => self.companion.tell(Ask::Continue { group }),
             DeadmanEvent::Renew { group, deadline, timing } => {
                 self.companion.tell(Ask::Renew { group, deadline, timing });
             }

@@ -5,7 +5,9 @@
 use super::store::Store;
 use crate::drivers::{Done, Driver, DriverError};
 use arbiter_core::agent::{AgentEvent, Failure, Reached};
-use arbiter_core::{Arming, ClusterId, Condition, Fact, Goal, GroupId, InstanceId, Terms, Token};
+use arbiter_core::{
+    Arming, ClusterId, CommitWait, Condition, Fact, Goal, GroupId, InstanceId, Terms, Token,
+};
 use futures::FutureExt;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,6 +22,8 @@ use tokio::time::timeout;
 const OBSERVE_LIMIT: Duration = Duration::from_secs(5);
 /// Longest verification.
 const VERIFY_LIMIT: Duration = Duration::from_secs(10);
+/// Longest change of whom commits wait for.
+const COMMITS_LIMIT: Duration = Duration::from_secs(10);
 /// Longest change of a gate.
 const GATE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -33,6 +37,7 @@ pub type Key = (GroupId, InstanceId);
 pub struct Tasks {
     drivers: BTreeMap<Key, Arc<dyn Driver>>,
     ensuring: BTreeMap<Key, JoinHandle<()>>,
+    waiting: BTreeMap<Key, JoinHandle<()>>,
     /// Changes of gates that may still go on, and which way.
     gating: BTreeMap<GroupId, (bool, JoinHandle<()>)>,
     events: mpsc::Sender<AgentEvent>,
@@ -41,7 +46,13 @@ pub struct Tasks {
 impl Tasks {
     /// Tasks that tell `events`.
     pub fn new(drivers: BTreeMap<Key, Arc<dyn Driver>>, events: mpsc::Sender<AgentEvent>) -> Self {
-        Self { drivers, ensuring: BTreeMap::new(), gating: BTreeMap::new(), events }
+        Self {
+            drivers,
+            ensuring: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            gating: BTreeMap::new(),
+            events,
+        }
     }
 
     /// The drivers of `group`.
@@ -121,6 +132,32 @@ impl Tasks {
             // Left in the map: the next one waits until it is really gone.
             task.abort();
         }
+    }
+
+    /// Have a primary wait for others. What was asked before is dropped first.
+    pub fn commits(&mut self, key: Key, attempt: u64, wait: CommitWait) {
+        let Some(driver) = self.drivers.get(&key).cloned() else { return };
+        let before = self.waiting.remove(&key);
+        let (group, instance) = key.clone();
+        let result = Err(Failure::Retry(PANICKED.into()));
+        let (of, id) = (group.clone(), instance.clone());
+        let lost = AgentEvent::CommitWaitSet { group: of, instance: id, attempt, result };
+        let task = self.spawn(lost, async move {
+            if let Some(before) = before {
+                before.abort();
+                let _ = before.await;
+            }
+            tracing::info!(%group, %instance, ?wait, "commits are to wait");
+            let result = match timeout(COMMITS_LIMIT, driver.commits(&wait)).await {
+                Ok(result) => result.map_err(failure),
+                Err(_) => Err(Failure::Retry(format!("no answer within {COMMITS_LIMIT:?}"))),
+            };
+            if let Err(why) = &result {
+                tracing::warn!(%group, %instance, ?wait, %why, "commits do not wait yet");
+            }
+            AgentEvent::CommitWaitSet { group, instance, attempt, result }
+        });
+        self.waiting.insert(key, task);
     }
 
     /// Try a real write.

@@ -60,6 +60,7 @@ fn opens(kind: &Kind, settings: BTreeMap<String, String>) -> Result<Box<dyn Driv
         fencing: Fencing::Required,
         control: Control::Owned,
         evidence: BTreeSet::new(),
+        waits: false,
         address: "127.0.0.1:5432".to_owned(),
         settings,
     };

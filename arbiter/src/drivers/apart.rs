@@ -4,7 +4,8 @@
 //! Knows calls and threads. Never knows what a driver does, or how long it may take.
 
 use super::{Declaration, Done, Driver, DriverError};
-use arbiter_core::{Fact, Goal, Terms, Token};
+use arbiter_core::agent::Waiting;
+use arbiter_core::{CommitWait, Fact, Goal, Terms, Token};
 use async_trait::async_trait;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub struct Apart {
     observe: Turn,
     ensure: Turn,
     verify: Turn,
+    commits: Turn,
     gate: Turn,
     start: Turn,
     running: Turn,
@@ -28,8 +30,9 @@ pub struct Apart {
 impl Apart {
     /// `driver`, apart.
     pub fn new(driver: Box<dyn Driver>) -> Self {
-        let [observe, ensure, verify, gate, start, running] = Default::default();
-        Self { driver: Arc::from(driver), observe, ensure, verify, gate, start, running }
+        let [observe, ensure, verify, commits, gate, start, running] = Default::default();
+        let driver = Arc::from(driver);
+        Self { driver, observe, ensure, verify, commits, gate, start, running }
     }
 
     /// Run `call` on a thread. Dropped, it is dropped there as soon as it waits for anything, and
@@ -95,6 +98,12 @@ impl Driver for Apart {
 
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {
         self.call(&self.verify, move |driver| async move { driver.verify(token).await }).await
+    }
+
+    async fn commits(&self, wait: &CommitWait) -> Result<Waiting, DriverError> {
+        let wait = wait.clone();
+        let call = move |driver: Arc<dyn Driver>| async move { driver.commits(&wait).await };
+        self.call(&self.commits, call).await
     }
 
     async fn gate(&self, armed: bool) -> Result<(), DriverError> {

@@ -20,9 +20,10 @@ pub mod velero;
 
 pub use apart::Apart;
 
+use arbiter_core::agent::Waiting;
 use arbiter_core::{
-    Control, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId, Layer,
-    Position, Terms, Token,
+    CommitWait, Control, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, Instance, InstanceId,
+    Layer, Position, Terms, Token,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,17 @@ pub trait Driver: Send + Sync {
     }
     /// A real write, or its like, at this token.
     async fn verify(&self, token: Token) -> Result<Fact, DriverError>;
+    /// Have the primary's commits wait for others before they are acknowledged. Twice is once. By
+    /// default a kind cannot be told.
+    ///
+    /// # Errors
+    /// `Retry`: the server does not wait so yet, or not surely.
+    async fn commits(&self, wait: &CommitWait) -> Result<Waiting, DriverError> {
+        match wait {
+            CommitWait::Configured => Ok(Waiting::InEffect),
+            _ => Err(DriverError::Refused("this kind cannot be told whom to wait for".into())),
+        }
+    }
     /// Put in (armed) or take out the start gate: with it nobody but the agent can start it.
     async fn gate(&self, armed: bool) -> Result<(), DriverError> {
         let _ = armed;

@@ -1,6 +1,7 @@
 //! `Directive`, from leader to agent.
 
 use super::WireError;
+use super::commits::{commits_in, commits_out, wait_in, wait_out};
 use super::parts::*;
 use arbiter_core::{
     ClusterId, Directive, GroupDirective, GroupId, Incarnation, InstanceId, Order, RegionId, Terms,
@@ -100,6 +101,7 @@ fn order_out(order: &Order) -> pb::Order {
         token: Some(token(order.token)),
         verify: order.verify,
         terms: Some(terms_out(&order.terms)),
+        commits: order.commits.as_ref().map(commits_out),
     }
 }
 
@@ -111,7 +113,8 @@ fn order_in(order: pb::Order) -> Result<Order, WireError> {
         goal: goal_back(order.goal)?,
         token: token_back(order.token.ok_or(WireError::Missing("order.token"))?),
         verify: order.verify,
-        terms: terms_in(order.terms.ok_or(WireError::Missing("order.terms"))?),
+        terms: terms_in(order.terms.ok_or(WireError::Missing("order.terms"))?)?,
+        commits: order.commits.map(commits_in).transpose()?,
     })
 }
 
@@ -124,11 +127,12 @@ fn terms_out(terms: &Terms) -> pb::Terms {
         may_create: terms.may_create,
         adopt: terms.adopt,
         repair: terms.repair,
+        promoted: Some(wait_out(&terms.promoted)),
     }
 }
 
-fn terms_in(terms: pb::Terms) -> Terms {
-    Terms {
+fn terms_in(terms: pb::Terms) -> Result<Terms, WireError> {
+    Ok(Terms {
         clean_stop: terms.clean_stop_ns.map(duration),
         upstream: terms.upstream,
         until: terms.until.map(position_back),
@@ -136,5 +140,6 @@ fn terms_in(terms: pb::Terms) -> Terms {
         may_create: terms.may_create,
         adopt: terms.adopt,
         repair: terms.repair,
-    }
+        promoted: terms.promoted.map(wait_in).transpose()?.unwrap_or_default(),
+    })
 }

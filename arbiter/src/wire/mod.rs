@@ -2,6 +2,7 @@
 //!
 //! Core to proto is total. Proto to core is checked: what a peer sends is input.
 
+mod commits;
 mod directive;
 mod parts;
 mod report;

@@ -1,6 +1,7 @@
 //! `Report`, from agent to leader.
 
 use super::WireError;
+use super::commits::{names_in, names_out, wait_in, wait_out};
 use super::parts::*;
 use arbiter_core::{
     AgentId, Arming, ClusterId, DoneReport, ErrorReport, Fact, GroupId, GroupReport, Incarnation,
@@ -87,6 +88,7 @@ fn instance_out(instance: &InstanceReport) -> pb::InstanceReport {
         done: instance.done.as_ref().map(done_out),
         verified: instance.verified.map(token),
         error: instance.error.as_ref().map(error_out),
+        commits: instance.commits.as_ref().map(wait_out),
     }
 }
 
@@ -98,6 +100,7 @@ fn instance_in(instance: pb::InstanceReport) -> Result<InstanceReport, WireError
         done: instance.done.map(done_in).transpose()?,
         verified: instance.verified.map(token_back),
         error: instance.error.map(error_in).transpose()?,
+        commits: instance.commits.map(wait_in).transpose()?,
     })
 }
 
@@ -161,6 +164,7 @@ fn fact_out(fact: &Fact) -> pb::Fact {
         history: fact.history.clone(),
         obstacles: fact.obstacles.clone(),
         faults: fact.faults.clone(),
+        waits_for: fact.waits_for.as_ref().map(names_out),
         lost: fact.lost.as_deref().map(loss_to_proto),
         detail: fact.detail.clone().into_iter().collect(),
     }
@@ -228,6 +232,7 @@ fn fact_in(fact: pb::Fact) -> Result<Fact, WireError> {
         history: fact.history,
         obstacles: fact.obstacles,
         faults: fact.faults,
+        waits_for: fact.waits_for.map(names_in),
         lost: fact.lost.map(loss_in).transpose()?.map(Box::new),
         detail: fact.detail.into_iter().collect(),
     })

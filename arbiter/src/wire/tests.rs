@@ -70,6 +70,7 @@ fn report(n: usize) -> Report {
         history: format!("history {n}"),
         obstacles: vec!["replay is paused".into(), n.to_string()],
         faults: vec!["a backup is too old".into(), n.to_string()],
+        waits_for: n.is_multiple_of(3).then(|| ["db-us".to_owned()].into()),
         lost: n.is_multiple_of(2).then(|| Box::new(loss(n))),
         detail: BTreeMap::from([("version".into(), "15.9".into())]),
     };
@@ -91,6 +92,7 @@ fn report(n: usize) -> Report {
             stale: Some(Token::new(n as u64, 10)),
             message: "disk is full; free some".into(),
         }),
+        commits: (!n.is_multiple_of(6)).then(|| wait(n)),
     };
     let group = GroupReport {
         arming: (!n.is_multiple_of(6)).then(|| Arming { expiry_counts_as: pick(&EVIDENCE, n) }),
@@ -112,6 +114,17 @@ fn report(n: usize) -> Report {
     }
 }
 
+fn wait(n: usize) -> CommitWait {
+    let names = || ["db-us".to_owned(), n.to_string()].into();
+    match n % 5 {
+        0 => CommitWait::Configured,
+        1 => CommitWait::Alone,
+        2 => CommitWait::Blocked,
+        3 => CommitWait::Standbys(names()),
+        _ => CommitWait::Isolated(names()),
+    }
+}
+
 fn directive(n: usize) -> Directive {
     let order = Order {
         group: "default".into(),
@@ -128,7 +141,12 @@ fn directive(n: usize) -> Directive {
             may_create: n.is_multiple_of(2),
             adopt: n.is_multiple_of(3),
             repair: n.is_multiple_of(5),
+            promoted: wait(n),
         },
+        commits: n.is_multiple_of(2).then(|| Commits {
+            wait: wait(n + 1),
+            isolated: n.is_multiple_of(4).then(|| ["db-us".to_owned()].into()),
+        }),
     };
     let group = GroupDirective {
         revision: n as u64,

@@ -55,6 +55,23 @@ fn timers_show_the_inequality_with_numbers() {
 }
 
 #[test]
+fn commits_wait_only_where_something_can_be_told_to() {
+    let strict = "durability = \"strict\"\ninitial_active";
+    assert_eq!(faults(&GOOD.replacen("initial_active", strict, 1)), Vec::<String>::new());
+    let both = format!("on_isolation = \"stall\"\n{strict}");
+    says(&only_fault("initial_active", &both), &["default.on_isolation", "wait always"]);
+    let named = GOOD.replacen("initial_active", strict, 1);
+    let named = named.replacen("data_dir =", "synchronous_standby_names = \"x\"\ndata_dir =", 1);
+    let found = faults(&named);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    says(&found[0], &["synchronous_standby_names", "leave it out"]);
+    let redis = include_str!("../../../cluster-config/examples/redis.toml");
+    let found = faults(&redis.replacen("initial_active", strict, 1));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    says(&found[0], &["nothing makes a redis wait", "a group of its own"]);
+}
+
+#[test]
 fn a_low_rpo_is_refused_for_automatic_only() {
     let fault = only_fault("initial_active", "rpo = \"5s\"\ninitial_active");
     says(&fault, &["groups.default.rpo", "5s < 4s + 2·1s = 6s", "raise rpo to 6s"]);

@@ -74,6 +74,7 @@ fn open(kind: &str, cluster: &Cluster, settings: &[(&str, &str)]) -> Box<dyn Dri
         fencing: Fencing::BestEffort,
         control: Control::Api,
         evidence: Default::default(),
+        waits: false,
         address: String::new(),
         settings: all,
     };

@@ -68,6 +68,7 @@ fn try_open(kind: &str, region: &str, settings: Settings) -> Result<Box<dyn Driv
         fencing: Fencing::BestEffort,
         control: Control::Api,
         evidence: Default::default(),
+        waits: false,
         address: String::new(),
         settings,
     };

@@ -88,6 +88,7 @@ impl FakeArbiter {
             token: script.token,
             verify: false,
             terms: Terms::default(),
+            commits: None,
         };
         let group = GroupDirective {
             revision: script.token.revision.0,
@@ -135,6 +136,7 @@ pub fn instance() -> Instance {
         fencing: Fencing::Required,
         control: Control::Owned,
         evidence: Default::default(),
+        waits: false,
         address: String::new(),
         settings: BTreeMap::new(),
     }

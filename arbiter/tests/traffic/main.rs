@@ -56,6 +56,7 @@ fn open(kind: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Driver>, Driver
         fencing: Fencing::BestEffort,
         control: Control::Api,
         evidence: Default::default(),
+        waits: false,
         address: String::new(),
         settings,
     };

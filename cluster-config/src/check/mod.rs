@@ -1,5 +1,6 @@
 //! What keys say together. Knows the meaning of a cluster; never text or how it was read.
 
+mod durability;
 mod groups;
 mod members;
 mod people;
@@ -20,6 +21,7 @@ pub(crate) fn check(cluster: &Cluster, book: &mut Book<'_>) {
         let path = format!("groups.{name}");
         groups::check(cluster, &path, group, &mut data_dirs, book);
         traffic::check(cluster, &path, group, book);
+        durability::check(&path, group, book);
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Hold {
     pub timing: Option<Timing>,
     /// Killed, and frozen until a future deadline is given.
     pub frozen: bool,
+    /// Frozen alive: what could not be made to wait for a standby acknowledges nothing.
+    #[serde(default)]
+    pub paused: bool,
     /// How often it would have killed while it was not armed.
     pub would_have_killed: u64,
     /// The running deadline was already counted.
@@ -50,6 +53,10 @@ pub enum DeadmanEvent {
     /// Nothing in the group is writable any more, says its agent, which has fenced it or made a
     /// replica of it. A standby must not die of a lease that nobody renews.
     Clear(GroupId),
+    /// Freeze what runs in the group, alive, until it is killed or may go on.
+    Pause(GroupId),
+    /// Let it go on.
+    Continue(GroupId),
 }
 
 /// What the deadman must do, in this order.
@@ -60,6 +67,10 @@ pub enum DeadmanAction {
     Kill(GroupId),
     /// `cgroup.freeze`: what is forked or put in late never runs.
     Freeze(GroupId),
+    /// The freeze alone: what runs stops where it stands, alive.
+    Pause(GroupId),
+    /// What was paused goes on.
+    Continue(GroupId),
     /// Undo the freeze.
     Thaw(GroupId),
 }
@@ -130,6 +141,8 @@ impl Deadman {
                 self.renew(group, deadline, timing, now, &mut actions);
             }
             DeadmanEvent::Clear(group) => self.clear(group, &mut actions),
+            DeadmanEvent::Pause(group) => self.pause(group, &mut actions),
+            DeadmanEvent::Continue(group) => self.go_on(group, &mut actions),
         }
         actions
     }
@@ -146,6 +159,9 @@ impl Deadman {
     fn disarm(&mut self, group: GroupId, actions: &mut Vec<DeadmanAction>) {
         let hold = self.holds.entry(group.clone()).or_default();
         thaw(&group, hold, actions);
+        if hold.paused {
+            actions.push(DeadmanAction::Continue(group));
+        }
         *hold = Hold { would_have_killed: hold.would_have_killed, ..Hold::default() };
     }
 
@@ -181,9 +197,29 @@ impl Deadman {
     fn clear(&mut self, group: GroupId, actions: &mut Vec<DeadmanAction>) {
         let Some(hold) = self.holds.get_mut(&group) else { return };
         thaw(&group, hold, actions);
+        if std::mem::take(&mut hold.paused) {
+            actions.push(DeadmanAction::Continue(group));
+        }
         hold.deadline = None;
         hold.counted = false;
         hold.killed_at = None;
+    }
+}
+
+impl Deadman {
+    fn pause(&mut self, group: GroupId, actions: &mut Vec<DeadmanAction>) {
+        let Some(hold) = self.holds.get_mut(&group) else { return };
+        if hold.armed && !hold.frozen && !hold.paused {
+            hold.paused = true;
+            actions.push(DeadmanAction::Pause(group));
+        }
+    }
+
+    fn go_on(&mut self, group: GroupId, actions: &mut Vec<DeadmanAction>) {
+        let Some(hold) = self.holds.get_mut(&group) else { return };
+        if std::mem::take(&mut hold.paused) {
+            actions.push(DeadmanAction::Continue(group));
+        }
     }
 }
 
@@ -221,6 +257,7 @@ fn expire(group: &GroupId, hold: &mut Hold, now: Instant, actions: &mut Vec<Dead
     if !hold.frozen {
         actions.push(DeadmanAction::Freeze(group.clone()));
     }
+    hold.paused = false;
     hold.frozen = true;
     hold.killed_at = Some(now);
 }

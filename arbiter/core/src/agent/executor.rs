@@ -1,7 +1,10 @@
 //! The executor of one instance: which order stands, what was stored, what is tried and when
 //! again. Timeouts aside, everything about order and repetition is here; drivers know none of it.
 
+mod commits;
 mod reached;
+
+pub use commits::{STALL_AGAIN_AFTER, STALL_LIMIT};
 
 use super::{AgentAction, Failure, Reached, is_current};
 use crate::{
@@ -97,6 +100,7 @@ pub(super) struct Executor {
     /// Since when a standby that did follow is seen not to.
     astray: Option<Instant>,
     started_at: Option<Instant>,
+    commits: commits::Commits,
 }
 
 impl Executor {
@@ -122,6 +126,7 @@ impl Executor {
             observing: None,
             astray: None,
             started_at: None,
+            commits: commits::Commits::default(),
         }
     }
 
@@ -226,6 +231,7 @@ impl Executor {
         }
         self.fact = fact;
         self.fact_at = Some(now);
+        self.commits_seen(since);
         self.astray = if self.follows() { None } else { self.astray.or(Some(now)) };
         news || undone.is_some()
     }
@@ -453,7 +459,7 @@ impl Executor {
             (None, None) => now,
         };
         let retry = Some(self.retry_at).filter(|at| now < *at);
-        retry.into_iter().chain(Some(observe)).min()
+        retry.into_iter().chain(Some(observe)).chain(self.commits_wake(now)).min()
     }
 
     pub(super) fn report(&self, now: Instant) -> InstanceReport {
@@ -466,6 +472,7 @@ impl Executor {
             done: self.done.as_ref().map(|(done, _, _)| done.clone()).filter(stored),
             verified: self.verified,
             error: self.error.clone(),
+            commits: self.commits_shown(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! what the deadman shows; never what a driver does.
 
 use super::executor::{Executor, Leave};
-use super::{AgentAction, DeadmanEvent, Failure, GATE_MISSING, Hold, Lease, Reached};
+use super::{AgentAction, DeadmanEvent, Failure, GATE_MISSING, Hold, Lease, Reached, Waiting};
 use crate::decide::session_limit;
 use crate::{
     Arming, EvidenceKind, Fact, Goal, GroupDirective, GroupId, GroupReport, Instance, InstanceId,
@@ -26,7 +26,7 @@ enum Ask {
 /// One group on one agent.
 #[derive(Clone, Debug)]
 pub(super) struct GroupMachine {
-    id: GroupId,
+    pub(super) id: GroupId,
     pub(super) lease: Lease,
     /// When workloads beside this agent must stop unless a quorum is heard: one lease after the
     /// last answer. It is no lease: no deadman knows it, and nothing is granted by it.
@@ -34,7 +34,7 @@ pub(super) struct GroupMachine {
     /// That time came, and no answer since.
     cut_off: bool,
     /// What the deadman last showed; none before it did and after it went.
-    hold: Option<Hold>,
+    pub(super) hold: Option<Hold>,
     counts_as: EvidenceKind,
     /// What the leader asks; none before it did.
     arm_wanted: Option<bool>,
@@ -51,8 +51,15 @@ pub(super) struct GroupMachine {
     /// The last thing asked and when, so that it is not asked at every step.
     asked: Option<(Ask, Instant)>,
     asked_deadline: Option<(Option<Instant>, Instant)>,
-    instances: BTreeMap<InstanceId, Executor>,
-    news: bool,
+    pub(super) instances: BTreeMap<InstanceId, Executor>,
+    /// When the Report left whose answer last renewed the lease.
+    pub(super) renewed: Option<Instant>,
+    /// That was in this process.
+    pub(super) renewed_here: bool,
+    /// Since when the renewals stay away: what may stall does.
+    pub(super) isolated: Option<Instant>,
+    pub(super) asked_pause: Option<(bool, Instant)>,
+    pub(super) news: bool,
     attempts: u64,
 }
 
@@ -76,6 +83,10 @@ impl GroupMachine {
             asked: None,
             asked_deadline: None,
             instances: BTreeMap::new(),
+            renewed: None,
+            renewed_here: false,
+            isolated: None,
+            asked_pause: None,
             news: false,
             attempts: 0,
         }
@@ -99,6 +110,7 @@ impl GroupMachine {
     }
 
     pub(super) fn tick(&mut self, now: Instant) {
+        self.note_isolation(now);
         if self.lease.lapse(now) {
             self.news = true;
             if self.enforces() {
@@ -166,11 +178,13 @@ impl GroupMachine {
 
     pub(super) fn renew(&mut self, sent: Instant, length: Duration, now: Instant) {
         self.news |= self.lease.is_lapsed() || self.lease.deadline().is_none();
-        self.lease.renew(sent, length, now);
+        if self.lease.renew(sent, length, now) {
+            self.is_renewed(sent);
+        }
     }
 
     /// Whether anything here is writable, shall be, or is not known not to be.
-    fn needs_lease(&self) -> bool {
+    pub(super) fn needs_lease(&self) -> bool {
         self.instances.values().any(Executor::needs_lease)
     }
 
@@ -181,6 +195,7 @@ impl GroupMachine {
                 self.lease.set_timing(timing);
             }
             self.lease.resume(deadline);
+            self.renewed = Some(deadline.before(self.lease.timing().lease));
             if self.lease.lapse(now) && hold.armed {
                 self.fence_all();
             }
@@ -257,6 +272,18 @@ impl GroupMachine {
         }
     }
 
+    pub(super) fn commits_ended(
+        &mut self,
+        instance: &InstanceId,
+        attempt: u64,
+        result: Result<Waiting, Failure>,
+        now: Instant,
+    ) {
+        if let Some(executor) = self.instances.get_mut(instance) {
+            self.news |= executor.commits_ended(attempt, result, now);
+        }
+    }
+
     pub(super) fn arming_persisted(&mut self, arming: Option<Arming>, ok: bool) {
         if ok {
             self.armed_on_disk = arming;
@@ -279,6 +306,7 @@ impl GroupMachine {
             self.ask(ask, now, out);
         }
         self.converge_deadline(now, out);
+        self.converge_pause(now, out);
         let leave = self.leave(now);
         for (id, executor) in &mut self.instances {
             let mut context = super::executor::Context {
@@ -289,6 +317,7 @@ impl GroupMachine {
                 attempts: &mut self.attempts,
             };
             executor.converge(&mut context, now, out);
+            executor.converge_commits(self.isolated.is_some(), &mut context, now, out);
         }
         std::mem::take(&mut self.news)
     }
@@ -407,6 +436,7 @@ impl GroupMachine {
         let instances =
             self.instances.values().filter_map(|executor| executor.next_wake(&timing, now));
         let stops = self.lease.fence_at().into_iter().chain(self.workloads_stop_at());
+        let stops = stops.chain(self.isolation_wake(now));
         again.chain(stops).chain(instances).min()
     }
 

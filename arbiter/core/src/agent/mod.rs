@@ -5,17 +5,19 @@
 mod deadman;
 mod executor;
 mod group;
+mod isolation;
 mod lease;
 mod report;
 #[cfg(test)]
 mod tests;
 
 pub use deadman::*;
+pub use executor::{STALL_AGAIN_AFTER, STALL_LIMIT};
 pub use lease::Lease;
 
 use crate::{
-    AgentId, Arming, ClusterId, Directive, EvidenceKind, Fact, Goal, GroupId, Incarnation,
-    Instance, InstanceId, Instant, Order, Position, Terms, Timing, Token,
+    AgentId, Arming, ClusterId, CommitWait, Directive, EvidenceKind, Fact, Goal, GroupId,
+    Incarnation, Instance, InstanceId, Instant, Order, Position, Terms, Timing, Token,
 };
 use group::GroupMachine;
 use std::collections::BTreeMap;
@@ -72,6 +74,25 @@ pub enum Failure {
     Stale(Token),
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Retry(why) | Failure::Refused(why) => f.write_str(why),
+            Failure::Stale(seen) => write!(f, "the resource has seen the higher token {seen}"),
+        }
+    }
+}
+
+/// How it stands with a wait that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Every commit acknowledged from now on was waited for, and every one before is where it is
+    /// to be.
+    InEffect,
+    /// Of a stall: that is not sure yet, but a standby has all that was acknowledged.
+    StandbyHasAll,
+}
+
 /// What happens to an agent.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "fields are named by their types")]
@@ -96,6 +117,14 @@ pub enum AgentEvent {
         instance: InstanceId,
         token: Token,
         result: Result<Fact, Failure>,
+    },
+    /// An [`AgentAction::SetCommitWait`] ended.
+    CommitWaitSet {
+        group: GroupId,
+        instance: InstanceId,
+        /// As given in the action; another is ignored.
+        attempt: u64,
+        result: Result<Waiting, Failure>,
     },
     /// An [`AgentAction::StoreToken`] ended. `ok`: it is on disk, fsynced.
     TokenStored { group: GroupId, instance: InstanceId, token: Token, ok: bool },
@@ -134,6 +163,9 @@ pub enum AgentAction {
     },
     /// Drop the running `Ensure` of this instance; it does not end.
     CancelEnsure { group: GroupId, instance: InstanceId },
+    /// Have the server wait for others before it acknowledges. One of the same instance that still
+    /// runs is dropped first.
+    SetCommitWait { group: GroupId, instance: InstanceId, attempt: u64, wait: CommitWait },
     /// Ask the driver for a real write.
     Verify { group: GroupId, instance: InstanceId, token: Token },
     /// Nobody orders this unarmed instance and it does not run: start it in the role that its data
@@ -272,6 +304,9 @@ impl AgentMachine {
             }
             AgentEvent::VerifyEnded { group, instance, token, result } => {
                 self.with(&group, |group| group.verify_ended(&instance, token, result, now));
+            }
+            AgentEvent::CommitWaitSet { group, instance, attempt, result } => {
+                self.with(&group, |group| group.commits_ended(&instance, attempt, result, now));
             }
             AgentEvent::TokenStored { group, instance, token, ok } => {
                 self.with(&group, |group| group.token_stored(&instance, token, ok, now));

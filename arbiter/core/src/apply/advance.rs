@@ -2,9 +2,10 @@
 
 use super::arming::unarmed_in;
 use super::entry::{Entry, Outcome, refusal, refuse};
+use super::synchronous;
 use crate::{
-    EventKind, FenceProof, Fencing, Goal, Group, GroupId, GroupSpec, InstanceId, LagMark, Layer,
-    Plan, PlanId, PlanKind, WallMillis,
+    Durability, EventKind, FenceProof, Fencing, Goal, Group, GroupId, GroupSpec, InstanceId,
+    LagMark, Layer, Plan, PlanId, PlanKind, WallMillis,
 };
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
     }
     let plan = entry.plan(group, id)?.clone();
     let (spec, found) = entry.group(group)?;
-    loss_is_allowed(group, found, &plan)?;
+    loss_is_allowed(group, spec, found, &plan)?;
     let proof = FenceProof::establish(spec, found, &plan).map_err(|unproven| {
         let reasons: Vec<String> = unproven.iter().map(ToString::to_string).collect();
         refusal("not-fenced", reasons.join("; "), format!("arbiter plan show --group {group}"))
@@ -32,6 +33,8 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
     found.primaries = plan.candidates.clone();
     found.lease_stopped = false;
     found.lag = LagMark::Unknown;
+    // I11: whom the old primary waited for says nothing of the new one.
+    found.synchronous.clear();
     found.unfenced = unfenced;
     found.returning = returning;
     found.fence_region(&plan.source, at);
@@ -41,15 +44,19 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
     Ok(())
 }
 
-/// I11: in `async` the loss is bounded by policy before the decision, or accepted by name.
-fn loss_is_allowed(id: &GroupId, group: &Group, plan: &Plan) -> Outcome {
-    let bounded = plan.kind == PlanKind::Switchover || group.lag == LagMark::Within;
-    if bounded || plan.accept_loss {
+/// I11: in `async` the loss is bounded by policy before the decision; in `strict` there is none;
+/// or it was accepted by name.
+fn loss_is_allowed(id: &GroupId, spec: &GroupSpec, group: &Group, plan: &Plan) -> Outcome {
+    let within = match spec.policy.durability {
+        Durability::Async => group.lag == LagMark::Within,
+        Durability::Strict => synchronous::may_lose(spec, group, plan).is_none(),
+    };
+    if plan.kind == PlanKind::Switchover || within || plan.accept_loss {
         return Ok(());
     }
     refuse(
         "rpo",
-        "the loss is over the RPO, or unknown",
+        "the loss is over the RPO, or unknown; in strict, what is promoted is no synchronous standby",
         format!(
             "arbiter plan resume --group {id} --accept-loss, or arbiter plan abort --group {id}"
         ),

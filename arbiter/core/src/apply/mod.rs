@@ -13,6 +13,7 @@ mod plan_end;
 mod record;
 mod requests;
 mod rows;
+mod synchronous;
 mod traffic;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use arming::{leases_to_outlive, unarmed_in};
 pub(crate) use entry::{refusal, unknown_group};
 pub(crate) use evidence::lease_alive;
 pub(crate) use group::mode_word;
+pub(crate) use synchronous::may_lose;
 
 use crate::{
     Command, EVENTS_KEPT_MAX, Event, LogId, Proposal, Rejected, STATE_VERSION_MAX, State,
@@ -88,17 +90,18 @@ pub fn apply(
     Ok((entry.next, entry.events))
 }
 
+fn not_initialised() -> Outcome {
+    let reason = "this cluster has no name and no policy yet";
+    entry::refuse("not-initialized", reason, "arbiter members initialize --config FILE")
+}
+
 /// One line a command; what each does is in the file of its family.
 fn run(entry: &mut Entry) -> Outcome {
     use Command::*;
     let initialised = entry.next.cluster_id.is_some();
     match &entry.proposal.command {
         Initialize { cluster_id, spec } => cluster::initialize(entry, cluster_id, spec),
-        _ if !initialised => entry::refuse(
-            "not-initialized",
-            "this cluster has no name and no policy yet",
-            "arbiter members initialize --config FILE",
-        ),
+        _ if !initialised => not_initialised(),
         ApplyPolicy { spec } => cluster::apply_policy(entry, spec),
         RaiseVersion { version } => cluster::raise_version(entry, *version),
         ActivateFirst { group, region, primaries } => {
@@ -106,6 +109,9 @@ fn run(entry: &mut Entry) -> Outcome {
         }
         SetMode { group, mode, expected_epoch } => {
             group::set_mode(entry, group, *mode, *expected_epoch)
+        }
+        SetSynchronous { group, resource, primary, set } => {
+            synchronous::set(entry, group, resource, primary, set)
         }
         MarkLag { group, lag } => group::mark_lag(entry, group, *lag),
         EndHoldDown { group, waited } => group::end_hold_down(entry, group, *waited),

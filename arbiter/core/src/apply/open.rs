@@ -3,7 +3,7 @@
 use super::arming::unarmed_in;
 use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::{covers, expect_epoch};
-use super::{evidence, plan_end, rows};
+use super::{evidence, plan_end, rows, synchronous};
 use crate::{
     By, Durability, EventKind, Goal, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd,
     PlanId, PlanKind, Position, RegionId, RegionKind, Rejected, ResourceId, STEPS, StepId,
@@ -144,15 +144,25 @@ fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
     }
     let accepted = open.accept_loss && !by_policy;
     if spec.policy.durability == Durability::Strict && !accepted {
-        return refuse(
-            "strict",
-            "nothing shows that the target was the synchronous standby of every written byte",
-            format!(
-                "arbiter switchover --group {0} --to {1}, or arbiter failover --group {0} --to {1} \
-                 --accept-loss",
-                open.group, open.target
+        let there = |resource: &ResourceId| {
+            let here = spec.instances_of(&open.target, Layer::Data);
+            here.filter(|(_, i)| i.resource == *resource).map(|(id, _)| id.clone()).collect()
+        };
+        return match synchronous::uncounted(spec, group, there) {
+            None => Ok(()),
+            Some(resource) => refuse(
+                "strict",
+                format!(
+                    "nothing shows that {resource} in {} has every acknowledged write",
+                    open.target
+                ),
+                format!(
+                    "arbiter switchover --group {0} --to {1}, or arbiter failover --group {0} --to \
+                     {1} --accept-loss",
+                    open.group, open.target
+                ),
             ),
-        );
+        };
     }
     if group.lag != LagMark::Within && !accepted {
         return Err(over_rpo(open));

@@ -154,6 +154,12 @@ impl<'a> Context<'a> {
         required.find(|i| !self.is_live(&i.agent)).map(|i| i.agent.clone())
     }
 
+    /// Whether `instance` has every acknowledged write of `resource`, as State counts (`strict`).
+    pub fn is_counted(&self, resource: &ResourceId, instance: &InstanceId) -> bool {
+        let set = self.group.synchronous.get(resource);
+        set.is_some_and(|set| set.counted.contains(instance))
+    }
+
     /// How long the row whose turn it is has run here.
     pub fn row_ran(&self) -> Duration {
         self.view.row_took(self.id, self.now)

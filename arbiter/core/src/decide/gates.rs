@@ -272,8 +272,8 @@ impl Gates<'_> {
             return;
         }
         if self.context.spec.policy.durability == Durability::Strict {
-            let text = "strict: nothing shows that the target has every acknowledged write";
-            self.gate("strict", false, text.to_owned(), next.clone());
+            self.strict(target, &next);
+            return;
         }
         let mark = self.context.group.lag;
         let text = match mark {
@@ -293,6 +293,24 @@ impl Gates<'_> {
             };
             self.gate("position-unknown", open, text, next.clone());
             self.candidate(resource, target, next.clone());
+        }
+    }
+
+    /// I11: a standby in the target is counted in the synchronous set of each resource.
+    fn strict(&mut self, target: &RegionId, next: &str) {
+        for resource in self.context.spec.required_resources() {
+            let here = self.context.spec.needing_evidence(target);
+            let mut here = here.filter(|(_, i)| i.resource == *resource).map(|(id, _)| id);
+            let counted = here.find(|id| self.context.is_counted(resource, id));
+            let text = match counted {
+                Some(id) => format!("{id} has every acknowledged write of {resource}"),
+                None => {
+                    format!(
+                        "nothing shows that {resource} in {target} has every acknowledged write"
+                    )
+                }
+            };
+            self.gate("strict", counted.is_some(), text, next.to_owned());
         }
     }
 

@@ -12,6 +12,7 @@ mod open;
 mod plan;
 mod preflight;
 mod strength;
+pub(crate) mod synchronous;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub fn decide(state: &State, view: &View, now: Instant) -> Vec<Proposal> {
         commands.extend(plan::drive(&context));
         let opens = open::open(&context).or_else(|| failback::open(&context));
         commands.extend(opens);
+        commands.extend(synchronous::changes(&context));
         commands.extend(housekeeping::group(&context));
     }
     commands.into_iter().map(proposal).collect()

@@ -2,14 +2,15 @@
 
 use super::reason;
 use crate::{
-    ARCHIVE_FAILS, GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepId, StepState,
-    Topic, apply::unarmed_in, decide::Context, decide::unseen,
+    ARCHIVE_FAILS, Durability, GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepId,
+    StepState, StrictAlone, Topic, apply::unarmed_in, decide::Context, decide::unseen,
 };
 
 pub(super) fn degraded(context: &Context) -> Vec<Reason> {
     let Some(active) = context.group.active() else { return Vec::new() };
     let mut found = silent_agents(context);
     found.extend(replication(context, active));
+    found.extend(alone(context));
     found.extend(archiving(context));
     found.extend(arming(context));
     found.extend(records(context));
@@ -52,6 +53,29 @@ fn replication(context: &Context, active: &RegionId) -> Vec<Reason> {
         found.push(fault("lag", text, "see replication".to_owned()));
     }
     found
+}
+
+/// A strict primary without a synchronous standby. // I11
+fn alone(context: &Context) -> Vec<Reason> {
+    let policy = &context.spec.policy;
+    let group = context.group;
+    if policy.durability != Durability::Strict || group.plan.is_some() {
+        return Vec::new();
+    }
+    let counted = |resource: &&crate::ResourceId| {
+        group.synchronous.get(*resource).is_some_and(|set| !set.counted.is_empty())
+    };
+    let missing = context.spec.required_resources().into_iter().filter(|r| !counted(r));
+    missing
+        .map(|resource| {
+            let what = match policy.strict_alone {
+                StrictAlone::Accept => "writes are acknowledged by the primary alone",
+                StrictAlone::Block => "no write is acknowledged",
+            };
+            let text = format!("{resource} has no synchronous standby: {what}");
+            fault("strict-alone", text, "see the standby and the link to it".to_owned())
+        })
+        .collect()
 }
 
 /// A primary whose WAL does not reach the archive: it serves, and no backup can be brought up to

@@ -9,10 +9,11 @@ pub use grants::grants;
 pub(crate) use grants::{enforces, is_bound};
 
 use crate::{
-    AgentId, Goal, Group, GroupId, GroupSpec, Instance, InstanceId, Layer, Mode, OnDrift, Order,
-    Plan, PlanKind, Position, RegionGoal, ResourceId, State, StepId, Terms,
-    external::external_order,
+    AgentId, CommitWait, Commits, Durability, Goal, Group, GroupId, GroupSpec, Instance,
+    InstanceId, Layer, Mode, OnDrift, OnIsolation, Order, Plan, PlanKind, Position, RegionGoal,
+    ResourceId, State, StepId, StrictAlone, Terms, external::external_order,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What `agent` must make true: a goal for each of its instances. Empty for a group that was never
@@ -62,7 +63,45 @@ fn order(
         token: set.token,
         verify: goal == Goal::Active && is_verified_now(group, instance),
         terms,
+        commits: commits(spec, group, instance).filter(|_| goal == Goal::Active),
     })
+}
+
+/// A new primary has no synchronous standby yet, whatever the one before it had.
+fn promoted(spec: &GroupSpec) -> CommitWait {
+    match (spec.policy.durability, spec.policy.strict_alone) {
+        (Durability::Async, _) => CommitWait::Configured,
+        (Durability::Strict, StrictAlone::Accept) => CommitWait::Alone,
+        (Durability::Strict, StrictAlone::Block) => CommitWait::Blocked,
+    }
+}
+
+/// Whom the commits of a primary wait for. // I11
+fn commits(spec: &GroupSpec, group: &Group, instance: &Instance) -> Option<Commits> {
+    let names = |ids: &mut dyn Iterator<Item = &InstanceId>| -> BTreeSet<String> {
+        ids.map(|id| spec.replicates_as(id)).collect()
+    };
+    let commits = match spec.policy.durability {
+        Durability::Strict => {
+            let named = group.synchronous.get(&instance.resource).map(|set| &set.named);
+            let named = names(&mut named.into_iter().flatten());
+            let wait = match spec.policy.strict_alone {
+                _ if !named.is_empty() => CommitWait::Standbys(named),
+                StrictAlone::Accept => CommitWait::Alone,
+                StrictAlone::Block => CommitWait::Blocked,
+            };
+            Commits { wait, isolated: None }
+        }
+        Durability::Async => {
+            let elsewhere =
+                |i: &Instance| i.resource == instance.resource && i.region != instance.region;
+            let mut others = spec.instances.iter().filter(|(_, i)| elsewhere(i)).map(|(id, _)| id);
+            let stalls = spec.policy.on_isolation == OnIsolation::Stall;
+            let isolated = stalls.then(|| names(&mut others));
+            Commits { wait: CommitWait::Configured, isolated }
+        }
+    };
+    instance.waits.then_some(commits)
 }
 
 /// A region's data goal, for one of its instances: only the chosen one of each resource is primary,
@@ -83,7 +122,7 @@ fn data_order(
     let primary = group.primaries.get(&instance.resource);
     match (set.goal, target) {
         (Goal::Active, _) if primary.is_none_or(|primary| primary == name) => {
-            (Goal::Active, Terms::default())
+            (Goal::Active, Terms { promoted: promoted(spec), ..Terms::default() })
         }
         (Goal::Active | Goal::Standby, _) => follow(primary),
         (Goal::Drained, Some(plan)) => {

@@ -42,6 +42,8 @@ pub struct View {
     pub lag: BTreeMap<(GroupId, ResourceId), LagTrack>,
     /// How far each standby instance does: the one that is promoted is not always the furthest.
     pub received: BTreeMap<(GroupId, InstanceId), LagTrack>,
+    /// Since when nobody that a strict primary waits for is seen to follow it.
+    pub unfollowed: BTreeMap<(GroupId, ResourceId), Instant>,
     /// Since when this leader has granted no lease longer than the policy's L, and the entry that
     /// set this L.
     pub short_since: BTreeMap<GroupId, (u64, Instant)>,

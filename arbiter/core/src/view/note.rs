@@ -3,7 +3,7 @@
 
 use crate::{
     Goal, GroupId, Instance, Instant, Layer, State, View, decide::Context, decide::judge,
-    decide::lag,
+    decide::lag, decide::synchronous,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +19,7 @@ pub(super) fn note(view: &mut View, state: &State, now: Instant) {
     view.progress.retain(|id, _| state.groups.contains_key(id));
     view.lag.retain(|(id, _), _| state.groups.contains_key(id));
     view.received.retain(|(id, _), _| state.groups.contains_key(id));
+    view.unfollowed.retain(|(id, _), _| state.groups.contains_key(id));
 }
 
 /// What State tells the active region, and since when by this leader's clock.
@@ -109,7 +110,13 @@ fn follow(view: &mut View, state: &State, id: &GroupId, now: Instant) {
         let track = view.lag.remove(&key).filter(|track| track.epoch == epoch);
         let Some(context) = Context::new(state, view, now, id) else { return };
         let track = lag::follow(&context, track, resource);
-        view.lag.insert(key, track);
+        let alone = synchronous::unfollowed(&context, resource);
+        view.lag.insert(key.clone(), track);
+        if alone {
+            view.unfollowed.entry(key).or_insert(now);
+        } else {
+            view.unfollowed.remove(&key);
+        }
     }
     let standby = |i: &Instance| i.needs_evidence() && group.active() != Some(&i.region);
     for (name, instance) in spec.instances.iter().filter(|(_, i)| standby(i)) {

@@ -253,7 +253,10 @@ impl Hands {
                 // I4: what came in between the kill and the freeze is killed where it stands.
                 frozen.and(self.kill(group))
             }
-            DeadmanAction::Thaw(group) => self.each(group, |cgroup| cgroup.freeze(false)),
+            DeadmanAction::Pause(group) => self.each(group, |cgroup| cgroup.freeze(true)),
+            DeadmanAction::Continue(group) | DeadmanAction::Thaw(group) => {
+                self.each(group, |cgroup| cgroup.freeze(false))
+            }
         }
     }
 

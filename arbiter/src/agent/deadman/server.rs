@@ -258,12 +258,16 @@ impl Server {
                 DeadmanEvent::Renew { group, deadline, timing }
             }
             Ask::Clear { group } => DeadmanEvent::Clear(group),
+            Ask::Pause { group } => DeadmanEvent::Pause(group),
+            Ask::Continue { group } => DeadmanEvent::Continue(group),
         };
         let group = match &event {
             DeadmanEvent::Arm(group)
             | DeadmanEvent::Disarm(group)
             | DeadmanEvent::Renew { group, .. }
-            | DeadmanEvent::Clear(group) => vec![group.clone()],
+            | DeadmanEvent::Clear(group)
+            | DeadmanEvent::Pause(group)
+            | DeadmanEvent::Continue(group) => vec![group.clone()],
             DeadmanEvent::Tick => Vec::new(),
         };
         self.step(event);

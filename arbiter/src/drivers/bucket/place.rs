@@ -283,6 +283,7 @@ mod tests {
             fencing: Fencing::BestEffort,
             control: Control::Api,
             evidence: Default::default(),
+            waits: false,
             address: String::new(),
             settings: settings.collect(),
         };

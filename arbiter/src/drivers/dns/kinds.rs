@@ -59,6 +59,7 @@ const fn traffic(name: &'static str, settings: &'static [Setting]) -> cluster_co
         control: "api",
         evidence: &[],
         fence: Fence::BestEffort,
+        waits: false,
         address: false,
         settings,
     }

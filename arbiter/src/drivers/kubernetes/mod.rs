@@ -59,6 +59,7 @@ pub const KIND: Kind = Kind {
         control: "api",
         evidence: &[cluster_config::EvidenceKind::ProviderAsserted],
         fence: Fence::BestEffort,
+        waits: false,
         address: false,
         settings: settings::SETTINGS,
     },

@@ -48,6 +48,7 @@ pub const KIND: Kind = Kind {
         control: "api",
         evidence: &[cluster_config::EvidenceKind::ProviderAsserted],
         fence: cluster_config::Fence::BestEffort,
+        waits: false,
         address: false,
         settings: settings::SETTINGS,
     },

@@ -8,6 +8,7 @@
 //! checkpoint, and a return without rewind only where the line of changes shows that none is
 //! needed. One file for each goal; `observe.rs` looks; the others are tools.
 
+mod commits;
 mod control;
 mod drain;
 mod fence;
@@ -34,7 +35,10 @@ mod waldump;
 mod tests;
 
 use super::{Command, Declaration, Done, Driver, DriverError, ENSURE_LIMIT, Holder, Kind, Output};
-use arbiter_core::{Control as Held, EvidenceKind, Fact, Goal, Instance, InstanceId, Instant};
+use arbiter_core::agent::Waiting;
+use arbiter_core::{
+    CommitWait, Control as Held, EvidenceKind, Fact, Goal, Instance, InstanceId, Instant,
+};
 use arbiter_core::{Layer, Loss, Position, Terms, Token};
 use async_trait::async_trait;
 use control::Control;
@@ -56,6 +60,7 @@ pub const KIND: Kind = Kind {
             cluster_config::EvidenceKind::LeaseExpired,
         ],
         fence: cluster_config::Fence::Required,
+        waits: true,
         address: true,
         settings: settings::SETTINGS,
     },
@@ -193,7 +198,7 @@ impl Driver for Postgres {
 
     async fn ensure(&self, goal: Goal, _token: Token, terms: &Terms) -> Result<Done, DriverError> {
         match goal {
-            Goal::Active => self.active().await,
+            Goal::Active => self.active(terms).await,
             Goal::Standby => self.standby(terms).await,
             Goal::Drained => self.drained(terms).await,
             Goal::Fenced => self.fenced(terms).await,
@@ -206,6 +211,10 @@ impl Driver for Postgres {
 
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {
         self.write(token).await
+    }
+
+    async fn commits(&self, wait: &CommitWait) -> Result<Waiting, DriverError> {
+        self.wait_for(wait).await
     }
 
     async fn gate(&self, armed: bool) -> Result<(), DriverError> {

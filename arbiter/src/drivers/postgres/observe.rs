@@ -3,6 +3,7 @@
 //! Knows what a running server tells over SQL and what a stopped one's files tell. Never knows
 //! what is wanted of it.
 
+use super::commits::names_in;
 use super::control::{Control, DbState};
 use super::history::{self, Lineage};
 use super::sql::{Session, Unreachable};
@@ -356,6 +357,8 @@ fn primary(common: &Row, row: &Row, fact: &mut Fact) -> Result<(), Unreachable> 
         // A standby that stays away fills the disk.
         fact.detail.insert("max_slot_wal_keep_size".into(), keep);
     }
+    let synchronous: String = common.try_get("synchronous")?;
+    fact.waits_for = Some(names_in(&synchronous));
     let standbys: i64 = row.try_get("standbys")?;
     fact.detail.insert("standbys".into(), standbys.to_string());
     // A standby can be rewound onto it only once the checkpoint is on its timeline.

@@ -5,12 +5,13 @@
 //!
 //! [`Holder::start`]: crate::drivers::Holder::start
 
+use super::commits::set_names;
 use super::sql::{Session, Unreachable, quote};
 use super::start::Up;
 use super::{Postgres, files};
 use crate::clock;
 use crate::drivers::{Done, DriverError};
-use arbiter_core::{Condition, Role};
+use arbiter_core::{CommitWait, Condition, Role, Terms};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,11 +34,11 @@ const TIMELINES: &str = "SELECT timeline_id::int8 AS checkpoint,
 
 impl Postgres {
     /// Make it a running primary. Asked twice it is done once.
-    pub(super) async fn active(&self) -> Result<Done, DriverError> {
+    pub(super) async fn active(&self, terms: &Terms) -> Result<Done, DriverError> {
         self.bring_up().await?;
         let session = self.session().await.map_err(|error| self.retry(error))?;
         if self.in_recovery(&session).await? {
-            self.promote(&session).await?;
+            self.promote(&session, &terms.promoted).await?;
         }
         self.settle(&session).await;
         drop(session);
@@ -78,9 +79,10 @@ impl Postgres {
         row.map(|row| row.get("replica")).map_err(|error| self.retry(error))
     }
 
-    async fn promote(&self, session: &Session) -> Result<(), DriverError> {
+    async fn promote(&self, session: &Session, wait: &CommitWait) -> Result<(), DriverError> {
         // Inherited names would make every commit wait for the lost region.
-        self.set_synchronous(session).await.map_err(|error| self.retry(error))?;
+        let names = self.names_of(wait);
+        set_names(session, &names).await.map_err(|error| self.retry(error))?;
         let asked = session
             .run(
                 "SELECT pg_wal_replay_resume() WHERE pg_is_wal_replay_paused();
@@ -99,18 +101,6 @@ impl Postgres {
             tokio::time::sleep(PROMOTE_POLL).await;
         }
         Ok(())
-    }
-
-    async fn set_synchronous(&self, session: &Session) -> Result<(), Unreachable> {
-        let wanted = &self.set.synchronous_standby_names;
-        let sql = "SELECT current_setting('synchronous_standby_names') AS now";
-        let now: String = session.row(sql).await?.try_get("now")?;
-        if now == *wanted {
-            return Ok(());
-        }
-        let sql = format!("ALTER SYSTEM SET synchronous_standby_names = {}", quote(wanted));
-        session.run(&sql).await?;
-        session.run("SELECT pg_reload_conf()").await
     }
 
     /// What a new primary needs soon, and none of which may keep it from serving. Twice is once.

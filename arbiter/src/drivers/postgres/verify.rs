@@ -4,6 +4,7 @@
 //! not a primary.
 
 use super::Postgres;
+use super::commits::is_blocked;
 use super::sql::{Session, Unreachable, within};
 use crate::clock;
 use crate::drivers::DriverError;
@@ -67,7 +68,12 @@ impl Postgres {
 /// The token that stands in the table afterwards.
 async fn beat(session: &Session, token: Token) -> Result<Token, Unreachable> {
     // As durable as a client's is: where commits wait for a standby that is lost, this must show.
-    session.run("SET synchronous_commit = on; SET statement_timeout = '4s'").await?;
+    let sql = "SELECT current_setting('synchronous_standby_names') AS names";
+    let names: String = session.row(sql).await?.try_get("names")?;
+    // But for where policy keeps every client waiting until there is one again.
+    let wait = if is_blocked(&names) { "local" } else { "on" };
+    let set = format!("SET synchronous_commit = {wait}; SET statement_timeout = '4s'");
+    session.run(&set).await?;
     let (epoch, revision) = (token.epoch.0, token.revision.0);
     let sql = format!(
         "WITH written AS (

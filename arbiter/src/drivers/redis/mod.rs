@@ -55,6 +55,7 @@ pub const KIND: Kind = Kind {
             cluster_config::EvidenceKind::LeaseExpired,
         ],
         fence: cluster_config::Fence::Required,
+        waits: false,
         address: true,
         settings: settings::SETTINGS,
     },

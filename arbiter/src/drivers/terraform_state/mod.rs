@@ -31,6 +31,7 @@ pub const KIND: Kind = Kind {
         control: "api",
         evidence: &[],
         fence: cluster_config::Fence::BestEffort,
+        waits: false,
         address: false,
         settings: settings::SETTINGS,
     },

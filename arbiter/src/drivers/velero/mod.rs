@@ -39,6 +39,7 @@ pub const KIND: Kind = Kind {
         control: "api",
         evidence: &[],
         fence: Fence::BestEffort,
+        waits: false,
         address: false,
         settings: &[
             KUBECONFIG_FILE,

@@ -15,6 +15,7 @@ fn instance() -> Instance {
         fencing: Fencing::Required,
         control: Control::Owned,
         evidence: Default::default(),
+        waits: false,
         address: "db:5432".to_owned(),
         settings: BTreeMap::new(),
     }

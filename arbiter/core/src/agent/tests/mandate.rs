@@ -40,6 +40,7 @@ fn order(instance: InstanceId) -> Order {
         token: TOKEN,
         verify: false,
         terms: Terms::default(),
+        commits: None,
     }
 }
 

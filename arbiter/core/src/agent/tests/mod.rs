@@ -3,4 +3,5 @@
 mod deadman;
 mod gate;
 mod mandate;
+mod stall;
 mod workload;

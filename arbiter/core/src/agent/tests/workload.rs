@@ -193,6 +193,7 @@ fn order(goal: Goal, token: Token) -> Order {
         token,
         verify: false,
         terms: Terms::default(),
+        commits: None,
     }
 }
 

@@ -87,7 +87,8 @@ fn fitting<'a>(row: &Row<'a>, resource: &ResourceId) -> impl Iterator<Item = &'a
         let foreign = |shown: &crate::InstanceReport| {
             context.holds_other_data(&instance.resource, &shown.fact)
         };
-        instance.resource == *resource && !context.instance(id).is_some_and(foreign)
+        let has_all = !row.asks_counted() || context.is_counted(resource, id);
+        instance.resource == *resource && has_all && !context.instance(id).is_some_and(foreign)
     });
     here.map(|(id, _)| id)
 }

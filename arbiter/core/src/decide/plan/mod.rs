@@ -12,8 +12,8 @@ pub(crate) use service::unseen;
 
 use super::context::Context;
 use crate::{
-    Command, DoneReport, ErrorReport, Goal, Halt, InstanceId, Layer, Plan, RegionId, StepId,
-    StepOutcome, StepState, Token,
+    Command, DoneReport, Durability, ErrorReport, Goal, Halt, InstanceId, Layer, Plan, PlanKind,
+    RegionId, StepId, StepOutcome, StepState, Token,
 };
 
 /// An open plan, and its group as the leader sees it.
@@ -22,6 +22,15 @@ pub(super) struct Row<'a> {
     pub context: &'a Context<'a>,
     pub plan: &'a Plan,
     pub step: StepId,
+}
+
+impl Row<'_> {
+    /// Only a synchronous standby may be promoted: `strict`, and no loss was accepted. // I11
+    pub fn asks_counted(&self) -> bool {
+        self.context.spec.policy.durability == Durability::Strict
+            && self.plan.kind == PlanKind::Failover
+            && !self.plan.accept_loss
+    }
 }
 
 /// How far the instances of a row are.

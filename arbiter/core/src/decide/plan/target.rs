@@ -4,8 +4,8 @@
 use super::furthest::{self, Choice};
 use super::{Progress, Row};
 use crate::{
-    Command, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position, ResourceId,
-    StepOutcome, StepState, apply::unarmed_in,
+    Command, Durability, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position,
+    ResourceId, StepOutcome, StepState, apply::unarmed_in,
 };
 use std::collections::BTreeMap;
 
@@ -91,7 +91,10 @@ fn over_bound(row: &Row, target_end: &BTreeMap<ResourceId, Position>) -> Option<
             Some(format!("{} has not received all of the source", behind.0))
         }
         PlanKind::Failover => {
-            let allowed = row.plan.accept_loss || row.context.group.lag == LagMark::Within;
+            // In strict only those are chosen that are counted.
+            let strict = row.context.spec.policy.durability == Durability::Strict;
+            let within = strict || row.context.group.lag == LagMark::Within;
+            let allowed = row.plan.accept_loss || within;
             (!allowed).then(|| "the loss would be over the RPO".to_owned())
         }
     }

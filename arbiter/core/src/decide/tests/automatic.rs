@@ -209,29 +209,6 @@ fn a_lease_lowered_twice_waits_for_the_longer_of_the_two() {
     assert_eq!(world.group().lease_max, ms(5000));
 }
 
-#[test]
-fn a_strict_group_fails_over_only_when_somebody_accepts_the_loss() {
-    let mut spec = spec();
-    spec.groups.get_mut(&group()).unwrap().policy.durability = Durability::Strict;
-    let mut world = World::with(spec);
-    world.enter(Mode::Automatic);
-    world.run(ms(3000));
-    let lossy = world.request(PlanKind::Failover);
-    let open = OpenRequest { accept_loss: true, ..lossy.clone() };
-    let mut open = preflight(&world.state, &world.view, world.now, &open).unwrap();
-    open.accept_loss = false;
-    let refused = world.operator(Command::OpenPlan(open));
-    assert!(matches!(refused, Err(Rejected::Refused { code, .. }) if code == "strict"));
-    world.cut(EU);
-    world.run(ms(20_000));
-    assert_eq!(world.group().epoch(), Epoch(1));
-    let reasons = preflight(&world.state, &world.view, world.now, &lossy).unwrap_err();
-    assert!(reasons.iter().any(|reason| reason.code == "strict"));
-    world.open(&OpenRequest { accept_loss: true, ..lossy }).unwrap();
-    world.run(ms(1000));
-    assert_eq!(world.group().epoch(), Epoch(2));
-}
-
 /// The mark is of the furthest standby, which is not always the one that can be promoted. // I11
 #[test]
 fn a_candidate_that_is_behind_does_not_hide_behind_the_mark() {

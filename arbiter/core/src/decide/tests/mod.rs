@@ -6,6 +6,7 @@ mod failback;
 mod losses;
 mod plans;
 mod signals;
+mod strict;
 mod superseding;
 mod two_standbys;
 mod walk;

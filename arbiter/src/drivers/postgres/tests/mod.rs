@@ -8,3 +8,4 @@ mod returning;
 mod rig;
 mod setting;
 mod verifying;
+mod waiting;

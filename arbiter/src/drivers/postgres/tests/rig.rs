@@ -283,6 +283,7 @@ pub fn instance(address: &str, settings: BTreeMap<String, String>) -> Instance {
         fencing: Fencing::Required,
         control: Control::Owned,
         evidence: Default::default(),
+        waits: true,
         address: address.to_owned(),
         settings,
     }

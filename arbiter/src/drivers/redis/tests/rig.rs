@@ -346,6 +346,7 @@ pub fn instance(address: &str, settings: BTreeMap<String, String>, fencing: Fenc
         fencing,
         control: Control::Owned,
         evidence: Default::default(),
+        waits: false,
         address: address.to_owned(),
         settings,
     }

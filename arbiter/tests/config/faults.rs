@@ -63,8 +63,8 @@ fn commits_wait_only_where_something_can_be_told_to() {
     let named = GOOD.replacen("initial_active", strict, 1);
     let named = named.replacen("data_dir =", "synchronous_standby_names = \"x\"\ndata_dir =", 1);
     let found = faults(&named);
-    assert_eq!(found.len(), 1, "{found:#?}");
-    says(&found[0], &["synchronous_standby_names", "leave it out"]);
+    assert_eq!(found.len(), 2, "of the resource, so of each instance: {found:#?}");
+    says(&found[0], &["db-eu.synchronous_standby_names", "leave it out"]);
     let redis = include_str!("../../../cluster-config/examples/redis.toml");
     let found = faults(&redis.replacen("initial_active", strict, 1));
     assert_eq!(found.len(), 1, "{found:#?}");

@@ -27,6 +27,10 @@ pub enum EventKind {
     EvidenceRecorded,
     /// What a failover lost was read on its old side.
     LossCounted,
+    /// A drill began.
+    DrillBegan,
+    /// A drill ended.
+    DrillEnded,
     /// The mode changed.
     ModeChanged,
     /// Arming changed.

@@ -3,8 +3,9 @@
 mod note;
 
 use crate::{
-    AgentId, ArbiterId, Directive, GroupId, InstanceId, Instant, LagTrack, LeaseBook, PlanId,
-    RegionId, Report, ResourceId, State, StepId, Token, decide::crossed, directive,
+    AgentId, ArbiterId, Directive, DrillId, DrillPhase, GroupId, InstanceId, Instant, LagTrack,
+    LeaseBook, PlanId, RegionId, Report, ResourceId, State, StepId, Token, decide::crossed,
+    directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub struct View {
     /// Since when this leader has granted no lease longer than the policy's L, and the entry that
     /// set this L.
     pub short_since: BTreeMap<GroupId, (u64, Instant)>,
+    /// Since when a drill is in its phase, with or without an open plan.
+    pub drilling: BTreeMap<GroupId, ((DrillId, DrillPhase, bool), Instant)>,
     /// Since when the active region has been told to serve, and by which token. What spoke against
     /// it earlier says nothing.
     pub serving_since: BTreeMap<GroupId, (Token, Instant)>,

@@ -29,8 +29,10 @@ pub enum EventKind {
     LossCounted,
     /// A drill began.
     DrillBegan,
-    /// A drill ended.
+    /// A drill ended, and did not fail.
     DrillEnded,
+    /// A drill failed.
+    DrillFailed,
     /// The mode changed.
     ModeChanged,
     /// Arming changed.

@@ -273,7 +273,8 @@ fn end(entry: &mut Entry, group: &GroupId, how: DrillEnd) -> Outcome {
     found.drills.push(Drill { end: Some(how), ended: wall, token, ..drill });
     let surplus = found.drills.len().saturating_sub(DRILLS_KEPT_MAX);
     found.drills.drain(..surplus);
-    entry.tell(EventKind::DrillEnded, Some(group), message, next);
+    let kind = if word == "failed" { EventKind::DrillFailed } else { EventKind::DrillEnded };
+    entry.tell(kind, Some(group), message, next);
     Ok(())
 }
 

@@ -26,6 +26,7 @@ pub use drill::drill_waits;
 pub use failback::failback;
 pub(crate) use gates::gates;
 pub use lag::LagTrack;
+pub(crate) use lag::predicted_loss;
 pub use leadership::{LEADERSHIP_MIN, preferred_leader};
 pub(crate) use plan::{unseen, waited_for};
 pub use preflight::{OpenRequest, preflight, supersede};

@@ -1,7 +1,7 @@
 //! How much of what can happen did happen, over many seeds. Knows names and numbers.
 
 use super::world::World;
-use arbiter_core::{Command, PlanEnd, PlanKind};
+use arbiter_core::{Command, DrillEnd, DrillKind, PlanEnd, PlanKind};
 use std::collections::BTreeMap;
 
 /// How often each thing happened.
@@ -42,6 +42,11 @@ pub const SEEN: &[&str] = &[
     "messages late",
     "one-way cuts",
     "leader changes",
+    "drills completed",
+    "drills failed",
+    "drills interrupted",
+    "drills ended by an operator",
+    "rehearsals completed",
     "several groups",
     "streams replaced",
     "streams refused",
@@ -89,6 +94,17 @@ impl World {
                 (Some(PlanEnd::Completed), PlanKind::Failover) => "failovers completed",
                 (Some(PlanEnd::Aborted(_)), _) => "plans aborted",
                 (Some(PlanEnd::Superseded(_)), _) => "plans superseded",
+                (None, _) => continue,
+            };
+            self.count(what, 1);
+        }
+        for drill in state.groups.values().flat_map(|group| &group.drills) {
+            let what = match (&drill.end, drill.kind) {
+                (Some(DrillEnd::Completed), DrillKind::Rehearsal) => "rehearsals completed",
+                (Some(DrillEnd::Completed), _) => "drills completed",
+                (Some(DrillEnd::Failed(_)), _) => "drills failed",
+                (Some(DrillEnd::Interrupted(_)), _) => "drills interrupted",
+                (Some(DrillEnd::Aborted(_)), _) => "drills ended by an operator",
                 (None, _) => continue,
             };
             self.count(what, 1);

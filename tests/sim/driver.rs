@@ -3,6 +3,7 @@
 //! know one instance; order, retries and tokens are the executor's.
 
 use super::clock::{MS, Nanos, SECOND};
+use super::drill::is_part;
 use super::event::{Due, Work};
 use super::host::Key;
 use super::topology::Topology;
@@ -88,6 +89,8 @@ impl World {
             self.traffic_acts(&mut work)
         } else if self.is_external(&work) {
             self.fence_acts(&work)
+        } else if is_part(&self.hosts[work.host].instances[&key(&work)]) {
+            self.part_acts(&work)
         } else {
             self.server_acts(&work)
         };

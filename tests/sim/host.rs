@@ -16,7 +16,7 @@ use arbiter_core::leader::StreamId;
 use arbiter_core::plant::Plant;
 use arbiter_core::{
     Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, RegionId, Report, Timing,
-    Token, external_fences_beside,
+    Token, drills_beside, external_fences_beside,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,8 +109,9 @@ impl Host {
                 }
                 instances.insert(key, known.clone());
             }
-            for (id, fence) in external_fences_beside(spec, agent) {
-                instances.insert((group.clone(), id), fence);
+            let more = external_fences_beside(spec, agent).into_iter();
+            for (id, one) in more.chain(drills_beside(spec, agent)) {
+                instances.insert((group.clone(), id), one);
             }
         }
         let mut host = Self {

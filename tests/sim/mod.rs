@@ -10,6 +10,7 @@ pub mod clock;
 pub mod coverage;
 mod deadman;
 pub mod dns;
+mod drill;
 mod driver;
 pub mod event;
 pub mod face;

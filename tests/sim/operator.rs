@@ -129,6 +129,7 @@ impl World {
             4 => Some(Command::SetMode { group: group_id, mode: Mode::Observe, expected_epoch }),
             5 => Some(Command::Arm { group: group_id, armed: false }),
             6 | 7 => self.other_lease(state, id),
+            8..=10 => self.drilling(id, group),
             _ => None,
         }
     }

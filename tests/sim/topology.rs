@@ -5,9 +5,10 @@ use super::net::Node;
 use super::raft::VOTERS;
 use super::rng::Rng;
 use arbiter_core::{
-    AgentId, ArbiterId, ClusterSpec, Control, Durability, EvidenceKind, Failback, Fencing, GroupId,
-    GroupSpec, Instance, InstanceId, Layer, OnDrift, OnIsolation, OnPrimaryFailure, Policy,
-    ProbeSpec, Profile, RegionId, RegionKind, SignalKind, StrictAlone, Timing, Voter,
+    AgentId, ArbiterId, ClusterSpec, Control, DrillPolicy, Durability, EvidenceKind, Failback,
+    Fencing, GroupId, GroupSpec, Instance, InstanceId, Layer, OnDrift, OnIsolation,
+    OnPrimaryFailure, Policy, ProbeSpec, Profile, RegionId, RegionKind, SignalKind, StrictAlone,
+    Timing, Voter,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -167,7 +168,9 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
     let external = rng.chance(400);
     // What a lease proves is not enough for some: they wait for a switch, or for an operator.
     let only_power_off = external && rng.chance(500);
-    Policy {
+    super::drill::policed(Policy {
+        rto: None,
+        drill: DrillPolicy::default(),
         timing,
         initial_active: REGIONS[active].into(),
         preferred: None,
@@ -209,5 +212,5 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         },
         step_limit: Duration::from_secs(if only_power_off { 3 } else { 8 }),
         step_attempts_max: if only_power_off { 1 } else { 3 },
-    }
+    })
 }

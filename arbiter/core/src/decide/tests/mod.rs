@@ -11,3 +11,4 @@ mod superseding;
 mod two_standbys;
 mod walk;
 mod watched;
+mod zoneless;

@@ -247,10 +247,11 @@ fn failure(error: DriverError) -> Failure {
     }
 }
 
-/// What cannot be seen is unknown, and never counts as healthy.
+/// What cannot be seen is unknown, and never counts as healthy. What keeps an agent from looking
+/// keeps it from acting too: it is told before that matters.
 fn unknown(why: String) -> Fact {
-    let detail = BTreeMap::from([("error".to_owned(), why)]);
-    Fact { condition: Condition::Unknown, detail, ..Fact::default() }
+    let detail = BTreeMap::from([("error".to_owned(), why.clone())]);
+    Fact { condition: Condition::Unknown, detail, faults: vec![why], ..Fact::default() }
 }
 
 /// What is to be written to disk.

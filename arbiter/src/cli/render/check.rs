@@ -29,7 +29,8 @@ pub(in crate::cli) struct Check {
 #[derive(Debug, Serialize)]
 struct Precondition {
     check: String,
-    /// `ok`, `closed` (a failover does not open) or `fault` (it would miss something).
+    /// `ok`, `closed` (a failover does not open), `fault` (it would miss something) or `note` (a
+    /// weakness that nobody can mend here).
     state: &'static str,
     text: String,
     remedy: String,
@@ -49,6 +50,8 @@ impl Check {
         let mut preconditions: Vec<Precondition> = gates.collect();
         let missing = MISSES.into_iter().flat_map(of).filter(|reason| !reason.open);
         preconditions.extend(missing.map(|reason| one(reason, "fault")));
+        let notes = of(MISSES[1]).filter(|reason| reason.open);
+        preconditions.extend(notes.map(|reason| one(reason, "note")));
         Self {
             group: found.group.clone(),
             failover_opens: opens(OPENS[0]),

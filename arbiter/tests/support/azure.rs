@@ -1,0 +1,506 @@
+//! Azure Traffic Manager of our own, as its published contract says, and who gives tokens for it.
+//!
+//! The contract: github.com/Azure/azure-rest-api-specs, `specification/trafficmanager/
+//! resource-manager/Microsoft.Network/stable/2022-04-01/trafficmanager.json` and its examples
+//! `Profile-PUT-WithEndpoints` and `Profile-GET-WithEndpoints`. It knows two parameters of a
+//! request: the path's and `api-version`; no ETag, no If-Match. What is sent and is not in it is
+//! answered with 400, and remembered.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tempfile::TempDir;
+
+pub const SECRET: &str = "hunter2-secret&with=marks";
+pub const FEDERATED: &str = "hunter2.federated.token";
+const PATH: &str = "/subscriptions/sub-1/resourceGroups/shop rg/providers/Microsoft.Network\
+                    /trafficmanagerprofiles/shop";
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What is answered instead.
+#[derive(Clone, Debug)]
+pub enum Odd {
+    /// A status with an error's code, and seconds to wait.
+    Error(u16, &'static str, Option<u64>),
+    /// 200, and this.
+    Body(&'static str),
+    /// Nothing, ever.
+    Silence,
+}
+
+/// What arbiters say.
+#[derive(Clone, Debug)]
+pub enum Quorum {
+    /// This region is active at this epoch.
+    Says(&'static str, u64),
+    /// 503 with this reason.
+    Refuses(&'static str),
+    /// Something that no arbiter says.
+    Garbage,
+}
+
+/// Everything that the server knows.
+pub struct Inner {
+    /// The profile; none: there is none.
+    pub profile: Option<Value>,
+    /// What reads show before they show the profile, oldest first.
+    pub shown: VecDeque<Value>,
+    /// Profiles as they were sent.
+    pub puts: Vec<Value>,
+    /// What was asked, in its order: `token`, `get`, `put`, `active`.
+    pub asked: Vec<&'static str>,
+    /// What was sent that is not in the contract.
+    pub wrong: Vec<String>,
+    /// What the management API answers instead, one by one.
+    pub odd: VecDeque<Odd>,
+    /// What it answers instead, always.
+    pub always: Option<Odd>,
+    /// What the token endpoint answers instead, always.
+    pub tokens_odd: Option<Odd>,
+    /// What arbiters say.
+    pub quorum: Quorum,
+    /// How long a token lasts.
+    pub lasts: u64,
+    /// The token that is good.
+    pub token: String,
+    /// How many were given.
+    pub given: u32,
+}
+
+/// A running one.
+pub struct Azure {
+    /// Its URL: of the management API, the token endpoint and an arbiter alike.
+    pub url: String,
+    inner: Arc<Mutex<Inner>>,
+    dir: TempDir,
+}
+
+/// A profile with an endpoint for each of two regions, of which the first is enabled.
+pub fn profile() -> Value {
+    let endpoint = |region: &str, status: &str, priority: u32| {
+        json!({
+            "id": format!("{PATH}/externalEndpoints/{region}"),
+            "name": region,
+            "type": "Microsoft.Network/trafficManagerProfiles/externalEndpoints",
+            "properties": {
+                "target": format!("app-{region}.example.test"),
+                "endpointStatus": status,
+                "endpointMonitorStatus": "Online",
+                "endpointLocation": "North Europe",
+                "priority": priority,
+                "weight": 1,
+                "customHeaders": [{ "name": "Host", "value": "app.example.test" }],
+            }
+        })
+    };
+    json!({
+        "id": PATH,
+        "name": "shop",
+        "type": "Microsoft.Network/trafficManagerProfiles",
+        "location": "global",
+        "tags": { "owner": "shop team" },
+        "properties": {
+            "profileStatus": "Enabled",
+            "trafficRoutingMethod": "Priority",
+            "dnsConfig": { "relativeName": "shop", "fqdn": "shop.trafficmanager.test", "ttl": 60 },
+            "monitorConfig": {
+                "profileMonitorStatus": "Online",
+                "protocol": "HTTPS",
+                "port": 443,
+                "path": "/health",
+                "intervalInSeconds": 30,
+                "timeoutInSeconds": 10,
+                "toleratedNumberOfFailures": 3,
+            },
+            "endpoints": [endpoint("eu", "Enabled", 1), endpoint("us", "Disabled", 2)],
+            "maxReturn": null,
+        }
+    })
+}
+
+impl Azure {
+    /// Start it, with [`profile`]. Every arbiter says that `region` is active at epoch 1.
+    pub async fn start(region: &'static str) -> Self {
+        let inner = Inner {
+            profile: Some(profile()),
+            shown: VecDeque::new(),
+            puts: Vec::new(),
+            asked: Vec::new(),
+            wrong: Vec::new(),
+            odd: VecDeque::new(),
+            always: None,
+            tokens_odd: None,
+            quorum: Quorum::Says(region, 1),
+            lasts: 3600,
+            token: String::new(),
+            given: 0,
+        };
+        let inner = Arc::new(Mutex::new(inner));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let router = Router::new()
+            .route("/tenant-1/oauth2/v2.0/token", post(token))
+            .route("/v1/groups/default/regions/{region}/active", any(active))
+            .fallback(any(management))
+            .with_state((inner.clone(), url.clone()));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("secret"), format!("{SECRET}\n")).expect("writable");
+        std::fs::write(dir.path().join("federated"), FEDERATED).expect("writable");
+        Self { url, inner, dir }
+    }
+
+    /// What it knows, to be read and changed.
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nobody panicked")
+    }
+
+    /// Path of a file with credentials.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Settings of an instance that asks with a client secret.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let secret = self.file("secret").display().to_string();
+        let set = [
+            ("name", "shop.trafficmanager.test"),
+            ("subscription_id", "sub-1"),
+            ("resource_group", "shop rg"),
+            ("profile", "shop"),
+            ("tenant_id", "tenant-1"),
+            ("client_id", "client-1"),
+            ("client_secret_file", &secret),
+            ("authority_host", &self.url),
+            ("management_url", &self.url),
+            ("arbiters", &self.url),
+            ("name_servers", "192.0.2.53:53"),
+            ("ttl", "20"),
+            ("value.eu", "app-eu.example.test"),
+            ("value.us", "app-us.example.test."),
+        ];
+        set.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    }
+
+    /// Targets of the endpoints that are enabled, and the tag that holds the token.
+    pub fn held(&self) -> (Vec<String>, Option<String>) {
+        let inner = self.inner();
+        let profile = inner.profile.as_ref().expect("there is one");
+        let endpoints = profile["properties"]["endpoints"].as_array().expect("endpoints");
+        let enabled = endpoints.iter().map(|endpoint| &endpoint["properties"]);
+        let enabled = enabled.filter(|properties| properties["endpointStatus"] == "Enabled");
+        let enabled = enabled.filter_map(|properties| properties["target"].as_str());
+        let tag = profile["tags"]["arbiter-token-default"].as_str();
+        (enabled.map(str::to_owned).collect(), tag.map(str::to_owned))
+    }
+
+    /// Change the profile by hand.
+    pub fn by_hand(&self, change: impl FnOnce(&mut Value)) {
+        change(self.inner().profile.as_mut().expect("there is one"));
+    }
+
+    /// Everything that was sent is in the contract.
+    #[track_caller]
+    pub fn kept_the_contract(&self) {
+        assert_eq!(self.inner().wrong, Vec::<String>::new());
+    }
+}
+
+type Shared = (Arc<Mutex<Inner>>, String);
+
+fn error(status: u16, code: &str, wait: Option<u64>) -> Response {
+    let status = StatusCode::from_u16(status).expect("a status");
+    // As Azure does, it quotes who asked.
+    let message = format!("The client hunter2 with object id hunter2 asked: {code}");
+    let body = json!({
+        "error": { "code": code, "message": message },
+    });
+    let mut answer = (status, axum::Json(body)).into_response();
+    if let Some(wait) = wait {
+        answer.headers_mut().insert(header::RETRY_AFTER, wait.into());
+    }
+    answer
+}
+
+async fn oddly(odd: Odd) -> Response {
+    match odd {
+        Odd::Error(status, code, wait) => error(status, code, wait),
+        Odd::Body(body) => body.into_response(),
+        Odd::Silence => std::future::pending().await,
+    }
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        match (first, after) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', [a, b, after @ ..]) => {
+                let digits = [*a, *b];
+                let hex = std::str::from_utf8(&digits).expect("hex");
+                bytes.push(u8::from_str_radix(hex, 16).expect("hex"));
+                rest = after;
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+/// `POST /{tenant}/oauth2/v2.0/token`: client credentials, by a secret or by an assertion.
+async fn token(State((inner, url)): State<Shared>, headers: HeaderMap, body: String) -> Response {
+    let odd = {
+        let mut inner = inner.lock().expect("nobody panicked");
+        inner.asked.push("token");
+        inner.tokens_odd.clone()
+    };
+    match odd {
+        Some(Odd::Error(status, code, wait)) => {
+            let body = json!({
+                "error": code.split(' ').next(),
+                "error_description": format!("{}: hunter2 quoted", code.rsplit(' ').next().unwrap()),
+            });
+            let status = StatusCode::from_u16(status).expect("a status");
+            let mut answer = (status, axum::Json(body)).into_response();
+            if let Some(wait) = wait {
+                answer.headers_mut().insert(header::RETRY_AFTER, wait.into());
+            }
+            return answer;
+        }
+        Some(odd) => return oddly(odd).await,
+        None => {}
+    }
+    let mut inner = inner.lock().expect("nobody panicked");
+    let form = body.split('&').filter_map(|pair| pair.split_once('='));
+    let mut form: BTreeMap<String, String> =
+        form.map(|(key, value)| (decoded(key), decoded(value))).collect();
+    let proof = match form.remove("client_secret") {
+        Some(secret) => secret == SECRET,
+        None => {
+            form.remove("client_assertion_type").as_deref() == Some(ASSERTION)
+                && form.remove("client_assertion").as_deref() == Some(FEDERATED)
+        }
+    };
+    let wanted = [
+        ("client_id".to_owned(), "client-1".to_owned()),
+        ("grant_type".to_owned(), "client_credentials".to_owned()),
+        ("scope".to_owned(), format!("{url}/.default")),
+    ];
+    let form_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    if !proof || form != wanted.into() || form_type != Some(b"application/x-www-form-urlencoded") {
+        inner.wrong.push(format!("token request: {:?}", form.keys()));
+        let body = json!({ "error": "invalid_client", "error_description": "AADSTS7000215: x" });
+        return (StatusCode::UNAUTHORIZED, axum::Json(body)).into_response();
+    }
+    inner.given += 1;
+    inner.token = format!("hunter2.token.{}", inner.given);
+    let body = json!({
+        "token_type": "Bearer",
+        "expires_in": inner.lasts,
+        "access_token": inner.token,
+    });
+    axum::Json(body).into_response()
+}
+
+/// As `/v1/groups/GROUP/regions/REGION/active` of an arbiter.
+async fn active(State((inner, _)): State<Shared>, Path(region): Path<String>) -> Response {
+    let mut inner = inner.lock().expect("nobody panicked");
+    inner.asked.push("active");
+    let (status, body) = match inner.quorum {
+        Quorum::Says(active, epoch) => {
+            let body = json!({ "group": "default", "region": active, "epoch": epoch });
+            if active == region { (200, body) } else { (503, with_reason(body, "not-active")) }
+        }
+        Quorum::Refuses(reason) => (503, with_reason(json!({}), reason)),
+        Quorum::Garbage => return "<html>hello</html>".into_response(),
+    };
+    (StatusCode::from_u16(status).expect("a status"), axum::Json(body)).into_response()
+}
+
+fn with_reason(mut body: Value, reason: &str) -> Value {
+    body["reason"] = json!(reason);
+    body
+}
+
+async fn management(
+    State((inner, _)): State<Shared>,
+    method: Method,
+    uri: Uri,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let odd = {
+        let mut inner = inner.lock().expect("nobody panicked");
+        let what = if method == Method::PUT { "put" } else { "get" };
+        inner.asked.push(what);
+        let always = inner.always.clone();
+        inner.odd.pop_front().or(always)
+    };
+    if let Some(odd) = odd {
+        return oddly(odd).await;
+    }
+    let mut inner = inner.lock().expect("nobody panicked");
+    if decoded(uri.path()) != PATH || query.as_deref() != Some("api-version=2022-04-01") {
+        inner.wrong.push(format!("{method} {uri}"));
+        return error(400, "InvalidApiVersionParameter", None);
+    }
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if bearer != Some(&format!("Bearer {}", inner.token)) || inner.token.is_empty() {
+        return error(401, "ExpiredAuthenticationToken", None);
+    }
+    let Some(before) = inner.profile.clone() else {
+        return error(404, "ResourceNotFound", None);
+    };
+    if method == Method::GET {
+        let shown = inner.shown.pop_front().unwrap_or(before);
+        return axum::Json(shown).into_response();
+    }
+    let sent = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    let json = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    let faults = contract::faults(&before, &sent);
+    if method != Method::PUT || json != Some(b"application/json") || !faults.is_empty() {
+        inner.wrong.push(format!("{method} {uri}: {}", faults.join("; ")));
+        return error(400, "BadRequest", None);
+    }
+    inner.puts.push(sent.clone());
+    let stored = contract::filled_in(sent);
+    inner.profile = Some(stored.clone());
+    axum::Json(stored).into_response()
+}
+
+/// What the definitions `Profile`, `ProfileProperties`, `DnsConfig`, `MonitorConfig`, `Endpoint` and
+/// `EndpointProperties` allow.
+mod contract {
+    use serde_json::{Value, json};
+
+    const PROFILE: &[&str] = &["id", "name", "type", "tags", "location", "properties"];
+    const PROPERTIES: &[&str] = &[
+        "profileStatus",
+        "trafficRoutingMethod",
+        "dnsConfig",
+        "monitorConfig",
+        "endpoints",
+        "trafficViewEnrollmentStatus",
+        "allowedEndpointRecordTypes",
+        "maxReturn",
+    ];
+    /// `fqdn` is read-only.
+    const DNS: &[&str] = &["relativeName", "ttl"];
+    const MONITOR: &[&str] = &[
+        "protocol",
+        "port",
+        "path",
+        "intervalInSeconds",
+        "timeoutInSeconds",
+        "toleratedNumberOfFailures",
+        "customHeaders",
+        "expectedStatusCodeRanges",
+    ];
+    const ENDPOINT: &[&str] = &["id", "name", "type", "properties"];
+    const ENDPOINT_PROPERTIES: &[&str] = &[
+        "targetResourceId",
+        "target",
+        "endpointStatus",
+        "weight",
+        "priority",
+        "endpointLocation",
+        "minChildEndpoints",
+        "minChildEndpointsIPv4",
+        "minChildEndpointsIPv6",
+        "geoMapping",
+        "subnets",
+        "customHeaders",
+        "alwaysServe",
+    ];
+
+    /// What of `sent` is not in the contract, or is not the whole profile that stood there.
+    pub fn faults(before: &Value, sent: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        known("profile", sent, PROFILE, &mut found);
+        let properties = &sent["properties"];
+        known("properties", properties, PROPERTIES, &mut found);
+        known("dnsConfig", &properties["dnsConfig"], DNS, &mut found);
+        known("monitorConfig", &properties["monitorConfig"], MONITOR, &mut found);
+        for endpoint in properties["endpoints"].as_array().into_iter().flatten() {
+            known("endpoint", endpoint, ENDPOINT, &mut found);
+            known("endpoint", &endpoint["properties"], ENDPOINT_PROPERTIES, &mut found);
+            let status = &endpoint["properties"]["endpointStatus"];
+            if status != "Enabled" && status != "Disabled" {
+                found.push(format!("endpointStatus {status}"));
+            }
+        }
+        let tags = sent["tags"].as_object();
+        if !tags.is_some_and(|tags| tags.values().all(Value::is_string)) {
+            found.push("tags are texts".to_owned());
+        }
+        if !properties["dnsConfig"]["ttl"].is_u64() {
+            found.push("ttl is a number".to_owned());
+        }
+        if left_alone(before) != left_alone(sent) {
+            found.push("it is not the whole profile that stood there".to_owned());
+        }
+        found
+    }
+
+    fn known(what: &str, value: &Value, keys: &[&str], found: &mut Vec<String>) {
+        let Some(object) = value.as_object() else {
+            found.push(format!("{what} is no object"));
+            return;
+        };
+        let unknown = object.keys().filter(|key| !keys.contains(&key.as_str()));
+        found.extend(unknown.map(|key| format!("{what} has {key}")));
+    }
+
+    /// A profile without what a switch changes and what the service fills in.
+    fn left_alone(profile: &Value) -> Value {
+        let mut left = profile.clone();
+        let fields: [(&str, &[&str]); 3] = [
+            ("/tags", &["arbiter-token-default"]),
+            ("/properties/dnsConfig", &["fqdn", "ttl"]),
+            ("/properties/monitorConfig", &["profileMonitorStatus"]),
+        ];
+        for (place, names) in fields {
+            let object = left.pointer_mut(place).and_then(Value::as_object_mut);
+            for object in object {
+                object.retain(|key, _| {
+                    !names.contains(&key.to_ascii_lowercase().as_str())
+                        && !names.contains(&key.as_str())
+                });
+            }
+        }
+        let endpoints = left.pointer_mut("/properties/endpoints").and_then(Value::as_array_mut);
+        for endpoint in endpoints.into_iter().flatten() {
+            for object in endpoint["properties"].as_object_mut() {
+                object.retain(|key, _| {
+                    !["endpointStatus", "endpointMonitorStatus"].contains(&key.as_str())
+                });
+            }
+        }
+        left
+    }
+
+    /// What the service makes of it.
+    pub fn filled_in(mut profile: Value) -> Value {
+        profile["properties"]["dnsConfig"]["fqdn"] = json!("shop.trafficmanager.test");
+        profile["properties"]["monitorConfig"]["profileMonitorStatus"] = json!("CheckingEndpoints");
+        let endpoints = profile["properties"]["endpoints"].as_array_mut();
+        for endpoint in endpoints.into_iter().flatten() {
+            let on = endpoint["properties"]["endpointStatus"] == "Enabled";
+            let status = if on { "CheckingEndpoint" } else { "Disabled" };
+            endpoint["properties"]["endpointMonitorStatus"] = json!(status);
+        }
+        profile
+    }
+}

@@ -1,7 +1,7 @@
 //! Traffic drivers against real authorities: BIND 9, and moto with strict checks in front. Azure
 //! Traffic Manager has none that could be run: its published contract is.
 
-#[path = "../support/azure.rs"]
+#[path = "../support/azure/mod.rs"]
 mod azure;
 mod bind;
 mod moto;

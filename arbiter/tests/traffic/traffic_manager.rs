@@ -165,19 +165,19 @@ async fn it_is_read_back_until_it_stays() {
     azure.kept_the_contract();
 }
 
-/// The answer to a write is lost: what became of it is read.
+/// The answer to a write says nothing of what became of it: that is read.
 #[tokio::test]
 async fn what_became_of_a_write_is_read() {
     let (azure, driver) = written().await;
     azure.inner().quorum = Quorum::Says("us", 2);
-    let before = azure.inner().profile.clone().expect("one");
-    azure.inner().shown = [before].into();
-    // The read passes, the write is answered with 500 and was not made.
-    let fails = activate(&*driver, 2, 9, &naming("us"));
-    azure.inner().odd = [Odd::Error(500, "InternalServerError", None)].into();
-    retry(fails.await, "500 InternalServerError");
-    activate(&*driver, 2, 9, &naming("us")).await.expect("switches");
+    let fails = Odd::Error(500, "InternalServerError", None);
+    azure.inner().puts_odd = [(fails.clone(), false)].into();
+    retry(activate(&*driver, 2, 9, &naming("us")).await, "500 InternalServerError");
+    assert_eq!(azure.held(), held("app-eu.example.test", "1.3"));
+    azure.inner().puts_odd = [(fails, true)].into();
+    activate(&*driver, 2, 9, &naming("us")).await.expect("it was made");
     assert_eq!(azure.held(), held("app-us.example.test", "2.9"));
+    assert_eq!(azure.inner().puts.len(), 3);
 }
 
 #[tokio::test]

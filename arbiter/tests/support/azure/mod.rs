@@ -8,6 +8,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+mod contract;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
@@ -60,9 +62,9 @@ pub struct Inner {
     pub asked: Vec<&'static str>,
     /// What was sent that is not in the contract.
     pub wrong: Vec<String>,
-    /// What the management API answers instead, one by one.
-    pub odd: VecDeque<Odd>,
-    /// What it answers instead, always.
+    /// What the next writes are answered with, whether they are made then or not.
+    pub puts_odd: VecDeque<(Odd, bool)>,
+    /// What the management API answers instead, always.
     pub always: Option<Odd>,
     /// What the token endpoint answers instead, always.
     pub tokens_odd: Option<Odd>,
@@ -136,7 +138,7 @@ impl Azure {
             puts: Vec::new(),
             asked: Vec::new(),
             wrong: Vec::new(),
-            odd: VecDeque::new(),
+            puts_odd: VecDeque::new(),
             always: None,
             tokens_odd: None,
             quorum: Quorum::Says(region, 1),
@@ -345,8 +347,7 @@ async fn management(
         let mut inner = inner.lock().expect("nobody panicked");
         let what = if method == Method::PUT { "put" } else { "get" };
         inner.asked.push(what);
-        let always = inner.always.clone();
-        inner.odd.pop_front().or(always)
+        inner.always.clone()
     };
     if let Some(odd) = odd {
         return oddly(odd).await;
@@ -376,131 +377,13 @@ async fn management(
     }
     inner.puts.push(sent.clone());
     let stored = contract::filled_in(sent);
-    inner.profile = Some(stored.clone());
-    axum::Json(stored).into_response()
-}
-
-/// What the definitions `Profile`, `ProfileProperties`, `DnsConfig`, `MonitorConfig`, `Endpoint` and
-/// `EndpointProperties` allow.
-mod contract {
-    use serde_json::{Value, json};
-
-    const PROFILE: &[&str] = &["id", "name", "type", "tags", "location", "properties"];
-    const PROPERTIES: &[&str] = &[
-        "profileStatus",
-        "trafficRoutingMethod",
-        "dnsConfig",
-        "monitorConfig",
-        "endpoints",
-        "trafficViewEnrollmentStatus",
-        "allowedEndpointRecordTypes",
-        "maxReturn",
-    ];
-    /// `fqdn` is read-only.
-    const DNS: &[&str] = &["relativeName", "ttl"];
-    const MONITOR: &[&str] = &[
-        "protocol",
-        "port",
-        "path",
-        "intervalInSeconds",
-        "timeoutInSeconds",
-        "toleratedNumberOfFailures",
-        "customHeaders",
-        "expectedStatusCodeRanges",
-    ];
-    const ENDPOINT: &[&str] = &["id", "name", "type", "properties"];
-    const ENDPOINT_PROPERTIES: &[&str] = &[
-        "targetResourceId",
-        "target",
-        "endpointStatus",
-        "weight",
-        "priority",
-        "endpointLocation",
-        "minChildEndpoints",
-        "minChildEndpointsIPv4",
-        "minChildEndpointsIPv6",
-        "geoMapping",
-        "subnets",
-        "customHeaders",
-        "alwaysServe",
-    ];
-
-    /// What of `sent` is not in the contract, or is not the whole profile that stood there.
-    pub fn faults(before: &Value, sent: &Value) -> Vec<String> {
-        let mut found = Vec::new();
-        known("profile", sent, PROFILE, &mut found);
-        let properties = &sent["properties"];
-        known("properties", properties, PROPERTIES, &mut found);
-        known("dnsConfig", &properties["dnsConfig"], DNS, &mut found);
-        known("monitorConfig", &properties["monitorConfig"], MONITOR, &mut found);
-        for endpoint in properties["endpoints"].as_array().into_iter().flatten() {
-            known("endpoint", endpoint, ENDPOINT, &mut found);
-            known("endpoint", &endpoint["properties"], ENDPOINT_PROPERTIES, &mut found);
-            let status = &endpoint["properties"]["endpointStatus"];
-            if status != "Enabled" && status != "Disabled" {
-                found.push(format!("endpointStatus {status}"));
-            }
-        }
-        let tags = sent["tags"].as_object();
-        if !tags.is_some_and(|tags| tags.values().all(Value::is_string)) {
-            found.push("tags are texts".to_owned());
-        }
-        if !properties["dnsConfig"]["ttl"].is_u64() {
-            found.push("ttl is a number".to_owned());
-        }
-        if left_alone(before) != left_alone(sent) {
-            found.push("it is not the whole profile that stood there".to_owned());
-        }
-        found
+    let odd = inner.puts_odd.pop_front();
+    if odd.as_ref().is_none_or(|(_, made)| *made) {
+        inner.profile = Some(stored.clone());
     }
-
-    fn known(what: &str, value: &Value, keys: &[&str], found: &mut Vec<String>) {
-        let Some(object) = value.as_object() else {
-            found.push(format!("{what} is no object"));
-            return;
-        };
-        let unknown = object.keys().filter(|key| !keys.contains(&key.as_str()));
-        found.extend(unknown.map(|key| format!("{what} has {key}")));
-    }
-
-    /// A profile without what a switch changes and what the service fills in.
-    fn left_alone(profile: &Value) -> Value {
-        let mut left = profile.clone();
-        let fields: [(&str, &[&str]); 3] = [
-            ("/tags", &["arbiter-token-default"]),
-            ("/properties/dnsConfig", &["fqdn", "ttl"]),
-            ("/properties/monitorConfig", &["profileMonitorStatus"]),
-        ];
-        for (place, names) in fields {
-            let object = left.pointer_mut(place).and_then(Value::as_object_mut);
-            for object in object {
-                object.retain(|key, _| {
-                    !names.contains(&key.to_ascii_lowercase().as_str())
-                        && !names.contains(&key.as_str())
-                });
-            }
-        }
-        let endpoints = left.pointer_mut("/properties/endpoints").and_then(Value::as_array_mut);
-        for endpoint in endpoints.into_iter().flatten() {
-            for object in endpoint["properties"].as_object_mut() {
-                object.retain(|key, _| {
-                    !["endpointStatus", "endpointMonitorStatus"].contains(&key.as_str())
-                });
-            }
-        }
-        left
-    }
-
-    /// What the service makes of it.
-    pub fn filled_in(mut profile: Value) -> Value {
-        profile["properties"]["dnsConfig"]["fqdn"] = json!("shop.trafficmanager.test");
-        profile["properties"]["monitorConfig"]["profileMonitorStatus"] = json!("CheckingEndpoints");
-        let endpoints = profile["properties"]["endpoints"].as_array_mut();
-        for endpoint in endpoints.into_iter().flatten() {
-            let on = endpoint["properties"]["endpointStatus"] == "Enabled";
-            let status = if on { "CheckingEndpoint" } else { "Disabled" };
-            endpoint["properties"]["endpointMonitorStatus"] = json!(status);
-        }
-        profile
+    drop(inner);
+    match odd {
+        Some((odd, _)) => oddly(odd).await,
+        None => axum::Json(stored).into_response(),
     }
 }

@@ -17,6 +17,7 @@ pub mod leader;
 mod plans;
 mod processes;
 pub mod proofs;
+mod pull;
 mod quorum;
 pub mod rejoin;
 mod rows;
@@ -156,6 +157,7 @@ pub fn cases() -> Vec<Case> {
         together::CASES,
         adopted::CASES,
         fences::CASES,
+        pull::CASES,
         attested::CASES,
         twice::CASES,
         command_line::CASES,

@@ -5,6 +5,7 @@
 mod azure;
 mod bind;
 mod moto;
+mod pull;
 mod relay;
 mod rfc2136;
 mod rfc2136_faults;

@@ -93,12 +93,14 @@ async fn a_fault_of_the_token_endpoint_is_named() {
 #[tokio::test]
 async fn nobody_is_there() {
     let azure = Azure::start("eu").await;
+    azure.inner().scope = "http://127.0.0.1:1/.default".to_owned();
     for key in ["management_url", "authority_host"] {
         let mut settings = azure.settings();
         settings.insert(key.to_owned(), "http://127.0.0.1:1".to_owned());
         let driver = driver_of(&settings);
-        said(driver.observe().await, false, "does not answer");
+        said(driver.observe().await, false, "does not answer: ");
     }
+    azure.kept_the_contract();
 }
 
 #[tokio::test]

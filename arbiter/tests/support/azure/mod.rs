@@ -70,6 +70,8 @@ pub struct Inner {
     pub tokens_odd: Option<Odd>,
     /// What arbiters say.
     pub quorum: Quorum,
+    /// For what tokens are given.
+    pub scope: String,
     /// How long a token lasts.
     pub lasts: u64,
     /// The token that is good.
@@ -142,6 +144,7 @@ impl Azure {
             always: None,
             tokens_odd: None,
             quorum: Quorum::Says(region, 1),
+            scope: String::new(),
             lasts: 3600,
             token: String::new(),
             given: 0,
@@ -149,11 +152,12 @@ impl Azure {
         let inner = Arc::new(Mutex::new(inner));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
+        inner.lock().expect("nobody panicked").scope = format!("{url}/.default");
         let router = Router::new()
             .route("/tenant-1/oauth2/v2.0/token", post(token))
             .route("/v1/groups/default/regions/{region}/active", any(active))
             .fallback(any(management))
-            .with_state((inner.clone(), url.clone()));
+            .with_state(inner.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("secret"), format!("{SECRET}\n")).expect("writable");
@@ -217,7 +221,7 @@ impl Azure {
     }
 }
 
-type Shared = (Arc<Mutex<Inner>>, String);
+type Shared = Arc<Mutex<Inner>>;
 
 fn error(status: u16, code: &str, wait: Option<u64>) -> Response {
     let status = StatusCode::from_u16(status).expect("a status");
@@ -261,7 +265,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// `POST /{tenant}/oauth2/v2.0/token`: client credentials, by a secret or by an assertion.
-async fn token(State((inner, url)): State<Shared>, headers: HeaderMap, body: String) -> Response {
+async fn token(State(inner): State<Shared>, headers: HeaderMap, body: String) -> Response {
     let odd = {
         let mut inner = inner.lock().expect("nobody panicked");
         inner.asked.push("token");
@@ -297,7 +301,7 @@ async fn token(State((inner, url)): State<Shared>, headers: HeaderMap, body: Str
     let wanted = [
         ("client_id".to_owned(), "client-1".to_owned()),
         ("grant_type".to_owned(), "client_credentials".to_owned()),
-        ("scope".to_owned(), format!("{url}/.default")),
+        ("scope".to_owned(), inner.scope.clone()),
     ];
     let form_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     if !proof || form != wanted.into() || form_type != Some(b"application/x-www-form-urlencoded") {
@@ -316,7 +320,7 @@ async fn token(State((inner, url)): State<Shared>, headers: HeaderMap, body: Str
 }
 
 /// As `/v1/groups/GROUP/regions/REGION/active` of an arbiter.
-async fn active(State((inner, _)): State<Shared>, Path(region): Path<String>) -> Response {
+async fn active(State(inner): State<Shared>, Path(region): Path<String>) -> Response {
     let mut inner = inner.lock().expect("nobody panicked");
     inner.asked.push("active");
     let (status, body) = match inner.quorum {
@@ -336,54 +340,65 @@ fn with_reason(mut body: Value, reason: &str) -> Value {
 }
 
 async fn management(
-    State((inner, _)): State<Shared>,
+    State(inner): State<Shared>,
     method: Method,
     uri: Uri,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let odd = {
+    let answered = {
         let mut inner = inner.lock().expect("nobody panicked");
-        let what = if method == Method::PUT { "put" } else { "get" };
-        inner.asked.push(what);
-        inner.always.clone()
+        inner.asked.push(if method == Method::PUT { "put" } else { "get" });
+        match inner.always.clone() {
+            Some(odd) => Err(odd),
+            None => inner.answer(&method, &uri, query.as_deref(), &headers, &body),
+        }
     };
-    if let Some(odd) = odd {
-        return oddly(odd).await;
+    match answered {
+        Ok(answer) => answer,
+        Err(odd) => oddly(odd).await,
     }
-    let mut inner = inner.lock().expect("nobody panicked");
-    if decoded(uri.path()) != PATH || query.as_deref() != Some("api-version=2022-04-01") {
-        inner.wrong.push(format!("{method} {uri}"));
-        return error(400, "InvalidApiVersionParameter", None);
-    }
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if bearer != Some(&format!("Bearer {}", inner.token)) || inner.token.is_empty() {
-        return error(401, "ExpiredAuthenticationToken", None);
-    }
-    let Some(before) = inner.profile.clone() else {
-        return error(404, "ResourceNotFound", None);
-    };
-    if method == Method::GET {
-        let shown = inner.shown.pop_front().unwrap_or(before);
-        return axum::Json(shown).into_response();
-    }
-    let sent = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-    let json = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    let faults = contract::faults(&before, &sent);
-    if method != Method::PUT || json != Some(b"application/json") || !faults.is_empty() {
-        inner.wrong.push(format!("{method} {uri}: {}", faults.join("; ")));
-        return error(400, "BadRequest", None);
-    }
-    inner.puts.push(sent.clone());
-    let stored = contract::filled_in(sent);
-    let odd = inner.puts_odd.pop_front();
-    if odd.as_ref().is_none_or(|(_, made)| *made) {
-        inner.profile = Some(stored.clone());
-    }
-    drop(inner);
-    match odd {
-        Some((odd, _)) => oddly(odd).await,
-        None => axum::Json(stored).into_response(),
+}
+
+impl Inner {
+    /// What the management API answers, or what it is told to answer instead.
+    fn answer(
+        &mut self,
+        method: &Method,
+        uri: &Uri,
+        query: Option<&str>,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Response, Odd> {
+        if decoded(uri.path()) != PATH || query != Some("api-version=2022-04-01") {
+            self.wrong.push(format!("{method} {uri}"));
+            return Ok(error(400, "InvalidApiVersionParameter", None));
+        }
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if bearer != Some(&format!("Bearer {}", self.token)) || self.token.is_empty() {
+            return Ok(error(401, "ExpiredAuthenticationToken", None));
+        }
+        let Some(before) = self.profile.clone() else {
+            return Ok(error(404, "ResourceNotFound", None));
+        };
+        if method == Method::GET {
+            let shown = self.shown.pop_front().unwrap_or(before);
+            return Ok(axum::Json(shown).into_response());
+        }
+        let sent = serde_json::from_slice::<Value>(body).unwrap_or_default();
+        let json = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+        let faults = contract::faults(&before, &sent);
+        if method != Method::PUT || json != Some(b"application/json") || !faults.is_empty() {
+            self.wrong.push(format!("{method} {uri}: {}", faults.join("; ")));
+            return Ok(error(400, "BadRequest", None));
+        }
+        self.puts.push(sent.clone());
+        let stored = contract::filled_in(sent);
+        let odd = self.puts_odd.pop_front();
+        if odd.as_ref().is_none_or(|(_, made)| *made) {
+            self.profile = Some(stored.clone());
+        }
+        odd.map_or_else(|| Ok(axum::Json(stored).into_response()), |(odd, _)| Err(odd))
     }
 }

@@ -1,5 +1,5 @@
-//! What a failover would miss: what drivers say is missing, and where the two sides differ; and what
-//! is weaker than it could be. It holds up no plan.
+//! What a failover would miss: what drivers say is missing, and where the two sides differ. And
+//! what is weaker than it could be. It holds up no plan.
 
 use super::reason;
 use crate::{Fact, InstanceId, NOTE, PARITY, Reason, Topic, decide::Context};

@@ -1,5 +1,5 @@
-//! What the definitions `Profile`, `ProfileProperties`, `DnsConfig`, `MonitorConfig`, `Endpoint` and
-//! `EndpointProperties` of the contract allow. Knows JSON; never who sends it.
+//! What the definitions `Profile`, `ProfileProperties`, `DnsConfig`, `MonitorConfig`, `Endpoint`
+//! and `EndpointProperties` of the contract allow. Knows JSON; never who sends it.
 
 use serde_json::{Value, json};
 
@@ -90,20 +90,15 @@ fn left_alone(profile: &Value) -> Value {
         ("/properties/monitorConfig", &["profileMonitorStatus"]),
     ];
     for (place, names) in fields {
-        let object = left.pointer_mut(place).and_then(Value::as_object_mut);
-        for object in object {
-            object.retain(|key, _| {
-                !names.contains(&key.to_ascii_lowercase().as_str())
-                    && !names.contains(&key.as_str())
-            });
+        if let Some(object) = left.pointer_mut(place).and_then(Value::as_object_mut) {
+            object.retain(|key, _| !names.iter().any(|name| name.eq_ignore_ascii_case(key)));
         }
     }
     let endpoints = left.pointer_mut("/properties/endpoints").and_then(Value::as_array_mut);
     for endpoint in endpoints.into_iter().flatten() {
-        for object in endpoint["properties"].as_object_mut() {
-            object.retain(|key, _| {
-                !["endpointStatus", "endpointMonitorStatus"].contains(&key.as_str())
-            });
+        if let Some(object) = endpoint["properties"].as_object_mut() {
+            let changed = ["endpointStatus", "endpointMonitorStatus"];
+            object.retain(|key, _| !changed.contains(&key.as_str()));
         }
     }
     left

@@ -1,5 +1,5 @@
-//! Requests and answers as they cross the wire: a client with limits, bodies with an end, words that
-//! may be shown. Knows HTTP; never Azure, an arbiter or a secret.
+//! Requests and answers as they cross the wire: a client with limits, bodies with an end, words
+//! that may be shown. Knows HTTP; never Azure, an arbiter or a secret.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Azure Traffic Manager by its management API: the profile is one slot, whose value is the endpoint
-//! that is enabled, and the token stands in a tag.
+//! Azure Traffic Manager by its management API: the profile is one slot, whose value is the
+//! endpoint that is enabled, and the token stands in a tag.
 //!
 //! # Layout
 //! - `profile.rs`: a profile as it is read and written. `login.rs`: who asks.

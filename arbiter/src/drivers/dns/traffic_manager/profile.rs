@@ -1,5 +1,5 @@
-//! A profile as the published contract writes it, 2022-04-01: what is read from it, and the whole of
-//! it with another region's endpoint enabled. Pure; what it does not know it leaves as it was.
+//! A profile as the published contract writes it, 2022-04-01: what is read from it, and the whole
+//! of it with another region's endpoint enabled. Pure; what it does not know it leaves as it was.
 
 use crate::drivers::dns::cas::{Change, RrSet, Seen};
 use crate::drivers::dns::settings::{RecordKind, Settings};

@@ -341,7 +341,7 @@ mod tests {
         tasks.observe(key.clone());
         let observed = told.recv().await.unwrap();
         assert!(matches!(observed, AgentEvent::Observed { fact, .. }
-            if fact.condition == Condition::Unknown));
+            if fact.condition == Condition::Unknown && fact.faults == [PANICKED]));
         tasks.ensure(key.clone(), 7, Goal::Fenced, token, Terms::default());
         let ensured = told.recv().await.unwrap();
         assert!(matches!(ensured, AgentEvent::EnsureEnded { attempt: 7, result, .. }

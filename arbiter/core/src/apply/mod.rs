@@ -4,6 +4,7 @@
 mod advance;
 mod arming;
 mod cluster;
+mod drill;
 mod entry;
 mod evidence;
 mod group;
@@ -98,10 +99,9 @@ fn not_initialised() -> Outcome {
 /// One line a command; what each does is in the file of its family.
 fn run(entry: &mut Entry) -> Outcome {
     use Command::*;
-    let initialised = entry.next.cluster_id.is_some();
     match &entry.proposal.command {
         Initialize { cluster_id, spec } => cluster::initialize(entry, cluster_id, spec),
-        _ if !initialised => not_initialised(),
+        _ if entry.next.cluster_id.is_none() => not_initialised(),
         ApplyPolicy { spec } => cluster::apply_policy(entry, spec),
         RaiseVersion { version } => cluster::raise_version(entry, *version),
         ActivateFirst { group, region, primaries } => {
@@ -156,12 +156,9 @@ fn run(entry: &mut Entry) -> Outcome {
         RecordLoss { group, plan, instance, loss } => {
             record::loss(entry, group, *plan, instance, loss)
         }
-        RecordZone { group, zone } => traffic::record_zone(entry, group, zone),
-        RecordDrift { group, instance, drift } => {
-            traffic::record_drift(entry, group, instance, drift)
-        }
-        AdoptTraffic { group, zone, expected_epoch } => {
-            traffic::adopt(entry, group, zone, *expected_epoch)
+        RecordZone { .. } | RecordDrift { .. } | AdoptTraffic { .. } => traffic::run(entry),
+        RunDrill { .. } | OpenDrillPlan { .. } | EndDrillPhase { .. } | AbortDrill { .. } => {
+            drill::run(entry)
         }
     }
 }

@@ -48,10 +48,9 @@ impl Check {
         let gates = gates.filter(|gate| seen.insert((gate.code.clone(), gate.text.clone())));
         let gates = gates.map(|gate| one(gate, if gate.open { "ok" } else { "closed" }));
         let mut preconditions: Vec<Precondition> = gates.collect();
-        let missing = MISSES.into_iter().flat_map(of).filter(|reason| !reason.open);
-        preconditions.extend(missing.map(|reason| one(reason, "fault")));
-        let notes = of(MISSES[1]).filter(|reason| reason.open);
-        preconditions.extend(notes.map(|reason| one(reason, "note")));
+        let missing = MISSES.into_iter().flat_map(of);
+        let missing = missing.filter(|reason| !reason.open || reason.topic == MISSES[1]);
+        preconditions.extend(missing.map(|reason| one(reason, missed(reason))));
         Self {
             group: found.group.clone(),
             failover_opens: opens(OPENS[0]),
@@ -63,6 +62,15 @@ impl Check {
     /// A failover would open, and miss nothing.
     pub(in crate::cli) fn ready(&self) -> bool {
         self.failover_opens && self.preconditions.iter().all(|found| found.state != "fault")
+    }
+}
+
+/// What a reason of [`MISSES`] is called.
+fn missed(reason: &pb::Reason) -> &'static str {
+    match (reason.open, reason.code.as_str()) {
+        (false, _) => "fault",
+        (true, "note") => "note",
+        (true, _) => "ok",
     }
 }
 

@@ -97,15 +97,22 @@ const fn traffic(name: &'static str, settings: &'static [Setting]) -> cluster_co
 }
 
 /// DNS UPDATE, against the zone's authority.
-pub const RFC2136: Kind =
-    Kind { config: traffic("rfc2136", RFC2136_SETTINGS), open: super::open_rfc2136 };
+pub const RFC2136: Kind = Kind {
+    config: traffic("rfc2136", RFC2136_SETTINGS),
+    open: super::open_rfc2136,
+    rehearse: None,
+};
 
 /// Amazon Route 53.
-pub const ROUTE53: Kind =
-    Kind { config: traffic("route53", ROUTE53_SETTINGS), open: super::open_route53 };
+pub const ROUTE53: Kind = Kind {
+    config: traffic("route53", ROUTE53_SETTINGS),
+    open: super::open_route53,
+    rehearse: None,
+};
 
 /// Azure Traffic Manager.
 pub const TRAFFIC_MANAGER: Kind = Kind {
     config: traffic("traffic-manager", TRAFFIC_MANAGER_SETTINGS),
     open: super::open_traffic_manager,
+    rehearse: None,
 };

@@ -63,8 +63,21 @@ async fn drills(stage: &mut Stage) -> io::Result<()> {
     by_command(stage).await?;
     stage.each_once("eu-west").await?;
     let group = stage.group().await?;
+    fences_are_proven(stage).await?;
     check(group.predicted.contains("the objective is 30s"), || group.predicted.clone())?;
     check(group.drill.is_none() && group.drill_due.starts_with("due from"), || group.drill_due)
+}
+
+/// Agents have proven meanwhile that their fences would work, and stopped nothing by it.
+async fn fences_are_proven(stage: &Stage) -> io::Result<()> {
+    let said = async || answers(stage, "explain --json", YES, &[]).unwrap_or_default();
+    let proven =
+        |text: &str, id: &str| text.contains(&format!("the fence of {id} was last proven"));
+    until("the fence of each is proven", LIMIT, async || {
+        let text = said().await;
+        ["db-eu", "db-us"].iter().all(|id| proven(&text, id))
+    })
+    .await
 }
 
 /// The same by the command line, and what it refuses and ends.

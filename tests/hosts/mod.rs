@@ -18,6 +18,7 @@ pub mod leader;
 mod plans;
 mod processes;
 pub mod proofs;
+mod pull;
 mod quorum;
 pub mod rejoin;
 mod rows;
@@ -158,6 +159,7 @@ pub fn cases() -> Vec<Case> {
         together::CASES,
         adopted::CASES,
         fences::CASES,
+        pull::CASES,
         attested::CASES,
         twice::CASES,
         command_line::CASES,

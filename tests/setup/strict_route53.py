@@ -29,6 +29,8 @@ from moto.server import ThreadedMotoServer
 NS = "{https://route53.amazonaws.com/doc/2013-04-01/}"
 RECORDS_MAX = 1000
 VALUE_CHARACTERS_MAX = 32000
+# What leads some clients to one record set of several.
+ROUTING = ("Weight", "Failover", "HealthCheckId")
 
 
 class Invalid(Exception):
@@ -44,18 +46,19 @@ def name_of(text):
 
 
 def parse_set(element):
-    """(name, type, identifier) and (ttl, values) of a ResourceRecordSet."""
+    """(name, type, identifier) and (ttl, values, routing) of a ResourceRecordSet."""
     text = lambda tag: element.findtext(NS + tag)
     if element.find(NS + "AliasTarget") is not None:
-        content = ("alias", ElementTree.tostring(element.find(NS + "AliasTarget")))
+        content = ("alias", ElementTree.tostring(element.find(NS + "AliasTarget")), ())
     else:
         values = [value.text or "" for value in element.iter(NS + "Value")]
-        content = (text("TTL"), tuple(sorted(values)))
+        routing = tuple((tag, text(tag)) for tag in ROUTING if text(tag))
+        content = (text("TTL"), tuple(sorted(values)), routing)
     return (name_of(text("Name") or ""), text("Type"), text("SetIdentifier")), content
 
 
 def check_values(key, content):
-    ttl, values = content
+    ttl, values, _ = content
     if ttl == "alias":
         return
     if ttl is None or not values:
@@ -224,10 +227,9 @@ class Front(BaseHTTPRequestHandler):
 
 def render(changes):
     text = []
-    for action, (name, kind, identifier), (ttl, values) in changes:
-        one_of = (
-            f"<SetIdentifier>{escape(identifier)}</SetIdentifier><Weight>1</Weight>"
-            if identifier else "")
+    for action, (name, kind, identifier), (ttl, values, routing) in changes:
+        one_of = f"<SetIdentifier>{escape(identifier)}</SetIdentifier>" if identifier else ""
+        one_of += "".join(f"<{tag}>{escape(value)}</{tag}>" for tag, value in routing)
         records = "".join(
             f"<ResourceRecord><Value>{escape(value)}</Value></ResourceRecord>" for value in values)
         text.append(

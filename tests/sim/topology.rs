@@ -160,7 +160,10 @@ fn instance(id: &InstanceId, host: usize, layer: Layer) -> Instance {
         evidence: gives.into_iter().filter(|_| data).collect(),
         waits: false,
         address: if data { id.0.clone() } else { String::new() },
-        settings: BTreeMap::from([("start".to_owned(), "agent".to_owned())]),
+        settings: BTreeMap::from([
+            ("start".to_owned(), "agent".to_owned()),
+            ("zone".to_owned(), "dns".to_owned()),
+        ]),
     }
 }
 

@@ -265,6 +265,9 @@ impl Loss {
 /// In a Fact's detail: what begins so must be alike for every instance of a resource.
 pub const PARITY: &str = "parity.";
 
+/// In a Fact's detail: a weakness that nobody can mend here, in words. It is shown, and no fault.
+pub const NOTE: &str = "note";
+
 /// An observation of one instance. Changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {

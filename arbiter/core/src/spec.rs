@@ -80,10 +80,19 @@ impl GroupSpec {
 
     /// The zone of a traffic instance: its `zone` setting, else its resource.
     pub fn zone(instance: &Instance) -> String {
-        zone_name(instance.settings.get("zone").unwrap_or(&instance.resource.0))
+        zone_name(instance.settings.get(ZONE).unwrap_or(&instance.resource.0))
+    }
+
+    /// Whether a zone of the group holds the token where everybody can read it. A kind without
+    /// zones keeps it where only its agents do.
+    pub fn shows_token(&self) -> bool {
+        let mut traffic = self.instances.values().filter(|i| i.layer == Layer::Traffic);
+        traffic.any(|i| i.settings.contains_key(ZONE))
     }
 }
 
+/// The instance setting that names the zone of its records; kinds without zones do not have it.
+const ZONE: &str = "zone";
 /// The instance setting that names it to its upstream.
 const REPLICATES_AS: &str = "application_name";
 

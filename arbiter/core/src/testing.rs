@@ -35,7 +35,7 @@ fn instance(resource: &str, region: &str, layer: Layer, fencing: Fencing) -> Ins
         evidence: [EvidenceKind::Confirmed, EvidenceKind::LeaseExpired].into(),
         waits: layer == Layer::Data && fencing == Fencing::Required,
         address: format!("{resource}.{region}:5432"),
-        settings: BTreeMap::new(),
+        settings: (resource == "dns").then(|| ("zone".into(), "dns".into())).into_iter().collect(),
     }
 }
 

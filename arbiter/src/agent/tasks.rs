@@ -254,10 +254,11 @@ fn failure(error: DriverError) -> Failure {
     }
 }
 
-/// What cannot be seen is unknown, and never counts as healthy.
+/// What cannot be seen is unknown, and never counts as healthy. What keeps an agent from looking
+/// keeps it from acting too: it is told before that matters.
 fn unknown(why: String) -> Fact {
-    let detail = BTreeMap::from([("error".to_owned(), why)]);
-    Fact { condition: Condition::Unknown, detail, ..Fact::default() }
+    let detail = BTreeMap::from([("error".to_owned(), why.clone())]);
+    Fact { condition: Condition::Unknown, detail, faults: vec![why], ..Fact::default() }
 }
 
 /// What is to be written to disk.
@@ -347,7 +348,7 @@ mod tests {
         tasks.observe(key.clone());
         let observed = told.recv().await.unwrap();
         assert!(matches!(observed, AgentEvent::Observed { fact, .. }
-            if fact.condition == Condition::Unknown));
+            if fact.condition == Condition::Unknown && fact.faults == [PANICKED]));
         tasks.ensure(key.clone(), 7, Goal::Fenced, token, Terms::default());
         let ensured = told.recv().await.unwrap();
         assert!(matches!(ensured, AgentEvent::EnsureEnded { attempt: 7, result, .. }

@@ -233,6 +233,7 @@ pub static KINDS: &[Kind] = &[
     velero::KIND,
     dns::RFC2136,
     dns::ROUTE53,
+    dns::TRAFFIC_MANAGER,
     terraform_state::KIND,
 ];
 

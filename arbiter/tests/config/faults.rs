@@ -242,6 +242,23 @@ fn one_group_needs_one_batch() {
     says(&found[0], &["example.test. and other.test.: that takes two DNS batches"]);
     let fault = only_fault("name = \"app.example.test.\"", "name = \"app.other.test.\"");
     says(&fault, &["app.other.test. is not in the zone example.test."]);
+    // A profile of Traffic Manager is changed alone as well.
+    let azure = include_str!("../../../cluster-config/examples/azure.toml");
+    let profile = &azure[azure.find("[groups.default.resources.traffic]").unwrap()..];
+    let found = faults(&format!("{GOOD}\n{profile}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    says(&found[0], &["groups.default", "that takes two DNS batches"]);
+}
+
+#[test]
+fn a_profile_of_traffic_manager_needs_what_a_write_needs() {
+    let azure = include_str!("../../../cluster-config/examples/azure.toml");
+    for key in ["arbiters", "name_servers", "subscription_id", "tenant_id", "value.us-east"] {
+        let kept = |line: &&str| !line.starts_with(&format!("{key} = "));
+        let lines: Vec<&str> = azure.lines().filter(kept).collect();
+        let found = faults(&lines.join("\n"));
+        assert!(found.iter().any(|fault| fault.contains(key)), "{key}: {found:#?}");
+    }
 }
 
 #[test]

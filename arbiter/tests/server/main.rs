@@ -5,9 +5,12 @@
 mod alertmanager;
 mod alerts;
 mod answers;
+#[path = "../support/azure/mod.rs"]
+mod azure;
 mod events;
 mod hostile;
 mod plaintext;
+mod pull;
 mod refusals;
 mod sessions;
 mod trio;

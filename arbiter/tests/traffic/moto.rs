@@ -77,6 +77,11 @@ impl Moto {
         Self { url, zone, client, dir, child }
     }
 
+    /// A client of it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Path of a credentials file.
     pub fn credentials(&self) -> PathBuf {
         self.dir.path().join("credentials")

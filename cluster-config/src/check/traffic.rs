@@ -20,6 +20,9 @@ pub(super) fn check(cluster: &Cluster, path: &str, group: &Group, book: &mut Boo
             if let Some(zone) = instance.settings.get("zone") {
                 own.insert(canonical(zone));
                 name_in_zone(&place(&here, &path, "name", book), instance, zone, book);
+            } else if resource.kind.setting("zone").is_none() {
+                // A kind without zones is changed alone as well.
+                own.insert(name.clone());
             }
             values(cluster, group, &path, instance, book);
             let key = place(&here, &path, "server", book);

@@ -1,9 +1,9 @@
-//! What a failover would miss: what drivers say is missing, and where the two sides differ. It
-//! holds up no plan.
+//! What a failover would miss: what drivers say is missing, and where the two sides differ. And
+//! what is weaker than it could be. It holds up no plan.
 
 use super::reason;
 use crate::{
-    Control, FENCE_FAULT, FENCE_PROVEN_MS, Fact, Instance, InstanceId, PARITY, Reason, Topic,
+    Control, FENCE_FAULT, FENCE_PROVEN_MS, Fact, Instance, InstanceId, NOTE, PARITY, Reason, Topic,
     decide::Context,
 };
 use std::time::Duration;
@@ -14,9 +14,16 @@ const FENCE_PROVEN_MAX: Duration = Duration::from_secs(3600);
 pub(super) fn readiness(context: &Context) -> Vec<Reason> {
     let instances = context.spec.instances.keys();
     let facts = instances.filter_map(|id| Some((id, context.live_fact(id)?)));
-    let faults = facts.flat_map(|(id, fact)| fact.faults.iter().map(move |why| (id, why)));
+    let faults = facts.clone().flat_map(|(id, fact)| fact.faults.iter().map(move |why| (id, why)));
     let faults = faults.map(|(id, why)| fault("resource", format!("{id}: {why}")));
-    faults.chain(unlike(context)).chain(fences(context)).collect()
+    let notes = facts.filter_map(|(id, fact)| Some((id, fact.detail.get(NOTE)?)));
+    let notes = notes.map(|(id, what)| note(format!("{id}: {what}")));
+    faults.chain(unlike(context)).chain(fences(context)).chain(notes).collect()
+}
+
+/// Nothing is missing, but somebody who decides should know it.
+fn note(text: String) -> Reason {
+    reason(Topic::Readiness, "note", true, text, String::new())
 }
 
 fn fault(code: &str, text: String) -> Reason {

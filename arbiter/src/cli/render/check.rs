@@ -29,7 +29,8 @@ pub(in crate::cli) struct Check {
 #[derive(Debug, Serialize)]
 struct Precondition {
     check: String,
-    /// `ok`, `closed` (a failover does not open) or `fault` (it would miss something).
+    /// `ok`, `closed` (a failover does not open), `fault` (it would miss something) or `note` (a
+    /// weakness that nobody can mend here).
     state: &'static str,
     text: String,
     remedy: String,
@@ -49,8 +50,7 @@ impl Check {
         let mut preconditions: Vec<Precondition> = gates.collect();
         let missing = MISSES.into_iter().flat_map(of);
         let missing = missing.filter(|reason| !reason.open || reason.topic == MISSES[1]);
-        let missing = missing.map(|reason| one(reason, if reason.open { "ok" } else { "fault" }));
-        preconditions.extend(missing);
+        preconditions.extend(missing.map(|reason| one(reason, missed(reason))));
         Self {
             group: found.group.clone(),
             failover_opens: opens(OPENS[0]),
@@ -62,6 +62,15 @@ impl Check {
     /// A failover would open, and miss nothing.
     pub(in crate::cli) fn ready(&self) -> bool {
         self.failover_opens && self.preconditions.iter().all(|found| found.state != "fault")
+    }
+}
+
+/// What a reason of [`MISSES`] is called.
+fn missed(reason: &pb::Reason) -> &'static str {
+    match (reason.open, reason.code.as_str()) {
+        (false, _) => "fault",
+        (true, "note") => "note",
+        (true, _) => "ok",
     }
 }
 

@@ -169,17 +169,17 @@ impl Seen {
         let by_us = ordered.filter(|(at, _)| token == Some(*at)).map(|(_, region)| region);
         let mut drift = self.drift(settings, by_us.or(names.as_ref()));
         if let Held::Foreign(found) = held {
-            let name = &settings.token_name;
-            drift = join(format!("{name} TXT is {found}, which is no token"), &drift);
+            let place = settings.token_place();
+            drift = join(format!("{place} is {found}, which is no token"), &drift);
         }
         for sentence in &self.in_the_way {
             drift = join(sentence.clone(), &drift);
         }
         // What was written here is gone, or older than what was written.
         if let Some((at, _)) = ordered.filter(|(at, _)| token.is_none_or(|held| held < *at)) {
-            let name = &settings.token_name;
+            let place = settings.token_place();
             let held = token.map_or_else(|| "absent".to_owned(), |held| held.to_string());
-            drift = join(format!("{name} TXT is {held}, not {at}"), &drift);
+            drift = join(format!("{place} is {held}, not {at}"), &drift);
         } else if self.token.is_none() && names.is_none() && self.in_the_way.is_empty() {
             // Before the first write, records that name nobody are nobody's drift.
             drift.clear();
@@ -258,9 +258,9 @@ fn drifted(settings: &Settings, seen: &Seen, region: &RegionId, token: Token) ->
 
 fn lost(settings: &Settings, how: String) -> String {
     format!(
-        "the TXT record {} {how}, though this zone was written before; see who changed it, then \
-         run `arbiter traffic adopt {} --group {}`",
-        settings.token_name,
+        "{} {how}, though it was written before; see who changed it, then run `arbiter traffic \
+         adopt {} --group {}`",
+        settings.token_place(),
         zone_name(&settings.zone),
         settings.group
     )

@@ -1,6 +1,7 @@
 //! What the cluster file says of the traffic kinds. Knows words; never a record.
 
 use crate::drivers::Kind;
+use crate::drivers::bucket::place;
 use cluster_config::{Fence, Setting, may, must};
 
 /// Settings that every traffic kind has.
@@ -52,6 +53,36 @@ const ROUTE53_SETTINGS: &[Setting] = &[
     VALUE,
 ];
 
+const TRAFFIC_MANAGER_SETTINGS: &[Setting] = &[
+    must("name", "shop.trafficmanager.net.", "The name that clients follow: the profile's own."),
+    must("subscription_id", "00000000-0000-0000-0000-000000000000", "Subscription of the profile."),
+    must("resource_group", "shop", "Its resource group."),
+    must("profile", "shop", "Its name. It has one endpoint for each data region, and no others."),
+    must(
+        "arbiters",
+        "http://10.0.1.1:7401, http://10.0.3.1:7401",
+        "Operations ports of arbiters: one must say, from a quorum, who is active before a write.",
+    ),
+    must("tenant_id", place::TENANT.example, "Tenant of the service principal."),
+    must("client_id", place::CLIENT.example, "Its client id."),
+    may("client_secret_file", "/etc/arbiter/azure.secret", "File with its client secret."),
+    may(
+        "federated_token_file",
+        "/var/run/secrets/azure/tokens/azure-identity-token",
+        "File with the token of workload identity, instead of a secret.",
+    ),
+    may("authority_host", "https://login.microsoftonline.com", "Who gives tokens."),
+    may("management_url", "https://management.azure.com", "The management API."),
+    must(
+        "name_servers",
+        "tm1.dns-tm.com:53",
+        "The name servers of the profile's domain: arbiters ask what clients see.",
+    ),
+    may("ttl", "5", "Time to live of the profile's answers, in seconds."),
+    may("token_name", "arbiter-token-default", "The tag of the profile that holds the token."),
+    must("value.*", "app-eu.example.com", "For each data region, the target of its endpoint."),
+];
+
 const fn traffic(name: &'static str, settings: &'static [Setting]) -> cluster_config::Kind {
     cluster_config::Kind {
         name,
@@ -76,5 +107,12 @@ pub const RFC2136: Kind = Kind {
 pub const ROUTE53: Kind = Kind {
     config: traffic("route53", ROUTE53_SETTINGS),
     open: super::open_route53,
+    rehearse: None,
+};
+
+/// Azure Traffic Manager.
+pub const TRAFFIC_MANAGER: Kind = Kind {
+    config: traffic("traffic-manager", TRAFFIC_MANAGER_SETTINGS),
+    open: super::open_traffic_manager,
     rehearse: None,
 };

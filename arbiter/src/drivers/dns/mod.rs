@@ -1,7 +1,7 @@
 //! Traffic: DNS records switched by compare-and-swap, whoever serves them (design §7).
 //!
 //! Knows the order read, judge, swap, read back, and what is reported. Never knows a protocol
-//! (`rfc2136.rs`, `route53.rs`), the stored token, or when to try again.
+//! (`rfc2136.rs`, `route53.rs`, `traffic_manager/`), the stored token, or when to try again.
 
 mod cas;
 mod kinds;
@@ -9,6 +9,7 @@ mod rfc2136;
 mod route53;
 mod settings;
 mod text;
+mod traffic_manager;
 mod tsig;
 
 use super::{Declaration, Done, Driver, DriverError, Opening};
@@ -20,11 +21,10 @@ use settings::{Reader, Settings};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Reads of one `ensure`. One more than swaps: each is read back. A swap that loses against
-/// another change is judged anew, and then left to the executor.
-const READS_MAX: u32 = 4;
+/// Swaps of one `ensure`, where the authority refuses those that come too late.
+const SWAPS_MAX: u32 = 3;
 
-pub use kinds::{RFC2136, ROUTE53};
+pub use kinds::{RFC2136, ROUTE53, TRAFFIC_MANAGER};
 
 fn open_rfc2136(opening: Opening<'_>) -> Result<Box<dyn Driver>, DriverError> {
     let mut reader = Reader::new(opening.id, opening.instance);
@@ -39,6 +39,14 @@ fn open_route53(opening: Opening<'_>) -> Result<Box<dyn Driver>, DriverError> {
     let own = route53::Own::read(&mut reader)?;
     let settings = reader.common(opening.group, &opening.instance.region)?;
     let authority = route53::Route53::new(own);
+    Ok(Box::new(Traffic::new(opening.instance.region.clone(), settings, authority)))
+}
+
+fn open_traffic_manager(opening: Opening<'_>) -> Result<Box<dyn Driver>, DriverError> {
+    let mut reader = Reader::new(opening.id, opening.instance);
+    let own = traffic_manager::Own::read(&mut reader)?;
+    let settings = reader.zoneless(opening.group, opening.instance)?;
+    let authority = traffic_manager::TrafficManager::new(own)?;
     Ok(Box::new(Traffic::new(opening.instance.region.clone(), settings, authority)))
 }
 
@@ -59,9 +67,30 @@ trait Authority: Send + Sync {
     /// Make one change, all of it or nothing, only if everything is as in `change.from`. After an
     /// error it is unknown whether it was made.
     async fn swap(&self, settings: &Settings, change: &Change) -> Result<Swapped, DriverError>;
-    /// Wait for nothing, but say `Retry` while what was accepted does not serve everywhere.
-    async fn settled(&self) -> Result<(), DriverError> {
+    /// Ask elsewhere, right before a swap, for what the authority itself cannot make a condition:
+    /// whether `region` is to be named at `token`.
+    async fn confirm(
+        &self,
+        settings: &Settings,
+        region: &RegionId,
+        token: Token,
+    ) -> Result<(), DriverError> {
+        let _ = (settings, region, token);
         Ok(())
+    }
+    /// Say `Retry` while what was accepted, and `seen`, does not serve everywhere, or may not stay.
+    async fn settled(&self, settings: &Settings, seen: &Seen) -> Result<(), DriverError> {
+        let _ = (settings, seen);
+        Ok(())
+    }
+    /// Swaps of one `ensure`. One that loses against another change is judged anew, and then left
+    /// to the executor.
+    fn swaps_max(&self) -> u32 {
+        SWAPS_MAX
+    }
+    /// Add what only this authority knows of itself.
+    fn tell(&self, fact: &mut Fact) {
+        let _ = fact;
     }
     /// How old a look may be that nothing is decided on, where the authority rations questions.
     fn look_age_max(&self) -> Duration {
@@ -83,6 +112,8 @@ struct Memory {
     ordered: Option<(Token, RegionId)>,
     overwrote: String,
     looked: Option<(Instant, Seen)>,
+    /// When a look failed after that, and why.
+    failed: Option<(Instant, DriverError)>,
 }
 
 impl<A: Authority> Traffic<A> {
@@ -107,6 +138,7 @@ impl<A: Authority> Traffic<A> {
         }
         fact.detail.insert("zone".to_owned(), self.settings.zone.clone());
         fact.traffic = Some(traffic);
+        self.authority.tell(&mut fact);
         fact
     }
 
@@ -126,11 +158,12 @@ impl<A: Authority> Traffic<A> {
         // Drift is judged against what was ordered last, also where this process wrote nothing.
         self.memory().ordered = Some((token, region.clone()));
         let mut failed: Option<DriverError> = None;
-        for left in (0..READS_MAX).rev() {
+        // Each swap is read back.
+        for left in (0..=self.authority.swaps_max()).rev() {
             let seen = self.read().await?;
             let change = match judge(&self.settings, &seen, region, token, terms) {
                 Verdict::Done => {
-                    self.authority.settled().await?;
+                    self.authority.settled(&self.settings, &seen).await?;
                     return Ok(self.fact(&seen));
                 }
                 Verdict::Stale(seen) => return Err(DriverError::StaleEpoch { seen }),
@@ -141,6 +174,7 @@ impl<A: Authority> Traffic<A> {
             if left == 0 || matches!(failed, Some(DriverError::Refused(_))) {
                 break;
             }
+            self.authority.confirm(&self.settings, region, token).await?;
             failed = match self.authority.swap(&self.settings, &change).await {
                 Ok(Swapped::Yes) => {
                     self.remember(&change);
@@ -159,9 +193,13 @@ impl<A: Authority> Traffic<A> {
     }
 
     async fn read(&self) -> Result<Seen, DriverError> {
-        let seen = self.authority.read(&self.settings).await?;
-        self.memory().looked = Some((clock::now(), seen.clone()));
-        Ok(seen)
+        let read = self.authority.read(&self.settings).await;
+        let mut memory = self.memory();
+        memory.failed = read.clone().err().map(|error| (clock::now(), error));
+        if let Ok(seen) = &read {
+            memory.looked = Some((clock::now(), seen.clone()));
+        }
+        read
     }
 
     fn remember(&self, change: &Change) {
@@ -179,14 +217,14 @@ impl<A: Authority> Driver for Traffic<A> {
     }
 
     async fn observe(&self) -> Result<Fact, DriverError> {
-        let looked = self.memory().looked.clone();
+        let Memory { looked, failed, .. } = self.memory().clone();
         let now = clock::now();
-        if let Some((at, seen)) = looked
-            && now.since(at) < self.authority.look_age_max()
-        {
-            return Ok(self.fact(&seen));
+        let is_new = |at: Instant| now.since(at) < self.authority.look_age_max();
+        match (looked, failed) {
+            (_, Some((at, error))) if is_new(at) => Err(error),
+            (Some((at, seen)), None) if is_new(at) => Ok(self.fact(&seen)),
+            _ => Ok(self.fact(&self.read().await?)),
         }
-        Ok(self.fact(&self.read().await?))
     }
 
     /// Only `Active` changes anything: a region that is not active has no records to take away, as
@@ -203,7 +241,8 @@ impl<A: Authority> Driver for Traffic<A> {
     }
 
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {
-        let fact = self.fact(&self.read().await?);
+        let seen = self.read().await?;
+        let fact = self.fact(&seen);
         let traffic = fact.traffic.clone().unwrap_or_default();
         match traffic.token {
             Some(seen) if seen > token => Err(DriverError::StaleEpoch { seen }),
@@ -218,7 +257,7 @@ impl<A: Authority> Driver for Traffic<A> {
             Some(_) if !traffic.drift.is_empty() => {
                 Err(DriverError::Retry(format!("drift: {}", traffic.drift)))
             }
-            Some(_) => self.authority.settled().await.map(|()| fact),
+            Some(_) => self.authority.settled(&self.settings, &seen).await.map(|()| fact),
         }
     }
 }

@@ -199,7 +199,7 @@ impl Authority for Route53 {
         }
     }
 
-    async fn settled(&self) -> Result<(), DriverError> {
+    async fn settled(&self, _: &Settings, _: &Seen) -> Result<(), DriverError> {
         let Some(id) = self.pending().clone() else { return Ok(()) };
         let call = self.client().await.get_change().id(&id);
         let answer = call.send().await.map_err(|error| self.fault(&error))?;

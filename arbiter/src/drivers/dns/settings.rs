@@ -2,7 +2,7 @@
 
 use super::cas::RrSet;
 use crate::drivers::DriverError;
-use arbiter_core::{GroupId, Instance, InstanceId, RegionId};
+use arbiter_core::{GroupId, GroupSpec, Instance, InstanceId, RegionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -15,6 +15,10 @@ const TTL_MAX: u32 = 86_400;
 const NAMES_MAX: usize = 20;
 /// See [`NAMES_MAX`].
 const VALUES_MAX: usize = 20;
+/// Longest name of a tag.
+const TAG_CHARS_MAX: usize = 512;
+/// Characters that no name of a tag has.
+const TAG_WITHOUT: [char; 7] = ['<', '>', '%', '&', '\\', '?', '/'];
 /// Longest domain name in text.
 const NAME_BYTES_MAX: usize = 253;
 
@@ -74,10 +78,13 @@ impl fmt::Display for Slot {
 pub struct Settings {
     /// The group it serves.
     pub group: GroupId,
-    /// The zone, as every name fully qualified, lower case, with the dot at the end.
+    /// The zone, as every name fully qualified, lower case, with the dot at the end; of a kind
+    /// without zones the name that State keeps instead.
     pub zone: String,
-    /// Where the token stands: one TXT record per (group, zone).
+    /// Where the token stands: one TXT record per (group, zone), or one tag.
     pub token_name: String,
+    /// It stands in a tag, not in a TXT record.
+    pub tagged: bool,
     /// TTL of everything written, in seconds.
     pub ttl: u32,
     names: Vec<String>,
@@ -106,6 +113,12 @@ impl Settings {
             Some(RrSet { ttl: self.ttl, values })
         };
         Some(self.slots().map(|slot| (slot.clone(), set(&slot))).collect())
+    }
+
+    /// Where the token stands, for people.
+    pub fn token_place(&self) -> String {
+        let name = &self.token_name;
+        if self.tagged { format!("the tag {name}") } else { format!("{name} TXT") }
     }
 
     /// Where the guard stands, for authorities that have none of their own.
@@ -176,7 +189,49 @@ impl<'a> Reader<'a> {
         if !values.contains_key(region) {
             return Err(self.fault(format!("value.{region} is missing; its region needs one")));
         }
-        Ok(Settings { group: group.clone(), zone, token_name, ttl, names, kinds, values })
+        let tagged = false;
+        Ok(Settings { group: group.clone(), zone, token_name, tagged, ttl, names, kinds, values })
+    }
+
+    /// Read them for a kind without zones, which leads one name to one target of each region and
+    /// keeps the token in a tag.
+    ///
+    /// # Errors
+    /// `Refused`, naming the setting and the remedy.
+    pub fn zoneless(
+        mut self,
+        group: &GroupId,
+        instance: &Instance,
+    ) -> Result<Settings, DriverError> {
+        let name = self.required("name", "\"shop.trafficmanager.net.\"")?;
+        let name = domain(name).map_err(|text| self.fault(format!("name: {text}")))?;
+        let ttl = self.ttl()?;
+        let token_name = match self.optional("token_name") {
+            Some(name) => name.to_owned(),
+            None => format!("arbiter-token-{group}"),
+        };
+        if token_name.len() > TAG_CHARS_MAX || token_name.contains(TAG_WITHOUT) {
+            return Err(self.fault(format!(
+                "token_name {token_name:?}: a tag has at most {TAG_CHARS_MAX} characters, and none \
+                 of < > % & \\ ? /"
+            )));
+        }
+        let kinds = vec![RecordKind::Cname];
+        let values = self.values(&kinds)?;
+        let region = &instance.region;
+        if !values.contains_key(region) {
+            return Err(self.fault(format!("value.{region} is missing; its region needs one")));
+        }
+        Ok(Settings {
+            group: group.clone(),
+            zone: GroupSpec::zone(instance),
+            token_name,
+            tagged: true,
+            ttl,
+            names: vec![name],
+            kinds,
+            values,
+        })
     }
 
     fn names(&self, text: &str, zone: &str) -> Result<Vec<String>, DriverError> {

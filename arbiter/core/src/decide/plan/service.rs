@@ -3,7 +3,7 @@
 
 use super::Row;
 use crate::decide::Context;
-use crate::{ArbiterId, Command, Layer, RegionId, ServiceSeen, StepState, VANTAGE_FRESH_MAX};
+use crate::{ArbiterId, Command, RegionId, ServiceSeen, StepState, VANTAGE_FRESH_MAX};
 
 /// An arbiter that does not see the target serve under the public name.
 pub(crate) struct Unseen {
@@ -53,10 +53,9 @@ fn unseen_from(context: &Context, target: &RegionId, from: &ArbiterId) -> Option
 
 /// Where a zone of the group holds the token, only that of this epoch counts. // I7
 fn reaches(context: &Context, target: &RegionId, seen: &ServiceSeen) -> bool {
-    let zoned = context.spec.instances.values().any(|i| i.layer == Layer::Traffic);
     let epoch = match seen.token {
         Some(token) => token.epoch >= context.group.epoch(),
-        None => !zoned,
+        None => !context.spec.shows_token(),
     };
     seen.reached && epoch && seen.region.as_ref() == Some(target)
 }

@@ -12,3 +12,4 @@ mod superseding;
 mod two_standbys;
 mod walk;
 mod watched;
+mod zoneless;

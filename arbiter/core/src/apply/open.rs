@@ -5,8 +5,8 @@ use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::{covers, expect_epoch};
 use super::{evidence, plan_end, rows, synchronous};
 use crate::{
-    By, Durability, EventKind, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd,
-    PlanId, PlanKind, Position, RegionId, RegionKind, Rejected, ResourceId, Revision, STEPS, StepId,
+    By, Durability, EventKind, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId,
+    PlanKind, Position, RegionId, RegionKind, Rejected, ResourceId, Revision, STEPS, StepId,
     StepRecord, StepState, Token,
 };
 use std::collections::BTreeMap;

@@ -1,7 +1,9 @@
 //! Poolers: when clients are held back, and whose primary they are let to. It follows from the open
 //! plan and the data's goal; nothing of it is in State.
 
-use crate::{Goal, Group, GroupSpec, Instance, Layer, PlanKind, RegionGoal, ResourceId, StepId, Terms};
+use crate::{
+    Goal, Group, GroupSpec, Instance, Layer, PlanKind, RegionGoal, ResourceId, StepId, Terms,
+};
 
 /// The instance setting that names the resource whose primary a pooler leads to.
 const POOLS: &str = "pools";

@@ -29,7 +29,9 @@ impl Executor {
     /// Each word of the leader that clients are to be held back renews that, up to the limit.
     pub(super) fn pause_renewed(&mut self, now: Instant) {
         let held = self.order.as_ref().filter(|order| order.goal == Goal::Drained);
-        let Some(token) = held.filter(|_| self.is_pooler()).map(|order| order.token) else { return };
+        let Some(token) = held.filter(|_| self.is_pooler()).map(|order| order.token) else {
+            return;
+        };
         let since = match self.pause.ordered {
             Some((ordered, since)) if ordered == token => since,
             _ => now,

@@ -5,6 +5,7 @@ mod best_effort;
 mod failback;
 mod losses;
 mod plans;
+mod pooled;
 mod signals;
 mod strict;
 mod superseding;

@@ -12,6 +12,7 @@ pub mod dns;
 mod files;
 pub mod kubernetes;
 pub mod object_store;
+pub mod pgbouncer;
 pub mod postgres;
 mod processes;
 pub mod redis;
@@ -206,6 +207,7 @@ pub struct Opening<'a> {
 pub static KINDS: &[Kind] = &[
     postgres::KIND,
     redis::KIND,
+    pgbouncer::KIND,
     object_store::KIND,
     kubernetes::KIND,
     velero::KIND,

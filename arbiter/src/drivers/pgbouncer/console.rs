@@ -5,7 +5,6 @@
 //! cannot be seen.
 
 use super::PgBouncer;
-use crate::drivers::bucket::secret;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
@@ -170,8 +169,10 @@ impl PgBouncer {
             None => config.host(&self.set.address.host),
         };
         if let Some(file) = &self.set.admin_password_file {
-            let password = secret("admin_password_file", file);
-            config.password(password.map_err(|error| Unreachable::Failed(error.to_string()))?);
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                Unreachable::Failed(format!("admin_password_file {file} cannot be read: {error}"))
+            })?;
+            config.password(text.trim_end_matches(['\n', '\r']));
         }
         let (client, connection) = match config.connect(NoTls).await {
             Ok(connected) => connected,

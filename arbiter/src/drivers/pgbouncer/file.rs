@@ -36,9 +36,11 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, String> {
         found.push(Entry { name, host: value("host"), port: value("port") });
     }
     if found.iter().any(|entry| entry.name == ANY) {
-        return Err("it has an entry *: clients of a database without a name of its own cannot be \
+        return Err(
+            "it has an entry *: clients of a database without a name of its own cannot be \
                     held back, so write an entry for each"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(found)
 }

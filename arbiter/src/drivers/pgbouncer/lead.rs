@@ -87,8 +87,7 @@ impl PgBouncer {
 /// Those of `led` that PgBouncer leads elsewhere, or does not know.
 fn elsewhere<'a>(rows: &Rows, led: &'a [String], place: &Place) -> Vec<&'a str> {
     let port = place.port.to_string();
-    let there = |name: &str| {
-        rows.get(name).is_some_and(|row| row.host == place.host && row.port == port)
-    };
+    let there =
+        |name: &str| rows.get(name).is_some_and(|row| row.host == place.host && row.port == port);
     led.iter().map(String::as_str).filter(|name| !there(name)).collect()
 }

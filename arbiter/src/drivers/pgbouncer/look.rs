@@ -86,9 +86,11 @@ impl PgBouncer {
         rows: &Rows,
         config: &BTreeMap<String, String>,
     ) {
-        let other = entries.iter().filter(|entry| !rows.get(&entry.name).is_some_and(|row| {
-            row.host == entry.host && (entry.port.is_empty() || row.port == entry.port)
-        }));
+        let other = entries.iter().filter(|entry| {
+            !rows.get(&entry.name).is_some_and(|row| {
+                row.host == entry.host && (entry.port.is_empty() || row.port == entry.port)
+            })
+        });
         let other: Vec<&str> = other.map(|entry| entry.name.as_str()).collect();
         if !other.is_empty() {
             let conffile = config.get("conffile").map_or("its file", String::as_str);

@@ -33,7 +33,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     may("socket_dir", "/run/postgresql", "Its unix_socket_dir; by default its address is dialled."),
     may("admin_user", "arbiter", "One of its admin_users. Default: pgbouncer."),
-    may("admin_password_file", "/etc/arbiter/pgbouncer.password", "File with that user's password."),
+    may(
+        "admin_password_file",
+        "/etc/arbiter/pgbouncer.password",
+        "File with that user's password.",
+    ),
 ];
 
 /// What the settings of the regions' servers begin with.

@@ -15,6 +15,7 @@ mod fences;
 mod groups;
 pub mod leader;
 mod plans;
+mod pooled;
 mod processes;
 pub mod proofs;
 mod quorum;
@@ -153,6 +154,7 @@ pub fn cases() -> Vec<Case> {
         standby::CASES,
         rejoin::CASES,
         durability::CASES,
+        pooled::CASES,
         together::CASES,
         adopted::CASES,
         fences::CASES,

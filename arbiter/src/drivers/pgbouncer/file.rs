@@ -166,7 +166,7 @@ fn led_to(line: &str, start: usize, place: &Place) -> Result<String, &'static st
             _ => {}
         }
     }
-    let has = |key| pairs.iter().any(|pair| pair.key == key);
+    let has = |key: &str| pairs.iter().any(|pair| pair.key == key);
     let missing = [("host", &host), ("port", &port)].into_iter().filter(|(key, _)| !has(key));
     let mut missing: String = missing.map(|(key, value)| format!(" {key}={value}")).collect();
     if !missing.is_empty() && !out[start..].is_empty() && blanks(&out[start..]) == 0 {

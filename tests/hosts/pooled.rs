@@ -74,7 +74,8 @@ fn pools_in_place(lab: &Lab) -> io::Result<()> {
             "%include {place}/databases.ini\n[pgbouncer]\nlisten_addr = {{{host}}}\n\
              listen_port = {POOL_PORT}\nunix_socket_dir =\nauth_type = trust\n\
              auth_file = {place}/users\nadmin_users = arbiter\npool_mode = transaction\n\
-             default_pool_size = {CLIENTS}\nserver_login_retry = 1\nserver_connect_timeout = 2\n"
+             default_pool_size = {CLIENTS}\nserver_login_retry = 1\nserver_connect_timeout = 2\n\
+             tcp_user_timeout = 2000\ntcp_keepidle = 2\n"
         );
         let databases = format!("[databases]\napp = host={{eu-db}} port={PORT} dbname=postgres\n");
         let users = "\"postgres\" \"\"\n\"arbiter\" \"\"\n";
@@ -98,6 +99,9 @@ struct Pooled {
     next: Arc<AtomicI64>,
     _poolers: Vec<Process>,
 }
+
+/// What carries a client's words; aborted, the client is gone.
+type Connection = tokio::task::JoinHandle<Result<(), tokio_postgres::Error>>;
 
 /// What one client saw.
 #[derive(Default)]
@@ -209,9 +213,14 @@ impl Pooled {
 /// One client: it writes one id a transaction, and notes what comes of it.
 async fn write(log: &Log, stop: &AtomicBool, next: &AtomicI64, pooler: IpAddr, limit: Duration) {
     while !stop.load(Ordering::Relaxed) {
-        let failed = match connected(pooler).await {
-            Ok(client) => write_on(&client, log, stop, next, limit).await.err(),
-            Err(error) => Some(error),
+        let failed = match tokio::time::timeout(limit, connected(pooler)).await {
+            Ok(Ok((client, connection))) => {
+                let failed = write_on(&client, log, stop, next, limit).await.err();
+                connection.abort();
+                failed
+            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(format!("connect: not within {limit:?}")),
         };
         if let Some(error) = failed {
             log.errors.lock().expect("no client panics").push(error);
@@ -220,12 +229,11 @@ async fn write(log: &Log, stop: &AtomicBool, next: &AtomicI64, pooler: IpAddr, l
     }
 }
 
-async fn connected(pooler: IpAddr) -> Result<Client, String> {
+async fn connected(pooler: IpAddr) -> Result<(Client, Connection), String> {
     let config = format!("host={pooler} port={POOL_PORT} user=postgres dbname=app");
     let connected = tokio_postgres::connect(&config, NoTls).await;
     let (client, connection) = connected.map_err(|error| format!("connect: {error:?}"))?;
-    tokio::spawn(connection);
-    Ok(client)
+    Ok((client, tokio::spawn(connection)))
 }
 
 async fn write_on(
@@ -336,7 +344,8 @@ async fn pooled_failover(stage: &mut Stage) -> io::Result<()> {
     // The pooler of the region that was lost leads to the new primary too.
     let address = stage.server("us-east");
     until("the other pooler leads there", LIMIT, async || {
-        let Ok(client) = connected(stage.server("eu-west")).await else { return false };
+        let pooler = stage.server("eu-west");
+        let Ok((client, _connection)) = connected(pooler).await else { return false };
         let who = "SELECT host(inet_server_addr())";
         let answers = tokio::time::timeout(GIVE_UP, client.simple_query(who)).await;
         let Ok(Ok(answers)) = answers else { return false };

@@ -6,8 +6,11 @@
 
 use super::PgBouncer;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
@@ -15,6 +18,8 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 const CONNECT_LIMIT: Duration = Duration::from_millis(800);
 /// Limit of one command.
 const COMMAND_LIMIT: Duration = Duration::from_millis(1_500);
+/// Limit of taking leave.
+const LEAVE_LIMIT: Duration = Duration::from_secs(60);
 /// Name of the console among the databases.
 pub const CONSOLE: &str = "pgbouncer";
 /// Characters of an answer that are shown.
@@ -71,20 +76,38 @@ pub type Rows = BTreeMap<String, Row>;
 /// An open conversation; closed when dropped.
 pub struct Session {
     client: Client,
-    connection: JoinHandle<()>,
+    connection: Option<JoinHandle<()>>,
+    /// A command had no answer: what comes next may be the answer to it.
+    failed: AtomicBool,
 }
 
 impl Drop for Session {
+    /// It takes its leave, unless that takes too long: what ends without is noted in the log of the
+    /// pooler, each time.
     fn drop(&mut self) {
-        self.connection.abort();
+        let Some(mut connection) = self.connection.take() else { return };
+        let Ok(runtime) = Handle::try_current() else { return connection.abort() };
+        runtime.spawn(async move {
+            if tokio::time::timeout(LEAVE_LIMIT, &mut connection).await.is_err() {
+                connection.abort();
+            }
+        });
     }
 }
 
 impl Session {
+    fn is_usable(&self) -> bool {
+        !self.client.is_closed() && !self.failed.load(Ordering::Relaxed)
+    }
+
     async fn ask(&self, command: &str) -> Result<Vec<SimpleQueryRow>, Unreachable> {
         let asked = async { Ok(self.client.simple_query(command).await?) };
-        let rows = within(COMMAND_LIMIT, asked).await?.into_iter();
-        Ok(rows
+        let answer = within(COMMAND_LIMIT, asked).await;
+        if !matches!(answer, Ok(_) | Err(Unreachable::Answered(_))) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        Ok(answer?
+            .into_iter()
             .filter_map(|message| match message {
                 SimpleQueryMessage::Row(row) => Some(row),
                 _ => None,
@@ -155,8 +178,21 @@ async fn within<T>(
 }
 
 impl PgBouncer {
-    /// Talk to the console.
-    pub(super) async fn session(&self) -> Result<Session, Unreachable> {
+    /// The one conversation that stands while it works: the pooler notes each in its log, and is
+    /// looked at a few times a second.
+    pub(super) async fn session(&self) -> Result<Arc<Session>, Unreachable> {
+        let mut kept = self.session.lock().await;
+        if let Some(session) = kept.as_ref().filter(|session| session.is_usable()) {
+            return Ok(Arc::clone(session));
+        }
+        *kept = None;
+        let session = Arc::new(self.own_session().await?);
+        *kept = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Another one, for what is answered late.
+    pub(super) async fn own_session(&self) -> Result<Session, Unreachable> {
         within(CONNECT_LIMIT, self.connect()).await
     }
 
@@ -184,7 +220,7 @@ impl PgBouncer {
                 tracing::trace!(%error, "a conversation with PgBouncer ended");
             }
         });
-        Ok(Session { client, connection })
+        Ok(Session { client, connection: Some(connection), failed: AtomicBool::new(false) })
     }
 
     /// Where the console is.

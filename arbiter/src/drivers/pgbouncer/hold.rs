@@ -57,7 +57,7 @@ impl PgBouncer {
 
     /// In a conversation of its own, since it is answered only once every transaction has ended.
     async fn pause(&self, name: &str) -> Result<(), DriverError> {
-        Ok(self.session().await?.pause(name).await?)
+        Ok(self.own_session().await?.pause(name).await?)
     }
 
     /// Somebody holds the whole pooler back already, or it was stopped: what was not paused by us is

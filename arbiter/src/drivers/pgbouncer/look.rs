@@ -14,11 +14,11 @@ impl PgBouncer {
     /// What is seen now; what cannot be seen is a fault.
     pub(super) async fn look(&self) -> Fact {
         let mut fact = Fact::default();
-        let seen = async {
-            let session = self.session().await?;
-            Ok((session.databases().await?, session.config().await?))
+        // The conversation that stood may have ended with a pooler that runs again.
+        let seen = match self.asked().await {
+            Err(Unreachable::Failed(_)) => self.asked().await,
+            seen => seen,
         };
-        let seen: Result<_, Unreachable> = seen.await;
         let entries = self.entries();
         match seen {
             Ok((rows, config)) => {
@@ -39,6 +39,11 @@ impl PgBouncer {
             Err(why) => fact.faults.push(why.to_string()),
         }
         fact
+    }
+
+    async fn asked(&self) -> Result<(Rows, BTreeMap<String, String>), Unreachable> {
+        let session = self.session().await?;
+        Ok((session.databases().await?, session.config().await?))
     }
 
     fn seen(
@@ -112,6 +117,16 @@ impl PgBouncer {
             fact.faults.push(format!(
                 "{} may not PAUSE: add it to admin_users of {CONSOLE}.ini",
                 self.set.admin_user
+            ));
+        }
+        let unset = |key: &&str| config.get(*key).is_none_or(|value| value == "0");
+        let endless: Vec<&str> =
+            ["tcp_user_timeout", "tcp_keepidle"].into_iter().filter(unset).collect();
+        if !endless.is_empty() {
+            fact.faults.push(format!(
+                "{} is not set: what is under way at a server that is lost holds its place in the \
+                 pool for as long as TCP tries; set tcp_user_timeout = 5000 and tcp_keepidle = 5",
+                endless.join(" and ")
             ));
         }
         let wait = config.get("query_wait_timeout").and_then(|text| text.parse::<u64>().ok());

@@ -21,11 +21,13 @@ mod tests;
 use super::{Declaration, Done, Driver, DriverError, Kind};
 use arbiter_core::{Control, Fact, Goal, Instance, InstanceId, Layer, Terms, Token};
 use async_trait::async_trait;
-use console::Unreachable;
+use console::{Session, Unreachable};
 use file::Entry;
 use marker::Marker;
 use settings::Settings;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// See [`super::KINDS`].
 pub const KIND: Kind = Kind {
@@ -51,6 +53,7 @@ const LEAD_LIMIT: Duration = Duration::from_secs(30);
 pub struct PgBouncer {
     set: Settings,
     marker: Marker,
+    session: Mutex<Option<Arc<Session>>>,
 }
 
 impl PgBouncer {
@@ -60,7 +63,8 @@ impl PgBouncer {
     /// `Refused`, naming a setting and the remedy.
     pub fn open(id: &InstanceId, instance: &Instance) -> Result<Self, DriverError> {
         let set = Settings::read(id, instance)?;
-        Ok(Self { marker: Marker::beside(&set.databases_file), set })
+        let marker = Marker::beside(&set.databases_file);
+        Ok(Self { set, marker, session: Mutex::default() })
     }
 
     /// The text of the file.

@@ -58,6 +58,8 @@ async fn the_console_is_asked_over_its_socket_where_one_is_set() {
 
 #[tokio::test]
 async fn who_may_not_pause_and_who_waits_too_short_is_told() {
+    let endless = Pooler::start(DATABASES, "tcp_keepidle = 0", &[]).await;
+    assert!(only_fault(&endless).await.starts_with("tcp_keepidle is not set"));
     let mut pooler = Pooler::start(DATABASES, "query_wait_timeout = 20", &[]).await;
     assert!(only_fault(&pooler).await.contains("query_wait_timeout is 20 s"));
     let file = pooler.path("databases.ini");

@@ -151,7 +151,7 @@ impl Pooler {
             "%include {0}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir = {place}\nauth_type = trust\nauth_file = {place}/users\n\
              admin_users = arbiter\nstats_users = guest\npool_mode = transaction\n\
-             server_login_retry = 1\n{more}\n",
+             server_login_retry = 1\ntcp_user_timeout = 5000\ntcp_keepidle = 5\n{more}\n",
             file.display()
         );
         for (name, text) in

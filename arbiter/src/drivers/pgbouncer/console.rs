@@ -1,7 +1,7 @@
 //! Short conversations with PgBouncer's admin console.
 //!
 //! Knows connections, limits, commands and their answers. Never knows why it is asked. The console
-//! speaks the simple protocol only. Each conversation has a limit, so that a hung pooler is one that
+//! speaks the simple protocol only. Each command has a limit, so that a hung pooler is one that
 //! cannot be seen.
 
 use super::PgBouncer;

@@ -60,8 +60,8 @@ impl PgBouncer {
         Ok(self.own_session().await?.pause(name).await?)
     }
 
-    /// Somebody holds the whole pooler back already, or it was stopped: what was not paused by us is
-    /// not ours.
+    /// Somebody holds the whole pooler back already, or it was stopped: what was not paused by us
+    /// is not ours.
     async fn unmark(
         &self,
         session: &Session,

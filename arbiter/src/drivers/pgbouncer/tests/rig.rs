@@ -2,9 +2,8 @@
 
 use crate::drivers::pgbouncer::PgBouncer;
 use crate::drivers::{Done, Driver, DriverError};
-use crate::lab::postgres::{bin_dir, owner};
 use arbiter_core::{Control, Fact, Fencing, Goal, Instance, InstanceId, Layer, Terms, Token};
-use nix::unistd::{Uid, chown};
+use nix::unistd::{Uid, User, chown};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -24,11 +23,25 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Who runs servers and poolers, where this is root.
+fn server_user() -> Option<User> {
+    let named = || User::from_name("postgres").unwrap().expect("apt-get install postgresql");
+    Uid::effective().is_root().then(named)
+}
+
 fn own(path: &Path) {
-    if Uid::effective().is_root() {
-        let (uid, gid) = owner().expect("apt-get install postgresql");
-        chown(path, Some(uid.into()), Some(gid.into())).unwrap();
+    if let Some(user) = server_user() {
+        chown(path, Some(user.uid), Some(user.gid)).unwrap();
     }
+}
+
+/// Where the programs of the newest PostgreSQL here are.
+fn bin_dir() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("apt-get install postgresql");
+    let versions = versions.map(|version| version.unwrap().path());
+    let with_server = versions.filter(|version| version.join("bin/initdb").exists());
+    let number = |version: &PathBuf| version.file_name()?.to_str()?.parse::<u32>().ok();
+    with_server.max_by_key(number).expect("apt-get install postgresql").join("bin")
 }
 
 fn dir(name: &str) -> TempDir {
@@ -43,9 +56,8 @@ fn command(program: &Path, log: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir("/").stdin(Stdio::null());
     command.stdout(log.try_clone().unwrap()).stderr(log);
-    if Uid::effective().is_root() {
-        let (uid, gid) = owner().unwrap();
-        command.uid(uid).gid(gid);
+    if let Some(user) = server_user() {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     command
 }
@@ -101,7 +113,7 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Self {
-        let (dir, bin) = (dir("pooled"), bin_dir().expect("apt-get install postgresql"));
+        let (dir, bin) = (dir("pooled"), bin_dir());
         let (data, log) = (dir.path().join("data"), dir.path().join("log"));
         let mut init = command(&bin.join("initdb"), &log);
         init.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-N"]);

@@ -169,6 +169,8 @@ fn policy(group: &file::Group) -> core::Policy {
         hold_down: keys.hold_down,
         evidence_min: evidence_kind(keys.evidence_min),
         rpo: keys.rpo,
+        rto: keys.rto,
+        drill: drill_policy(&group.drill),
         allow_automatic: keys.allow_automatic,
         on_primary_failure: match keys.on_primary_failure {
             file::OnPrimaryFailure::Restart => core::OnPrimaryFailure::Restart,
@@ -203,6 +205,20 @@ fn policy(group: &file::Group) -> core::Policy {
             .collect(),
         step_limit: keys.step_limit,
         step_attempts_max: u32::try_from(keys.step_attempts_max).unwrap_or(u32::MAX),
+    }
+}
+
+fn drill_policy(drill: &file::Drill) -> core::DrillPolicy {
+    let check = drill.check.as_ref().map(|command| {
+        let limit = drill.check_limit.as_millis().to_string();
+        BTreeMap::from([("command".to_owned(), command.clone()), ("limit_ms".to_owned(), limit)])
+    });
+    let window = |w: &file::Window| core::Window { days: w.days, from: w.from, to: w.to };
+    core::DrillPolicy {
+        every: std::time::Duration::from_secs(drill.every_days.saturating_mul(24 * 60 * 60)),
+        limit: drill.limit,
+        check: check.unwrap_or_default(),
+        blocked: drill.blocked.0.iter().map(window).collect(),
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod check;
 mod cost;
+mod drill;
 mod fault;
 mod kinds;
 mod read;
@@ -23,6 +24,7 @@ mod timing;
 
 pub use check::{host_port, http_url};
 pub use cost::Cost;
+pub use drill::{Drill, Window, Windows};
 pub use fault::{Fault, Faults};
 pub use kinds::{Kind, ProbeKind, Registry, Setting, Written, Wrong, may, must};
 pub use reference::reference;

@@ -1,6 +1,7 @@
 //! From text to [`Cluster`], key by key. Knows tables; never what keys must agree on.
 
 use crate::cost::Cost;
+use crate::drill::Drill;
 use crate::fault::{Book, suggest};
 use crate::kinds::{Kind, Registry};
 use crate::schema::*;
@@ -13,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 const TABLES: &[&str] =
     &["cluster", "webhook", "alertmanager", "cost", "regions", "arbiters", "agents", "groups"];
 /// The sub-tables of a group.
-const GROUP_TABLES: &[&str] = &["resources", "probes", "external_fence"];
+const GROUP_TABLES: &[&str] = &["resources", "probes", "external_fence", "drill"];
 
 pub(crate) fn read(text: &str, registry: &Registry, book: &mut Book<'_>) -> Cluster {
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -148,7 +149,15 @@ fn group(
             ExternalFence::read,
             book,
         ),
+        drill: drill(table, book),
     }
+}
+
+/// Its defaults where the file has no such table.
+fn drill(group: &Table<'_, '_>, book: &mut Book<'_>) -> Drill {
+    let empty = DeTable::new();
+    let none = Table { path: join(&group.path, "drill"), table: &empty };
+    one(group, "drill", Drill::NAMES, Drill::read, book).unwrap_or_else(|| Drill::read(&none, book))
 }
 
 /// None when its kind is not known: nothing else of it can be judged then.

@@ -1,6 +1,7 @@
 //! `reference.toml`, made from the schema. Knows how keys are shown; never what they mean.
 
 use crate::cost::Cost;
+use crate::drill::Drill;
 use crate::kinds::{Registry, Setting};
 use crate::schema::*;
 use crate::section::{Absent, Key};
@@ -32,6 +33,7 @@ pub fn reference(registry: &Registry) -> String {
     section(&mut out, "groups.default.probes.eu-db", ProbeKeys::about(), &ProbeKeys::keys());
     let fence = "groups.default.external_fence.eu-west";
     section(&mut out, fence, ExternalFence::about(), &ExternalFence::keys());
+    section(&mut out, "groups.default.drill", Drill::about(), &Drill::keys());
     section(&mut out, "cost", Cost::about(), &Cost::keys());
     kinds(&mut out, registry);
     probes(&mut out, registry);

@@ -2,6 +2,7 @@
 //! Knows what a key means; never how it is read or what keys must agree on.
 
 use crate::cost::Cost;
+use crate::drill::Drill;
 use crate::kinds::{Kind, ProbeKind};
 use crate::scalar::words;
 use crate::section::section;
@@ -252,6 +253,8 @@ section! {
         evidence_min: EvidenceKind [default EvidenceKind::LeaseExpired],
         /// RPO: the greatest loss, in time, that a failover may bring.
         rpo: Duration [default secs(60)],
+        /// RTO: how long a recovery may take. Drills and what they predict are held to it.
+        rto: Option<Duration> [unset ("\"2m\"", "no objective")],
         /// Whether mode `automatic` may be set; refused otherwise. With it, rpo must be at least
         /// detect_after + 2·renewal: a younger position is not to be had when a region is lost.
         allow_automatic: bool [default true],
@@ -382,6 +385,8 @@ pub struct Group {
     pub probes: BTreeMap<String, Probe>,
     /// The region each of these cuts off.
     pub external_fence: BTreeMap<String, ExternalFence>,
+    /// Its drills.
+    pub drill: Drill,
 }
 
 impl Alertmanager {

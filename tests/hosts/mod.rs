@@ -10,6 +10,7 @@ mod attested;
 mod command_line;
 mod cuts;
 mod demo;
+mod drills;
 mod durability;
 mod fences;
 mod groups;
@@ -153,6 +154,7 @@ pub fn cases() -> Vec<Case> {
         groups::CASES,
         standby::CASES,
         rejoin::CASES,
+        drills::CASES,
         durability::CASES,
         pooled::CASES,
         together::CASES,

@@ -1,9 +1,9 @@
 //! What goes into the Raft log. Each command names what it expects; stale is [`Rejected`], quietly.
 
 use crate::{
-    AgentId, Arming, By, ClusterId, ClusterSpec, Epoch, Evidence, GroupId, Halt, Incarnation,
-    InstanceId, LagMark, Loss, LossBound, Mode, PlanId, PlanKind, Position, RegionId, RequestId,
-    ResourceId, StepId, StepState, Synchronous, Token, WallMillis,
+    AgentId, Arming, By, ClusterId, ClusterSpec, DrillId, DrillKind, DrillPhase, Epoch, Evidence,
+    GroupId, Halt, Incarnation, InstanceId, LagMark, Loss, LossBound, Mode, PlanId, PlanKind,
+    Position, RegionId, RequestId, ResourceId, StepId, StepState, Synchronous, Token, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -117,6 +117,23 @@ pub enum Command {
     /// An operator attests the fence of an instance for the open plan and its token. It never
     /// shortens the lease wait: `waited` must be all of it. See [`crate::attest`].
     Attest { group: GroupId, plan: PlanId, instance: InstanceId, token: Token, waited: Waited },
+
+    /// Begin a drill. Its plans open with [`Command::OpenDrillPlan`].
+    RunDrill { group: GroupId, kind: DrillKind, accept_loss: bool, expected_epoch: Epoch },
+    /// The next plan of a drill opens; `preflight` found nothing against it.
+    OpenDrillPlan { drill: DrillId, open: OpenPlan },
+    /// A phase of a drill ended by what agents did, or failed. A plan of it that is open stays.
+    EndDrillPhase {
+        group: GroupId,
+        drill: DrillId,
+        phase: DrillPhase,
+        /// What each part said of itself.
+        said: BTreeMap<InstanceId, String>,
+        /// Why, where it failed.
+        failed: Option<String>,
+    },
+    /// An operator ends a drill. A plan of it that can still be undone is, in the same entry.
+    AbortDrill { group: GroupId, drill: DrillId, expected_epoch: Epoch, took: Duration },
 
     /// A best-effort instance without evidence was fenced after all, or seen so.
     RecordFenced { group: GroupId, instance: InstanceId },

@@ -27,6 +27,12 @@ pub enum EventKind {
     EvidenceRecorded,
     /// What a failover lost was read on its old side.
     LossCounted,
+    /// A drill began.
+    DrillBegan,
+    /// A drill ended, and did not fail.
+    DrillEnded,
+    /// A drill failed.
+    DrillFailed,
     /// The mode changed.
     ModeChanged,
     /// Arming changed.

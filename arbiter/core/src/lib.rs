@@ -15,6 +15,7 @@ mod apply;
 mod command;
 mod commits;
 mod decide;
+mod drill;
 mod event;
 mod explain;
 mod external;
@@ -42,6 +43,7 @@ pub use apply::*;
 pub use command::*;
 pub use commits::*;
 pub use decide::*;
+pub use drill::*;
 pub use event::*;
 pub use explain::*;
 pub use external::{

@@ -1,6 +1,8 @@
 //! What an operator asked for. Lives in State; files only bootstrap it. Knows no file format.
 
-use crate::{AgentId, ArbiterId, EvidenceKind, GroupId, Instance, InstanceId, RegionId, Timing};
+use crate::{
+    AgentId, ArbiterId, DrillPolicy, EvidenceKind, GroupId, Instance, InstanceId, RegionId, Timing,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -114,6 +116,12 @@ pub struct Policy {
     pub evidence_min: EvidenceKind,
     /// Greatest loss that a failover may bring, in time.
     pub rpo: Duration,
+    /// RTO: how long a recovery may take; none: no objective.
+    #[serde(default)]
+    pub rto: Option<Duration>,
+    /// See [`DrillPolicy`].
+    #[serde(default)]
+    pub drill: DrillPolicy,
     /// Mode `automatic` may be set.
     #[serde(default = "allowed")]
     pub allow_automatic: bool,

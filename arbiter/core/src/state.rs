@@ -119,6 +119,12 @@ pub struct Group {
     /// Whom the primaries' commits wait for, in `strict` (I11).
     #[serde(default)]
     pub synchronous: SynchronousSets,
+    /// The open drill: at most one.
+    #[serde(default)]
+    pub drill: Option<crate::Drill>,
+    /// Ended drills, newest last, at most [`crate::DRILLS_KEPT_MAX`].
+    #[serde(default)]
+    pub drills: Vec<crate::Drill>,
     /// See [`LagMark`].
     pub lag: LagMark,
     /// The hold-down after the last failover has not passed.

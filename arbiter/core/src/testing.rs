@@ -55,6 +55,8 @@ pub fn policy() -> Policy {
         supersede_by_itself: false,
         clients_decide: false,
         on_drift: OnDrift::Alert,
+        rto: None,
+        drill: DrillPolicy { limit: ms(60_000), ..DrillPolicy::default() },
         durability: Durability::Async,
         strict_alone: StrictAlone::Accept,
         on_isolation: OnIsolation::Serve,
@@ -393,7 +395,7 @@ impl World {
         let agent = self.agents.get_mut(id).filter(|agent| agent.alive)?;
         agent.sequence += 1;
         let own = spec.beside(id).map(|(name, instance)| (name.clone(), instance.clone()));
-        let all = own.chain(external_fences_beside(&spec, id));
+        let all = own.chain(external_fences_beside(&spec, id)).chain(drills_beside(&spec, id));
         let instances = all.map(|(name, instance)| {
             let primary = match primaries.get(&instance.resource) {
                 Some(primary) => *primary == name,

@@ -3,7 +3,7 @@
 
 use crate::agent::{self, AgentOptions, store::BOOT_ID_FILE};
 use crate::{policy_file, telemetry};
-use arbiter_core::{AgentId, ClusterSpec, external_fences_beside};
+use arbiter_core::{AgentId, ClusterSpec, drills_beside, external_fences_beside};
 use cluster_config::Cluster;
 use std::path::PathBuf;
 
@@ -57,6 +57,7 @@ fn options(args: AgentArgs, cluster: &Cluster) -> Result<AgentOptions, String> {
     let own = groups.flat_map(|(group, spec)| {
         let mine = spec.beside(&name).map(|(id, instance)| (id.clone(), instance.clone()));
         let all = mine.chain(external_fences_beside(spec, &name));
+        let all = all.chain(drills_beside(spec, &name));
         all.map(move |(id, instance)| ((group.clone(), id), instance))
     });
     let instances = own.collect();

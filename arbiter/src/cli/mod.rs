@@ -16,6 +16,7 @@ mod config;
 mod connect;
 mod control;
 mod cost;
+mod drill;
 mod exit;
 mod members;
 #[cfg(test)]
@@ -66,6 +67,8 @@ enum Question {
     Switchover(plan::SwitchoverArgs),
     /// Move a group away from a region that is not trusted any more, after proof of its fence.
     Failover(plan::FailoverArgs),
+    /// Run a plan on purpose and go back, or rehearse on copies; see how drills went.
+    Drill(drill::DrillArgs),
     /// Show or set who may open plans: observe, manual or automatic.
     Mode(control::ModeArgs),
     /// Let deadmen kill: arm the agents of a group.
@@ -119,6 +122,7 @@ async fn ask(question: Question) -> Result<Exit, Fail> {
         Question::Plan(args) => plan::plan(args).await,
         Question::Switchover(args) => plan::switchover(args).await,
         Question::Failover(args) => plan::failover(args).await,
+        Question::Drill(args) => drill::run(args).await,
         Question::Mode(args) => control::mode(args).await,
         Question::Arm(args) => control::arm(args, true).await,
         Question::Disarm(args) => control::arm(args, false).await,

@@ -200,10 +200,45 @@ async fn get_plan(arbiters: &Arbiters, id: u64) -> Result<pb::Plan, Fail> {
     arbiters.ask(|node| async move { node.query().get_plan(request).await }).await
 }
 
+/// What was printed of the steps of plans.
+#[derive(Default)]
+pub(super) struct Steps(BTreeMap<(u64, String), String>);
+
+impl Steps {
+    /// Print what changed in plan `id`; where nobody answers, nothing.
+    pub(super) async fn show(
+        &mut self,
+        arbiters: &Arbiters,
+        id: u64,
+        as_json: bool,
+    ) -> Result<(), Fail> {
+        match get_plan(arbiters, id).await {
+            Ok(plan) => self.of(&plan, as_json),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn of(&mut self, plan: &pb::Plan, as_json: bool) -> Result<(), Fail> {
+        let look = Look { colour: on_terminal() };
+        if !as_json && self.0.keys().all(|(id, _)| *id != plan.id) && !self.0.is_empty() {
+            say(&render::title(plan));
+        }
+        for step in plan.steps.iter().filter(|step| step.state != "pending") {
+            let before = self.0.insert((plan.id, step.name.clone()), step.state.clone());
+            if before.as_ref() != Some(&step.state) {
+                say(&match as_json {
+                    true => json(&serde_json::json!({ "plan": plan.id, "step": step }))?,
+                    false => render::step_line(step, look),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Print each change of a step until the plan ends or halts.
 async fn follow(arbiters: &Arbiters, id: u64, as_json: bool) -> Result<Exit, Fail> {
-    let look = Look { colour: on_terminal() };
-    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    let mut shown = Steps::default();
     let mut silent = 0;
     for look_number in 1u32.. {
         if look_number.is_multiple_of(LOOKS_PER_ARBITER) {
@@ -219,14 +254,7 @@ async fn follow(arbiters: &Arbiters, id: u64, as_json: bool) -> Result<Exit, Fai
             }
         };
         silent = 0;
-        for step in plan.steps.iter().filter(|step| step.state != "pending") {
-            if shown.insert(step.name.clone(), step.state.clone()).as_ref() != Some(&step.state) {
-                say(&match as_json {
-                    true => json(&serde_json::json!({ "plan": id, "step": step }))?,
-                    false => render::step_line(step, look),
-                });
-            }
-        }
+        shown.of(&plan, as_json)?;
         if plan.state != "open" {
             return ended(arbiters, &plan, as_json).await;
         }

@@ -56,6 +56,12 @@ impl Query for Script {
     async fn get_plan(&self, _: Request<pb::GetPlanRequest>) -> Answer<pb::Plan> {
         unasked()
     }
+    async fn list_drills(
+        &self,
+        _: Request<pb::ListDrillsRequest>,
+    ) -> Answer<pb::ListDrillsResponse> {
+        unasked()
+    }
     async fn explain(&self, _: Request<pb::ExplainRequest>) -> Answer<pb::Explanation> {
         unasked()
     }
@@ -82,6 +88,12 @@ impl Admin for Script {
         unasked()
     }
     async fn resume_plan(&self, _: Request<pb::PlanRequest>) -> Answer<pb::Outcome> {
+        unasked()
+    }
+    async fn run_drill(&self, _: Request<pb::RunDrillRequest>) -> Answer<pb::RunDrillResponse> {
+        unasked()
+    }
+    async fn abort_drill(&self, _: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
         unasked()
     }
     async fn arm(&self, _: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {

@@ -9,6 +9,7 @@ mod aws;
 mod bucket;
 pub mod command;
 pub mod dns;
+mod drill;
 mod files;
 pub mod kubernetes;
 pub mod object_store;
@@ -189,6 +190,9 @@ pub struct Kind {
     pub config: cluster_config::Kind,
     /// Opens its driver; its settings are known ones.
     pub open: fn(Opening<'_>) -> Result<Box<dyn Driver>, DriverError>,
+    /// Opens the rehearsal of an instance, where the kind has one: a copy of what stands by is made
+    /// active aside, checked and removed (its goal *active*); what one left is removed (any other).
+    pub rehearse: Option<fn(&Opening<'_>) -> Result<Box<dyn Driver>, DriverError>>,
 }
 
 /// What a driver is opened with.
@@ -228,6 +232,9 @@ pub fn open(
 ) -> Result<Box<dyn Driver>, DriverError> {
     if instance.kind == EXTERNAL_FENCE {
         return command::external_fence(group, instance);
+    }
+    if let Some(part) = drill::open(group, id, instance, &holder) {
+        return part;
     }
     let name = instance.kind.as_str();
     let Some(kind) = KINDS.iter().find(|kind| kind.config.name == name) else {

@@ -102,6 +102,19 @@ impl Operator {
         v1::ListPlansResponse::default()
     }
 
+    /// A drill; none when nobody answers, or there is no such drill.
+    pub async fn drill(&self, group: &str, id: u64) -> Option<v1::Drill> {
+        let request = v1::ListDrillsRequest { group: group.into(), id, limit: 1 };
+        for arbiter in self.endpoints.iter().rev() {
+            let mut client = QueryClient::new(arbiter.channel());
+            let call = tokio::time::timeout(CONNECT_LIMIT * 2, client.list_drills(request.clone()));
+            if let Ok(Ok(answer)) = call.await {
+                return answer.into_inner().drills.into_iter().next();
+            }
+        }
+        None
+    }
+
     /// Look again and again until `wanted` is true of a group's status.
     ///
     /// # Errors

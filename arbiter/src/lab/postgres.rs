@@ -88,6 +88,8 @@ log_min_messages = warning
 
 const ACCESS: &str = "
 local   all          all                  trust
+local   replication  all                  trust
+host    all          all  127.0.0.1/32    trust
 host    all          all  10.77.0.0/16    trust
 host    replication  all  10.77.0.0/16    trust
 ";

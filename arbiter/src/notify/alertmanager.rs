@@ -179,6 +179,7 @@ fn severity(event: &Event) -> &'static str {
         | EventKind::LossCounted
         | EventKind::Drift
         | EventKind::WouldHave
+        | EventKind::DrillFailed
         | EventKind::ModeNotInEffect => "warning",
         EventKind::Initialized
         | EventKind::PolicyApplied
@@ -186,6 +187,8 @@ fn severity(event: &Event) -> &'static str {
         | EventKind::PlanResumed
         | EventKind::PlanEnded
         | EventKind::EvidenceRecorded
+        | EventKind::DrillBegan
+        | EventKind::DrillEnded
         | EventKind::ModeChanged
         | EventKind::ArmingChanged
         | EventKind::AgentBound

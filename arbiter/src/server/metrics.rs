@@ -1,7 +1,8 @@
 //! Metrics in OpenMetrics text, made from what is so at the moment of asking: no counter to forget.
 
 use super::Face;
-use arbiter_core::Mode;
+use crate::clock;
+use arbiter_core::{Due, Mode, State, due};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
@@ -40,6 +41,8 @@ pub struct Metrics {
     mode: Family<ByGroup, Gauge>,
     plan_open: Family<ByGroup, Gauge>,
     plan_halted: Family<ByGroup, Gauge>,
+    drill_open: Family<ByGroup, Gauge>,
+    drill_due: Family<ByGroup, Gauge>,
     armed: Family<ByAgent, Gauge>,
 }
 
@@ -58,6 +61,8 @@ impl Default for Metrics {
             mode: Family::default(),
             plan_open: Family::default(),
             plan_halted: Family::default(),
+            drill_open: Family::default(),
+            drill_due: Family::default(),
             armed: Family::default(),
         };
         registry.register("raft_term", "Raft term", made.term.clone());
@@ -80,6 +85,9 @@ impl Default for Metrics {
         registry.register("group_plan_open", "1 while a plan is open", made.plan_open.clone());
         let halted = "1 while a plan waits for an operator";
         registry.register("group_plan_halted", halted, made.plan_halted.clone());
+        registry.register("group_drill_open", "1 while a drill is open", made.drill_open.clone());
+        let due = "Drill: 0 not due, 1 due, 2 overdue";
+        registry.register("group_drill_due", due, made.drill_due.clone());
         registry.register("agent_armed", "1 when State has it armed", made.armed.clone());
         Self { registry: Mutex::new(registry), ..made }
     }
@@ -105,12 +113,13 @@ impl Metrics {
         self.applied.set(signed(face.raft.state().applied_index()));
         self.confirmed_age.set(face.confirmed_age().as_secs_f64());
         self.posted.set(signed(face.posted.load(std::sync::atomic::Ordering::Relaxed)));
-        for family in [&self.epoch, &self.mode, &self.plan_open, &self.plan_halted] {
-            family.clear();
-        }
+        let drills = [&self.drill_open, &self.drill_due];
+        let groups = [&self.epoch, &self.mode, &self.plan_open, &self.plan_halted];
+        groups.into_iter().chain(drills).for_each(|family| family.clear());
         self.active.clear();
         self.armed.clear();
         let state = face.state();
+        self.fill_drills(&state);
         for (id, group) in &state.groups {
             let labels = ByGroup { group: id.0.clone() };
             self.epoch.get_or_create(&labels).set(signed(group.epoch().0));
@@ -135,6 +144,19 @@ impl Metrics {
                 let labels = ByAgent { group: group.0.clone(), agent: agent.0.clone() };
                 self.armed.get_or_create(&labels).set(1);
             }
+        }
+    }
+
+    fn fill_drills(&self, state: &State) {
+        for id in state.groups.keys() {
+            let Some((spec, group)) = state.group(id) else { continue };
+            let labels = ByGroup { group: id.0.clone() };
+            self.drill_open.get_or_create(&labels).set(i64::from(group.drill.is_some()));
+            self.drill_due.get_or_create(&labels).set(match due(spec, group, clock::wall()) {
+                Due::Never | Due::Later(_) => 0,
+                Due::NoneYet | Due::Due(..) => 1,
+                Due::Overdue(_) => 2,
+            });
         }
     }
 }

@@ -10,6 +10,7 @@
 mod active;
 mod admin;
 mod agent;
+mod drills;
 mod http;
 mod limited;
 mod metrics;

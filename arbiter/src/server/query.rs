@@ -2,10 +2,10 @@
 
 use super::peers::forwarded;
 use super::status::{Shown, status};
-use super::{ASK_LIMIT, Answerer, Face, active, group_name, refusal};
+use super::{ASK_LIMIT, Answerer, Face, active, drills, group_name, refusal};
 use crate::clock;
 use crate::wire;
-use arbiter_core::{ArbiterId, GroupId, PlanId, explain_group, signals};
+use arbiter_core::{ArbiterId, GroupId, PlanId, drill_due, explain_group, signals};
 use arbiter_proto::v1 as pb;
 use futures::Stream;
 use pb::query_client::QueryClient;
@@ -127,6 +127,7 @@ impl Face {
             voters: &self.voters,
             insecure: self.insecure,
             stale,
+            wall: clock::wall(),
             age: if stale { self.confirmed_age() } else { Duration::ZERO },
             group,
         };
@@ -226,6 +227,19 @@ impl pb::query_server::Query for Query {
         })
     }
 
+    async fn list_drills(
+        &self,
+        request: Request<pb::ListDrillsRequest>,
+    ) -> Result<Response<pb::ListDrillsResponse>, Status> {
+        if let Ok(Answerer::There(channel)) = self.face.answerer(&request) {
+            let message = forwarded(request.get_ref().clone(), ASK_LIMIT);
+            if let Ok(answer) = QueryClient::new(channel).list_drills(message).await {
+                return Ok(answer);
+            }
+        }
+        drills::list(&self.face, request.get_ref()).map(Response::new)
+    }
+
     async fn explain(
         &self,
         request: Request<pb::ExplainRequest>,
@@ -243,7 +257,9 @@ impl pb::query_server::Query for Query {
                 let explained = self.face.leader.look(|state, view, now| {
                     state.group(&id).map(|_| {
                         let seen = signals(state, view, now, &id, &me);
-                        (explain_group(state, view, now, &id), seen)
+                        let mut reasons = explain_group(state, view, now, &id);
+                        reasons.extend(drill_due(state, &id, clock::wall()));
+                        (reasons, seen)
                     })
                 });
                 let (reasons, seen) = explained

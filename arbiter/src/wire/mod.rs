@@ -4,6 +4,7 @@
 
 mod commits;
 mod directive;
+mod drill;
 mod parts;
 mod report;
 mod seen;
@@ -12,6 +13,7 @@ mod show;
 mod tests;
 
 pub use directive::{directive_from_proto, directive_to_proto};
+pub use drill::{drill_kind_from_word, drill_to_proto};
 pub use report::{loss_to_proto, report_from_proto, report_to_proto};
 pub use seen::{probe_to_proto, service_from_proto, service_to_proto, signal_to_proto};
 pub use show::{

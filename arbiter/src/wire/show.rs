@@ -17,7 +17,7 @@ pub fn spelled<T: Serialize>(value: &T) -> String {
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

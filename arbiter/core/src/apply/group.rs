@@ -159,6 +159,9 @@ pub(super) fn set_mode(
     if mode != Mode::Observe {
         mode_can_hold(&entry.next, group)?;
     }
+    if mode == Mode::Observe {
+        super::drill::interrupt(entry, group, "the mode was set to observe")?;
+    }
     entry.group_mut(group)?.mode = mode;
     let message = format!("group {group} is in mode {}", mode_word(mode));
     let next = format!("arbiter explain --group {group}");

@@ -4,6 +4,7 @@
 mod advance;
 mod arming;
 mod cluster;
+mod drill;
 mod entry;
 mod evidence;
 mod group;
@@ -151,6 +152,9 @@ fn run(entry: &mut Entry) -> Outcome {
         }
         AbortPlan { group, plan, expected_epoch, took } => {
             plan_end::abort(entry, group, *plan, *expected_epoch, *took)
+        }
+        RunDrill { .. } | OpenDrillPlan { .. } | EndDrillPhase { .. } | AbortDrill { .. } => {
+            drill::run(entry)
         }
         RecordFenced { group, instance } => record::fenced(entry, group, instance),
         RecordStandby { group, instance } => record::standby(entry, group, instance),

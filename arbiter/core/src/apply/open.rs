@@ -3,7 +3,7 @@
 use super::arming::unarmed_in;
 use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::{covers, expect_epoch};
-use super::{evidence, plan_end, rows, synchronous};
+use super::{drill, evidence, plan_end, rows, synchronous};
 use crate::{
     By, Durability, EventKind, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId,
     PlanKind, Position, RegionId, RegionKind, Rejected, ResourceId, Revision, STEPS, StepId,
@@ -146,7 +146,7 @@ fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
         return stale("the hold-down after the last failover has not passed");
     }
     let accepted = open.accept_loss && !by_policy;
-    if spec.policy.durability == Durability::Strict && !accepted {
+    if group.durability(spec) == Durability::Strict && !accepted {
         let there = |resource: &ResourceId| {
             let here = spec.instances_of(&open.target, Layer::Data);
             here.filter(|(_, i)| i.resource == *resource).map(|(id, _)| id.clone()).collect()
@@ -185,6 +185,7 @@ fn begin(entry: &mut Entry, open: &OpenPlan, source: RegionId) -> Outcome {
     let at = entry.at;
     let plan = plan_of(entry, open, source.clone())?;
     let id = plan.id;
+    drill::plan_opens(entry, &open.group, id)?;
     let group = entry.group_mut(&open.group)?;
     let drains = plan.step().is_some_and(|step| step > StepId::StopLease);
     let fence_token = match open.kind {

@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Outcome, refuse, stale};
 use super::group::expect_epoch;
-use super::{evidence, rows};
+use super::{drill, evidence, rows};
 use crate::{
     Epoch, EventKind, Goal, GroupId, Halt, Layer, PLANS_KEPT_MAX, PlanEnd, PlanId, PlanKind,
 };
@@ -106,8 +106,10 @@ pub(super) fn complete(entry: &mut Entry, group: &GroupId) -> Outcome {
     let found = entry.group_mut(group)?;
     let Some(plan) = &found.plan else { return stale("no plan is open") };
     let (source, kind) = (plan.source.clone(), plan.kind);
+    let drilled = found.is_drill_plan(plan.id);
     found.stand_by(&source, at);
-    found.holding_down |= kind == PlanKind::Failover;
+    // A drill's is on purpose: a real loss right after it is not held up.
+    found.holding_down |= kind == PlanKind::Failover && !drilled;
     retire(entry, group, PlanEnd::Completed)
 }
 
@@ -126,8 +128,8 @@ pub(super) fn retire(entry: &mut Entry, group: &GroupId, end: PlanEnd) -> Outcom
     plan.took = plan.steps.iter().map(|record| record.took).sum();
     plan.halt = None;
     plan.end = Some(end);
-    found.plans.push(plan);
+    found.plans.push(plan.clone());
     let surplus = found.plans.len().saturating_sub(PLANS_KEPT_MAX);
     found.plans.drain(..surplus);
-    Ok(())
+    drill::plan_ended(entry, group, &plan)
 }

@@ -26,7 +26,7 @@ pub(super) fn set(
     if found.plan.is_some() {
         return stale("a plan is open");
     }
-    if spec.policy.durability != Durability::Strict && !new.named.is_empty() {
+    if found.durability(spec) != Durability::Strict && !new.named.is_empty() {
         return stale("the group is not strict");
     }
     let stands_by = |id: &InstanceId| {
@@ -69,7 +69,7 @@ pub(crate) fn may_lose<'a>(
     group: &Group,
     plan: &Plan,
 ) -> Option<&'a ResourceId> {
-    let strict = spec.policy.durability == Durability::Strict;
+    let strict = group.durability(spec) == Durability::Strict;
     if !strict || plan.kind != PlanKind::Failover || plan.accept_loss {
         return None;
     }

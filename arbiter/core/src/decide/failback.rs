@@ -22,7 +22,9 @@ pub fn failback(
 pub(crate) fn request(context: &Context) -> Option<OpenRequest> {
     let preferred = context.spec.policy.preferred.clone()?;
     let active = context.group.active()?;
-    if *active == preferred || context.group.plan.is_some() {
+    // A drill goes back by itself.
+    let busy = context.group.plan.is_some() || context.group.drill.is_some();
+    if *active == preferred || busy {
         return None;
     }
     let by_policy = context.spec.policy.failback == Failback::Automatic;

@@ -271,7 +271,7 @@ impl Gates<'_> {
             self.gate("rpo", true, "any loss is accepted".to_owned(), next);
             return;
         }
-        if self.context.spec.policy.durability == Durability::Strict {
+        if self.context.group.durability(self.context.spec) == Durability::Strict {
             self.strict(target, &next);
             return;
         }

@@ -79,6 +79,17 @@ pub(crate) fn behind(
     Some(at.since(track.safe_until.unwrap_or(track.began)))
 }
 
+/// How much would be lost, in time, if the active region were lost now; none where of a required
+/// resource nothing was ever seen at the standby.
+pub(crate) fn predicted_loss(context: &Context) -> Option<Duration> {
+    let behind = |resource: &ResourceId| {
+        let track = context.view.lag.get(&(context.id.clone(), resource.clone()))?;
+        Some(context.now.since(track.safe_until?))
+    };
+    let required = context.spec.required_resources();
+    required.into_iter().map(behind).try_fold(Duration::ZERO, |one, next| Some(one.max(next?)))
+}
+
 fn source_position(context: &Context, resource: &ResourceId) -> Option<(Position, Instant)> {
     let primary = context.group.primaries.get(resource)?;
     let agent = &context.spec.instances.get(primary)?.agent;

@@ -2,6 +2,7 @@
 
 mod attest;
 mod context;
+mod drill;
 pub(crate) mod failback;
 mod gates;
 mod housekeeping;
@@ -21,9 +22,11 @@ pub use attest::attest;
 pub(crate) use context::Context;
 pub use context::VANTAGE_FRESH_MAX;
 pub(crate) use context::session_limit;
+pub use drill::drill_waits;
 pub use failback::failback;
 pub(crate) use gates::gates;
 pub use lag::LagTrack;
+pub(crate) use lag::predicted_loss;
 pub use leadership::{LEADERSHIP_MIN, preferred_leader};
 pub(crate) use plan::{unseen, waited_for};
 pub use preflight::{OpenRequest, preflight, supersede};
@@ -41,16 +44,19 @@ pub fn decide(state: &State, view: &View, now: Instant) -> Vec<Proposal> {
         return Vec::new();
     }
     let mut commands = housekeeping::bindings(state, view, now);
+    let mut asked = Vec::new();
     for id in state.groups.keys() {
         let Some(context) = Context::new(state, view, now, id) else { continue };
         // Plans first: they are what somebody waits for.
         commands.extend(plan::drive(&context));
         let opens = open::open(&context).or_else(|| failback::open(&context));
+        let drills = opens.is_none().then(|| drill::drive(&context)).flatten();
+        asked.extend(drills);
         commands.extend(opens);
         commands.extend(synchronous::changes(&context));
         commands.extend(housekeeping::group(&context));
     }
-    commands.into_iter().map(proposal).collect()
+    commands.into_iter().map(proposal).chain(asked).collect()
 }
 
 /// The marks that must be committed before `report`, heard already, renews a lease of their groups:

@@ -19,7 +19,7 @@ pub(super) fn changes(context: &Context) -> Vec<Command> {
 fn change(context: &Context, resource: &ResourceId) -> Option<Command> {
     let primary = context.group.primaries.get(resource)?;
     let known = context.group.synchronous.get(resource).cloned().unwrap_or_default();
-    let strict = context.spec.policy.durability == Durability::Strict;
+    let strict = context.group.durability(context.spec) == Durability::Strict;
     let waits = context.spec.instances.get(primary).is_some_and(|instance| instance.waits);
     let named = if strict && waits { wanted(context, resource, &known) } else { BTreeSet::new() };
     let counted = if named == known.named && waited_for(context, resource, primary, &known) {

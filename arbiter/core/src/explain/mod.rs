@@ -2,10 +2,12 @@
 //! nothing.
 
 mod degraded;
+mod objective;
 mod readiness;
 mod signals;
 mod waiting;
 
+pub use objective::drill_due;
 pub use signals::{SignalSeen, SignalValue, signals};
 
 use crate::{
@@ -40,6 +42,7 @@ pub fn explain_group(state: &State, view: &View, now: Instant, group: &GroupId) 
     found.extend(waiting::waiting(&context));
     found.extend(degraded::degraded(&context));
     found.extend(readiness::readiness(&context));
+    found.extend(objective::objectives(&context));
     found
 }
 

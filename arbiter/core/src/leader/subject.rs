@@ -2,9 +2,9 @@
 //! positions. Two with one subject are the same decision.
 
 use crate::{
-    AgentId, Arming, Command, Epoch, Evidence, EvidenceKind, GroupId, Halt, Incarnation,
-    InstanceId, LagMark, OpenPlan, PlanId, PlanKind, RegionId, ResourceId, StepId, StepState,
-    Token,
+    AgentId, Arming, Command, DrillId, DrillPhase, Epoch, Evidence, EvidenceKind, GroupId, Halt,
+    Incarnation, InstanceId, LagMark, OpenPlan, PlanId, PlanKind, RegionId, ResourceId, StepId,
+    StepState, Token,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub enum Subject {
     Zone(GroupId, String),
     /// What somebody else changed in the records.
     Drift(GroupId, InstanceId, String),
+    /// How a phase of a drill ends, and whether it failed.
+    Phase(GroupId, DrillId, DrillPhase, bool),
     /// What only people ask for: `decide` never says it.
     Asked,
 }
@@ -123,7 +125,12 @@ impl Subject {
     fn of_plan(command: &Command) -> Self {
         use Command::*;
         match command {
-            OpenPlan(open) => Self::Open(None, Opening::of(open)),
+            OpenPlan(open) | OpenDrillPlan { drill: _, open } => {
+                Self::Open(None, Opening::of(open))
+            }
+            EndDrillPhase { group, drill, phase, said: _, failed } => {
+                Self::Phase(group.clone(), *drill, *phase, failed.is_some())
+            }
             Supersede { plan, open, stands: _, took: _ } => {
                 Self::Open(Some(*plan), Opening::of(open))
             }

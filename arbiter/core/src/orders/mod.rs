@@ -12,7 +12,7 @@ pub(crate) use grants::{enforces, is_bound};
 use crate::{
     AgentId, CommitWait, Commits, Durability, Goal, Group, GroupId, GroupSpec, Instance,
     InstanceId, Layer, Mode, OnDrift, OnIsolation, Order, Plan, PlanKind, Position, RegionGoal,
-    ResourceId, State, StepId, StrictAlone, Terms, external::external_order,
+    ResourceId, State, StepId, StrictAlone, Terms, drill_orders, external::external_order,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,6 +30,7 @@ pub(crate) fn group_orders(state: &State, agent: &AgentId, id: &GroupId) -> Vec<
         .filter(|(name, instance)| flows(group, name, instance))
         .filter_map(|(name, instance)| order(id, spec, group, name, instance))
         .chain(external_order(spec, group, id, agent))
+        .chain(drill_orders(spec, group, id, agent))
         .collect()
 }
 
@@ -98,6 +99,13 @@ fn commits(spec: &GroupSpec, group: &Group, instance: &Instance) -> Option<Commi
                 StrictAlone::Block => CommitWait::Blocked,
             };
             Commits { wait, isolated: None }
+        }
+        // A drill has them wait, until its plan is through.
+        Durability::Async if group.durability(spec) == Durability::Strict => {
+            let named = group.synchronous.get(&instance.resource).map(|set| &set.named);
+            let named = names(&mut named.into_iter().flatten());
+            let waits = (!named.is_empty()).then_some(CommitWait::Standbys(named));
+            Commits { wait: waits.unwrap_or_default(), isolated: None }
         }
         Durability::Async => {
             let elsewhere =

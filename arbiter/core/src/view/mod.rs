@@ -3,11 +3,16 @@
 mod note;
 
 use crate::{
-    AgentId, ArbiterId, Directive, GroupId, InstanceId, Instant, LagTrack, LeaseBook, PlanId,
-    RegionId, Report, ResourceId, State, StepId, Token, decide::crossed, directive,
+    AgentId, ArbiterId, Directive, DrillId, DrillPhase, GroupId, InstanceId, Instant, LagTrack,
+    LeaseBook, PlanId, RegionId, Report, ResourceId, State, StepId, Token, decide::crossed,
+    directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// Days for which gaps between renewals are remembered.
+const GAP_DAYS: u64 = 7;
+const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// The leader's view, rebuilt from nothing at each election.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +52,10 @@ pub struct View {
     /// Since when this leader has granted no lease longer than the policy's L, and the entry that
     /// set this L.
     pub short_since: BTreeMap<GroupId, (u64, Instant)>,
+    /// The longest time between two Reports of one life of an agent, by day of this leader's clock.
+    pub renewal_gaps: BTreeMap<AgentId, BTreeMap<u64, Duration>>,
+    /// Since when a drill is in its phase, with or without an open plan.
+    pub drilling: BTreeMap<GroupId, ((DrillId, DrillPhase, bool), Instant)>,
     /// Since when the active region has been told to serve, and by which token. What spoke against
     /// it earlier says nothing.
     pub serving_since: BTreeMap<GroupId, (Token, Instant)>,
@@ -115,8 +124,22 @@ impl View {
         for group in report.groups.keys().filter(|group| lapsed(group)) {
             self.lapsed_since.entry((group.clone(), agent.clone())).or_insert(now);
         }
+        self.gap(&report, now);
         self.reports.insert(agent, Heard { at: now, report, connected: true });
         true
+    }
+
+    /// How long its last Report was ago, where it is of the same life; a week is remembered.
+    fn gap(&mut self, report: &Report, now: Instant) {
+        let before = self.reports.get(&report.agent);
+        let Some(before) = before.filter(|h| h.report.incarnation == report.incarnation) else {
+            return;
+        };
+        let (gap, day) = (now.since(before.at), now.since(Instant::default()).as_secs() / DAY_SECS);
+        let days = self.renewal_gaps.entry(report.agent.clone()).or_default();
+        days.retain(|then, _| then + GAP_DAYS > day);
+        let worst = days.entry(day).or_default();
+        *worst = gap.max(*worst);
     }
 
     /// The stream of `agent` ended; its last Report stays.

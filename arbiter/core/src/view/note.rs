@@ -31,6 +31,8 @@ fn told(view: &mut View, state: &State, id: &GroupId, now: Instant) {
     let serving = active.filter(|set| set.goal == Goal::Active).map(|set| set.token);
     hold(&mut view.serving_since, id, serving, now);
     keep(&mut view.hold_down_since, id, group.holding_down, now);
+    let drill = group.drill.as_ref().map(|d| (d.id, d.phase, group.plan.is_some()));
+    hold(&mut view.drilling, id, drill, now);
 }
 
 /// A lease as long as State allows was granted: the wait to lower it begins anew.

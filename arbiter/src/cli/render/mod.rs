@@ -2,6 +2,7 @@
 
 pub(super) mod check;
 pub(super) mod cost;
+pub(super) mod drill;
 pub(super) mod explain;
 pub(super) mod history;
 mod loss;
@@ -26,7 +27,7 @@ pub(in crate::cli) struct Look {
 fn ansi(word: &str) -> Option<&'static str> {
     match word {
         "healthy" | "done" | "completed" | "leader" | "ok" | "delivered" => Some("32"),
-        "suspect" | "running" | "degraded" | "unanswered" | "open" => Some("33"),
+        "suspect" | "running" | "degraded" | "unanswered" | "open" | "interrupted" => Some("33"),
         "unreachable" | "failed" | "halted" | "aborted" | "closed" | "fault" | "STALE"
         | "INSECURE" => Some("31"),
         _ => None,

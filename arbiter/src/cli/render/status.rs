@@ -174,6 +174,7 @@ fn facts(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
         row(&["lag", &lag_mark(group)]),
         row(&["dns", &dns(group)]),
     ]);
+    lines.extend(drills(group));
     lines.extend(group.regions.iter().flat_map(|region| &region.agents).map(agent));
     lines.extend(watchdog(group));
     let lost = status.voters.iter().filter(|voter| voter.role == "unreachable");
@@ -204,6 +205,18 @@ fn facts(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
         lines.push(row(&["failback", &text]));
     }
     lines
+}
+
+/// What a failover would cost, the open drill, and whether the next is due.
+fn drills(group: &pb::GroupStatus) -> Vec<Vec<String>> {
+    let open = group.drill.as_ref().map(super::drill::now).unwrap_or_default();
+    let due = match group.drill_due.as_str() {
+        "" => String::new(),
+        due => format!("the next is {due}"),
+    };
+    let said = [("predicted", &group.predicted), ("drill", &open), ("drill", &due)];
+    let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+    said.map(|(label, text)| row(&[label, text])).collect()
 }
 
 fn writer(group: &pb::GroupStatus) -> String {

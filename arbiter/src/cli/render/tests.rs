@@ -4,6 +4,7 @@ use super::{Look, bytes, check, explain, history, members, plan, span, status, w
 use arbiter_proto::v1 as pb;
 use std::path::Path;
 
+mod drills;
 mod receivers;
 use receivers::signal;
 

@@ -66,9 +66,15 @@ const fn traffic(name: &'static str, settings: &'static [Setting]) -> cluster_co
 }
 
 /// DNS UPDATE, against the zone's authority.
-pub const RFC2136: Kind =
-    Kind { config: traffic("rfc2136", RFC2136_SETTINGS), open: super::open_rfc2136 };
+pub const RFC2136: Kind = Kind {
+    config: traffic("rfc2136", RFC2136_SETTINGS),
+    open: super::open_rfc2136,
+    rehearse: None,
+};
 
 /// Amazon Route 53.
-pub const ROUTE53: Kind =
-    Kind { config: traffic("route53", ROUTE53_SETTINGS), open: super::open_route53 };
+pub const ROUTE53: Kind = Kind {
+    config: traffic("route53", ROUTE53_SETTINGS),
+    open: super::open_route53,
+    rehearse: None,
+};

@@ -158,6 +158,11 @@ impl Api {
         parse(path, &self.ask(&Method::POST, &to, Some(body)).await?)
     }
 
+    /// Remove an object, or begin to; `Missing` where there is none.
+    pub async fn delete(&self, path: &str) -> Result<(), Fault> {
+        self.ask(&Method::DELETE, path, None).await.map(drop)
+    }
+
     async fn ask(
         &self,
         method: &Method,

@@ -64,6 +64,7 @@ pub const KIND: Kind = Kind {
         settings: settings::SETTINGS,
     },
     open: |opening| Ok(Box::new(Kubernetes::open(opening.id, opening.instance)?)),
+    rehearse: None,
 };
 
 /// The driver of one namespace's services.

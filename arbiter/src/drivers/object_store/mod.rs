@@ -53,6 +53,7 @@ pub const KIND: Kind = Kind {
         settings: settings::SETTINGS,
     },
     open: |opening| Ok(Box::new(ObjectStore::open(opening.id, opening.instance)?)),
+    rehearse: None,
 };
 
 /// Limit of one whole look, the listing of late writes included.

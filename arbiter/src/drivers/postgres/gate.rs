@@ -27,6 +27,11 @@ wal_receiver_status_interval = 1s
 /// A name that explains itself in the error of a start by hand.
 const NOWHERE: &str = "/only the region arbiter's agent starts this server";
 
+/// A configuration without the lines of a start gate, whoever's they are.
+pub(super) fn without_lines(text: &str) -> String {
+    text.lines().filter(|line| !line.ends_with(MARK)).map(|line| format!("{line}\n")).collect()
+}
+
 impl Postgres {
     /// The file that the configuration includes.
     pub(super) fn start_file(&self) -> PathBuf {
@@ -157,11 +162,7 @@ impl Postgres {
         let path = self.set.config_path();
         let change = || -> io::Result<()> {
             let before = std::fs::read_to_string(&path)?;
-            let mut after: String = before
-                .lines()
-                .filter(|other| !other.ends_with(MARK))
-                .map(|other| format!("{other}\n"))
-                .collect();
+            let mut after = without_lines(&before);
             if let Some(line) = &line {
                 after.push_str(&format!("{line}\n"));
             }

@@ -21,6 +21,7 @@ mod parity;
 mod processes;
 mod promote;
 mod rebuild;
+mod rehearsal;
 mod rejoin;
 mod rewind;
 mod settings;
@@ -65,6 +66,7 @@ pub const KIND: Kind = Kind {
         settings: settings::SETTINGS,
     },
     open: |opening| Ok(Box::new(Postgres::open(opening.id, opening.instance, opening.holder)?)),
+    rehearse: Some(rehearsal::open),
 };
 
 /// Limit of `pg_controldata`, which reads one small file.

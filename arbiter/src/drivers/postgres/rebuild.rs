@@ -22,11 +22,12 @@ const WHOLE: &str = "rebuilt";
 /// What old data is called, with the time at which it was put away.
 const OLD: &str = "old-";
 /// Longest copy.
-const COPY_LIMIT: Duration = Duration::from_secs(24 * 3600);
+pub(super) const COPY_LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// Left free on the file system by a copy.
 const SPARE_BYTES: u64 = 256 << 20;
 /// Bytes of every database of a server, as a number.
-const SIZE: &str = "SELECT coalesce(sum(pg_database_size(oid)), 0)::int8 FROM pg_database";
+pub(super) const SIZE: &str =
+    "SELECT coalesce(sum(pg_database_size(oid)), 0)::int8 FROM pg_database";
 
 impl Postgres {
     /// Copy `upstream` anew, and put the copy in the place of the data. `why`: what spoke against
@@ -106,7 +107,7 @@ impl Postgres {
         })
     }
 
-    fn may_be_swapped(&self, why: &str) -> Result<(), DriverError> {
+    pub(super) fn may_be_swapped(&self, why: &str) -> Result<(), DriverError> {
         let spaces = fs::read_dir(self.set.data_dir.join("pg_tblspc"));
         if spaces.is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(self.refuse(format!(
@@ -124,7 +125,7 @@ impl Postgres {
         answer.trim().parse().map_err(|_| self.retry(format!("{upstream} did not say its size")))
     }
 
-    fn room_for_copy(&self, bytes: u64, why: &str) -> Result<(), DriverError> {
+    pub(super) fn room_for_copy(&self, bytes: u64, why: &str) -> Result<(), DriverError> {
         let parent = self.set.data_dir.parent().unwrap_or(&self.set.data_dir);
         let system = statvfs(parent).map_err(|error| self.retry(error))?;
         let free = system.blocks_available() * system.fragment_size();
@@ -140,7 +141,7 @@ impl Postgres {
 
     /// An empty directory for a copy, of the owner of the data. What an earlier try left there is
     /// no whole copy.
-    fn empty_copy(&self, copy: &Path) -> io::Result<()> {
+    pub(super) fn empty_copy(&self, copy: &Path) -> io::Result<()> {
         match fs::remove_dir_all(copy) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -60,6 +60,7 @@ pub const KIND: Kind = Kind {
         settings: settings::SETTINGS,
     },
     open: |opening| Ok(Box::new(Redis::open(opening.id, opening.instance, opening.holder)?)),
+    rehearse: None,
 };
 
 /// The driver of one Redis instance.

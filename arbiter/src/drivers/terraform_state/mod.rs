@@ -36,6 +36,7 @@ pub const KIND: Kind = Kind {
         settings: settings::SETTINGS,
     },
     open: |opening| Ok(Box::new(TerraformState::open(opening.id, opening.instance)?)),
+    rehearse: None,
 };
 
 /// Limit of one whole look at one backend.

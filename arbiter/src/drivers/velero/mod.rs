@@ -5,6 +5,7 @@
 //! brings back what is missing and overwrites nothing (Velero's default).
 
 mod backup;
+mod rehearsal;
 mod restore;
 
 use super::kubernetes::api::{Api, Fault};
@@ -59,9 +60,16 @@ pub const KIND: Kind = Kind {
                 "Namespaces to restore, each under its name or, after a colon, another; by default \
                  all.",
             ),
+            may(
+                "rehearse",
+                "shop",
+                "Namespaces that a drill of kind rehearsal restores into scratch namespaces, without \
+                 what runs, and removes. By default none.",
+            ),
         ],
     },
     open: |opening| Ok(Box::new(Velero::open(&opening)?)),
+    rehearse: Some(rehearsal::open),
 };
 
 /// What an instance's settings say.

@@ -38,8 +38,9 @@ pub enum Progress {
     Waiting(String),
 }
 
+/// A Restore.
 #[derive(Deserialize)]
-struct Object {
+pub(super) struct Object {
     spec: Spec,
     #[serde(default)]
     status: Status,
@@ -194,7 +195,11 @@ fn version(path: &str, meta: &ObjectMeta) -> Result<String, DriverError> {
     conditioned(path, meta.resource_version.clone())
 }
 
-fn judge(name: &str, found: &Object) -> Result<Progress, DriverError> {
+/// How far it is.
+///
+/// # Errors
+/// `Refused` where it failed.
+pub(super) fn judge(name: &str, found: &Object) -> Result<Progress, DriverError> {
     let status = &found.status;
     let phase = status.phase.as_deref().unwrap_or_default();
     match phase {

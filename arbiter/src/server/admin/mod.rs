@@ -1,6 +1,7 @@
 //! What operators ask for. Each call becomes one proposal of its own; asked twice it is done once.
 
 mod change;
+mod drills;
 mod members;
 mod notify;
 mod plans;
@@ -70,6 +71,19 @@ impl pb::admin_server::Admin for Admin {
     async fn resume_plan(&self, request: Request<pb::PlanRequest>) -> Answer<pb::Outcome> {
         forward!(self, request, resume_plan);
         self.face.resume_plan(&request).await.map(Response::new)
+    }
+
+    async fn run_drill(
+        &self,
+        request: Request<pb::RunDrillRequest>,
+    ) -> Answer<pb::RunDrillResponse> {
+        forward!(self, request, run_drill);
+        self.face.run_drill(&request).await.map(Response::new)
+    }
+
+    async fn abort_drill(&self, request: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, abort_drill);
+        self.face.abort_drill(&request).await
     }
 
     async fn set_mode(&self, request: Request<pb::SetModeRequest>) -> Answer<pb::Outcome> {

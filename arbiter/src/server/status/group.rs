@@ -2,10 +2,11 @@
 
 use super::region::{At, region};
 use super::{Shown, ms};
-use crate::wire::{mode_word, plan_to_proto, reason_to_proto, spelled};
+use crate::server::drills::said_of_drills;
+use crate::wire::{drill_to_proto, mode_word, plan_to_proto, reason_to_proto, spelled};
 use arbiter_core::{
-    Group, GroupId, Instant, Layer, Mode, Reason, RegionId, State, Topic, View, explain_group,
-    failback, strongest_evidence,
+    Drill, Group, GroupId, Instant, Layer, Mode, Reason, RegionId, State, Topic, View, drill_waits,
+    due, explain_group, failback, strongest_evidence,
 };
 use arbiter_proto::v1 as pb;
 
@@ -58,6 +59,9 @@ pub(super) fn group(
         readiness: reasons_of(&reasons, Topic::Readiness),
         preferred,
         mode_blocked_by,
+        drill: group.drill.as_ref().map(|drill| open_drill(&at, group, drill)),
+        drill_due: said_of_drills(&due(spec, group, shown.wall)),
+        predicted: reasons_said(&reasons, "objective"),
     })
 }
 
@@ -67,6 +71,17 @@ fn text(region: Option<&RegionId>) -> String {
 
 fn reasons_of(reasons: &[Reason], topic: Topic) -> Vec<String> {
     reasons.iter().filter(|r| r.topic == topic && !r.open).map(|r| r.text.clone()).collect()
+}
+
+/// What is said of `code`, open or not.
+fn reasons_said(reasons: &[Reason], code: &str) -> String {
+    let said = reasons.iter().filter(|reason| reason.code == code);
+    said.map(|reason| reason.text.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+fn open_drill(at: &At, group: &Group, drill: &Drill) -> pb::Drill {
+    let waits = at.view.and_then(|view| drill_waits(at.state, view, at.now, at.id));
+    drill_to_proto(at.id, at.spec, group, drill, waits)
 }
 
 /// Why the mode is not in effect: nobody confirms it (I9), or it counts on arming and somebody is

@@ -8,7 +8,7 @@ mod tests;
 mod voters;
 
 use crate::raft::{Leadership, RaftStatus, VoterAt};
-use arbiter_core::{GroupId, Instant, State, View};
+use arbiter_core::{GroupId, Instant, State, View, WallMillis};
 use arbiter_proto::v1 as pb;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct Shown<'a> {
     pub stale: bool,
     /// Since it last was.
     pub age: Duration,
+    /// The wall clock, for people.
+    pub wall: WallMillis,
     /// One group, or all where empty.
     pub group: &'a str,
 }

@@ -91,6 +91,7 @@ impl World {
     /// What is shown of the group this long after now.
     fn shown(&self, stale: bool, after: Duration) -> pb::GroupStatus {
         let shown = Shown {
+            wall: WallMillis(0),
             node: "arbiter-wi",
             leadership: &Leadership::default(),
             raft: &RaftStatus::default(),

@@ -4,8 +4,8 @@
 use super::furthest::{self, Choice};
 use super::{Progress, Row};
 use crate::{
-    Command, Durability, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position,
-    ResourceId, StepOutcome, StepState, apply::unarmed_in,
+    Command, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position, ResourceId,
+    StepOutcome, StepState, apply::unarmed_in,
 };
 use std::collections::BTreeMap;
 
@@ -92,7 +92,7 @@ fn over_bound(row: &Row, target_end: &BTreeMap<ResourceId, Position>) -> Option<
         }
         PlanKind::Failover => {
             // In strict only those are chosen that are counted.
-            let strict = row.context.spec.policy.durability == Durability::Strict;
+            let strict = row.asks_counted();
             let within = strict || row.context.group.lag == LagMark::Within;
             let allowed = row.plan.accept_loss || within;
             (!allowed).then(|| "the loss would be over the RPO".to_owned())

@@ -2,6 +2,7 @@
 
 mod automatic;
 mod best_effort;
+mod drills;
 mod failback;
 mod losses;
 mod plans;

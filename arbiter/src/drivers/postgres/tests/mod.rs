@@ -3,6 +3,7 @@
 mod fencing;
 mod looking;
 mod moving;
+mod rehearsing;
 mod rejoining;
 mod returning;
 mod rig;

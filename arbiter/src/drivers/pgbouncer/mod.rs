@@ -42,6 +42,7 @@ pub const KIND: Kind = Kind {
         settings: settings::SETTINGS,
     },
     open: |opening| Ok(Box::new(PgBouncer::open(opening.id, opening.instance)?)),
+    rehearse: None,
 };
 
 /// Limit of one attempt to hold clients back: no plan waits longer for one.

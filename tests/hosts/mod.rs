@@ -16,7 +16,7 @@ mod fences;
 mod groups;
 pub mod leader;
 mod plans;
-mod pooled;
+pub mod pooled;
 mod processes;
 pub mod proofs;
 mod quorum;

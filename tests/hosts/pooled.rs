@@ -47,22 +47,26 @@ address = "{us-db}:6432"
 databases_file = "{dir}/pool-us/databases.ini"
 "#;
 
+/// A switchover of clients that come through poolers; figure `last_client_ms`, the longest time
+/// until the last of them wrote again.
+pub const SWITCHOVER: Case = Case::new(
+    "pooled",
+    "switchover under load through PgBouncer, forth and back: no client sees an error",
+    |stage| Box::pin(pooled(stage)),
+)
+.mode("manual")
+.with(POOLS, pools_in_place);
+
+/// A failover of those whose region is not lost; the same figure.
+pub const FAILOVER: Case = Case::new(
+    "pooled-failover",
+    "the active region is cut off: clients of the other region's PgBouncer write there again",
+    |stage| Box::pin(pooled_failover(stage)),
+)
+.with(POOLS, pools_in_place);
+
 /// The cases of this file.
-pub const CASES: &[Case] = &[
-    Case::new(
-        "pooled",
-        "switchover under load through PgBouncer, forth and back: no client sees an error",
-        |stage| Box::pin(pooled(stage)),
-    )
-    .mode("manual")
-    .with(POOLS, pools_in_place),
-    Case::new(
-        "pooled-failover",
-        "the active region is cut off: clients of the other region's PgBouncer write there again",
-        |stage| Box::pin(pooled_failover(stage)),
-    )
-    .with(POOLS, pools_in_place),
-];
+pub const CASES: &[Case] = &[SWITCHOVER, FAILOVER];
 
 /// Configuration of a PgBouncer beside each database; both lead to the first primary.
 fn pools_in_place(lab: &Lab) -> io::Result<()> {

@@ -13,16 +13,16 @@ async fn clients_wait_for_the_transactions_of_others_and_go_on_at_the_new_primar
     assert_eq!(first(&waiting, WHO).await, Ok(old.port.to_string()));
     first(&busy, "BEGIN; CREATE TABLE t (id int)").await.unwrap();
 
-    let held = pooler.hold();
+    let mut query = None;
     let ends = async {
         until("app is paused", async || pooler.paused("app").await).await;
-        let query = tokio::spawn(async move { first(&waiting, WHO).await });
+        query = Some(tokio::spawn(async move { first(&waiting, WHO).await }));
         first(&busy, "INSERT INTO t VALUES (1)").await.expect("a transaction goes on");
-        assert!(pooler.look().await.condition == Condition::Stopped);
+        assert_eq!(pooler.look().await.condition, Condition::Stopped);
         first(&busy, "COMMIT").await.expect("and ends");
-        query
     };
-    let (held, query) = tokio::join!(held, ends);
+    let (held, ()) = tokio::join!(pooler.hold(), ends);
+    let query = query.expect("it was asked");
     let facts = held.unwrap().facts;
     assert_eq!((facts.condition, facts.writable), (Condition::Stopped, false));
     assert_eq!(facts.faults, Vec::<String>::new());
@@ -89,7 +89,7 @@ async fn a_pooler_that_is_paused_as_a_whole_is_not_ours_to_resume() {
     assert!(!pooler.path("databases.ini.arbiter-paused").exists(), "nothing was paused by us");
     let query = tokio::spawn(async move { first(&client, WHO).await });
     pooler.lead(&server.terms()).await.unwrap();
-    assert_eq!(pooler.operator("SHOW VERSION").await.is_empty(), false);
+    assert!(!pooler.operator("SHOW VERSION").await.is_empty());
     assert!(!query.is_finished(), "the operator's pause stands");
     pooler.operator("RESUME").await;
     assert_eq!(query.await.unwrap(), Ok(server.port.to_string()));

@@ -213,6 +213,24 @@ fn a_pooler_leads_to_the_resource_that_it_names_or_to_the_only_one() {
     assert_eq!(upstream(EU).as_deref(), Some(""), "which of two is not guessed");
 }
 
+/// No plan waits for it, so it must be told after.
+#[test]
+fn a_pooler_that_is_not_led_to_the_new_primary_makes_its_group_degraded() {
+    let mut world = world();
+    let told = |world: &World| -> Vec<String> {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        let poolers = reasons.into_iter().filter(|r| r.code == "pooler");
+        poolers.map(|reason| reason.text).collect()
+    };
+    assert_eq!(told(&world), Vec::<String>::new());
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    assert!(world.until(StepId::ActivateWorkloads));
+    world.agent(US).refusing.insert(pool(US));
+    world.run(ms(2000));
+    assert_eq!(world.last_plan().end, Some(PlanEnd::Completed));
+    assert_eq!(told(&world), ["pool-us-east: it refuses"]);
+}
+
 #[test]
 fn a_mode_that_orders_nothing_leaves_poolers_alone() {
     let world = World::with(pooled());

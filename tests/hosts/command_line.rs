@@ -13,7 +13,7 @@ const HALTS_SOON: &str = "step_limit = \"3s\"\n";
 /// Exit codes.
 pub const YES: i32 = 0;
 pub const NO: i32 = 1;
-const ERROR: i32 = 2;
+pub const ERROR: i32 = 2;
 
 /// The cases of this file.
 pub const CASES: &[Case] = &[Case::new(

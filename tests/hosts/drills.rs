@@ -1,11 +1,13 @@
 //! Drills on real servers: each kind end to end, twice, and the group is where it was.
 
 use super::Case;
+use super::command_line::{ERROR, NO, YES, says as answers};
 use super::stage::{LIMIT, Stage, check, until, wrong};
 use arbiter::lab::cluster::{GROUP, Lab};
 use arbiter::lab::operator::Operator;
 use arbiter_proto::v1;
 use arbiter_proto::v1::admin_client::AdminClient;
+use nix::sys::signal::Signal;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -58,10 +60,46 @@ async fn drills(stage: &mut Stage) -> io::Result<()> {
             stage.ready_to_move("us-east").await?;
         }
     }
+    by_command(stage).await?;
     stage.each_once("eu-west").await?;
     let group = stage.group().await?;
+    fences_are_proven(stage).await?;
     check(group.predicted.contains("the objective is 30s"), || group.predicted.clone())?;
     check(group.drill.is_none() && group.drill_due.starts_with("due from"), || group.drill_due)
+}
+
+/// Agents have proven meanwhile that their fences would work, and stopped nothing by it.
+async fn fences_are_proven(stage: &Stage) -> io::Result<()> {
+    let said = async || answers(stage, "explain --json", YES, &[]).unwrap_or_default();
+    let proven =
+        |text: &str, id: &str| text.contains(&format!("the fence of {id} was last proven"));
+    until("the fence of each is proven", LIMIT, async || {
+        let text = said().await;
+        ["db-eu", "db-us"].iter().all(|id| proven(&text, id))
+    })
+    .await
+}
+
+/// The same by the command line, and what it refuses and ends.
+async fn by_command(stage: &Stage) -> io::Result<()> {
+    answers(stage, "drill show 999999", NO, &["refused (no-drill)", "NEXT:"])?;
+    answers(stage, "drill abort", NO, &["refused (no-drill)", "NEXT:"])?;
+    answers(stage, "drill run --kind nonsense", ERROR, &["region-loss"])?;
+    let words = ["drill ", "rehearsal of default on copies in us-east", "completed", "removed"];
+    answers(stage, "drill run --kind rehearsal --reason quarterly", YES, &words)?;
+    let list = ["the next drill is due from", "region-loss", "rehearsal", "completed", "olga"];
+    answers(stage, "drill list", YES, &list)?;
+    answers(stage, "drill show", YES, &["by olga: quarterly", "checks passed, removed"])?;
+    // The target's agent is stopped, so that the plan stops short of its point of no return.
+    stage.lab.agents["agent-us"].signal(Signal::SIGSTOP);
+    answers(stage, "drill run --kind switchover --no-wait", YES, &["open", "and back"])?;
+    answers(stage, "status", YES, &["is at execute"])?;
+    answers(stage, "drill run --kind rehearsal", NO, &["refused (drill-open)", "drill abort"])?;
+    answers(stage, "drill abort --reason enough", YES, &["is ended", "NEXT:"])?;
+    stage.lab.agents["agent-us"].signal(Signal::SIGCONT);
+    answers(stage, "drill show", NO, &["aborted: enough"])?;
+    stage.follows("eu-west").await?;
+    stage.ready_to_move("us-east").await
 }
 
 /// Begin a drill, and wait until it has ended well.

@@ -204,6 +204,12 @@ pub const SIZE_BYTES: &str = "size_bytes";
 /// In a Fact's detail: the WAL of a primary does not reach its archive, and why in words.
 pub const ARCHIVE_FAILS: &str = "archive";
 
+/// In a Fact's detail: how long ago the local fence of an instance was last proven by a rehearsal,
+/// in milliseconds.
+pub const FENCE_PROVEN_MS: &str = "fence_proven_ms";
+/// In a Fact's detail: why the last rehearsal of its fence failed.
+pub const FENCE_FAULT: &str = "fence_fault";
+
 /// A transaction that was committed where nobody has it now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostTransaction {

@@ -1,6 +1,10 @@
 //! A small world for this crate's tests: two regions and a witness, agents that obey at once, and a
 //! leader that proposes what `decide` says. It knows no latency and no loss; the simulator does.
 
+mod agent;
+
+pub use agent::FakeAgent;
+
 use crate::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -116,33 +120,6 @@ pub fn spec() -> ClusterSpec {
             GroupSpec { policy: policy(), instances, probes: probes.into() },
         )]),
     }
-}
-
-/// An agent that obeys every order at once, can be silent, and whose `hasty` wait for nobody.
-pub struct FakeAgent {
-    pub alive: bool,
-    pub life: Incarnation,
-    pub arming: Option<Arming>,
-    pub lapsed: bool,
-    pub leased: bool,
-    /// Instances that do not do what they are told.
-    pub stubborn: BTreeSet<InstanceId>,
-    /// Instances whose goal is refused.
-    pub refusing: BTreeSet<InstanceId>,
-    pub conditions: BTreeMap<InstanceId, Condition>,
-    pub obstacles: BTreeMap<InstanceId, String>,
-    /// Standbys that have received this much, whatever the primary wrote.
-    pub received: BTreeMap<InstanceId, u64>,
-    pub hasty: BTreeSet<InstanceId>,
-    /// Identities of data, where they are known.
-    pub data_ids: BTreeMap<InstanceId, String>,
-    /// What their divergence cost.
-    pub lost: BTreeMap<InstanceId, Loss>,
-    /// What it reads in its zone that is not its own.
-    pub drift: String,
-    orders: BTreeMap<InstanceId, Order>,
-    obeyed: u64,
-    sequence: u64,
 }
 
 /// State, View and a clock, with agents.
@@ -421,82 +398,5 @@ impl World {
             groups: BTreeMap::from([(group(), part)]),
             watchdog: None,
         })
-    }
-}
-
-impl FakeAgent {
-    fn new(life: u64) -> Self {
-        Self {
-            alive: true,
-            life: Incarnation(life),
-            arming: None,
-            lapsed: false,
-            leased: false,
-            stubborn: BTreeSet::new(),
-            refusing: BTreeSet::new(),
-            conditions: BTreeMap::new(),
-            obstacles: BTreeMap::new(),
-            received: BTreeMap::new(),
-            hasty: BTreeSet::new(),
-            data_ids: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            drift: String::new(),
-            orders: BTreeMap::new(),
-            obeyed: 0,
-            sequence: 0,
-        }
-    }
-
-    fn shown(
-        &self,
-        name: &InstanceId,
-        instance: &Instance,
-        primary: bool,
-        written: u64,
-        cut: bool,
-    ) -> InstanceReport {
-        let order = self.orders.get(name);
-        let goal = order.map_or(if primary { Goal::Active } else { Goal::Standby }, |o| o.goal);
-        let received = self.received.get(name).copied().unwrap_or(if cut { 500 } else { written });
-        let end = Position { timeline: 1, offset: if primary { written } else { received } };
-        let stopped = matches!(goal, Goal::Fenced) || (goal == Goal::Drained && primary);
-        let data = instance.layer == Layer::Data;
-        let usual = if stopped { Condition::Stopped } else { Condition::Healthy };
-        let upstream = Upstream { position: end, age: ms(0), streaming: !cut };
-        let fact = Fact {
-            condition: self.conditions.get(name).copied().unwrap_or(usual),
-            role: if data && goal == Goal::Active { Role::Primary } else { Role::Replica },
-            writable: data && goal == Goal::Active,
-            position: data.then_some(end),
-            upstream: (data && goal == Goal::Standby).then_some(upstream),
-            traffic: (instance.layer == Layer::Traffic)
-                .then(|| TrafficFact { drift: self.drift.clone(), ..TrafficFact::default() }),
-            data_id: self.data_ids.get(name).cloned().unwrap_or_default(),
-            obstacles: self.obstacles.get(name).cloned().into_iter().collect(),
-            lost: self.lost.get(name).cloned().map(Box::new),
-            ..Fact::default()
-        };
-        let obeys = !self.stubborn.contains(name) && !self.refusing.contains(name);
-        let done = order.filter(|_| obeys).map(|order| DoneReport {
-            goal,
-            token: order.token,
-            evidence: stopped.then_some(match instance.kind.as_str() {
-                EXTERNAL_FENCE => EvidenceKind::PowerOff,
-                _ => instance.own_word().unwrap_or(EvidenceKind::Confirmed),
-            }),
-            end: (data && goal != Goal::Active).then_some(end),
-            clean: order.terms.clean_stop != Some(ms(0)),
-        });
-        let error = order.filter(|_| self.refusing.contains(name)).map(|order| ErrorReport {
-            token: order.token,
-            refused: true,
-            stale: None,
-            message: "it refuses".into(),
-        });
-        let verified = order.filter(|o| o.verify && obeys).map(|order| order.token);
-        let token = order.map(|order| order.token).unwrap_or_default();
-        let told = order.filter(|_| !self.hasty.contains(name)).and_then(|o| o.commits.clone());
-        let commits = told.filter(|_| obeys).map(|commits| commits.wait);
-        InstanceReport { fact, age: ms(0), token, done, verified, error, commits }
     }
 }

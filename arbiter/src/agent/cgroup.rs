@@ -174,6 +174,21 @@ impl Cgroup {
         self.write("cgroup.freeze", if frozen { "1" } else { "0" })
     }
 
+    /// Whether it may be killed and frozen from here. Does neither.
+    ///
+    /// # Errors
+    /// When one of its files cannot be opened for writing.
+    pub fn can_be_killed(&self) -> io::Result<()> {
+        let kill = self.has_kill().then_some("cgroup.kill");
+        for file in kill.into_iter().chain(["cgroup.freeze", "cgroup.procs"]) {
+            let path = self.path.join(file);
+            fs::OpenOptions::new().write(true).open(&path).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
+        }
+        Ok(())
+    }
+
     /// Whether it was asked to be frozen.
     pub fn frozen(&self) -> bool {
         fs::read_to_string(self.path.join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1")

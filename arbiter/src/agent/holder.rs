@@ -3,6 +3,7 @@
 //! Knows one group's place, and whether the deadman lets something start there. Never knows what
 //! it starts.
 
+use super::cgroup::Cgroup;
 use super::companion::Companion;
 use super::guards;
 use super::held::Holds;
@@ -15,9 +16,10 @@ use async_trait::async_trait;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -25,6 +27,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes kept of each output of a tool.
 const OUTPUT_BYTES_MAX: u64 = 1 << 20;
+
+/// Rehearsed kills of this process, for names.
+static REHEARSED: AtomicU64 = AtomicU64::new(0);
 
 /// The holder of one group.
 pub struct GroupHolder {
@@ -106,6 +111,25 @@ impl Holder for GroupHolder {
         .map_err(failed)
     }
 
+    async fn rehearse_kill(&self, server: Vec<i32>) -> Result<(), DriverError> {
+        let failed = |error: io::Error| DriverError::Retry(format!("a rehearsed kill: {error}"));
+        let held = self.processes()?;
+        if let Some(pid) = server.iter().find(|pid| !held.contains(pid)) {
+            return Err(DriverError::Retry(format!("process {pid} is not held by the deadman")));
+        }
+        self.companion.ask(vec![Ask::Status]).await.map_err(failed)?;
+        let cgroups = self.holds.cgroups(&self.group);
+        blocking(move || {
+            cgroups.iter().try_for_each(Cgroup::can_be_killed)?;
+            match cgroups.first().and_then(|cgroup| cgroup.path().parent().map(Path::to_owned)) {
+                Some(beside) => kill_aside(&beside),
+                None => Ok(()),
+            }
+        })
+        .await
+        .map_err(failed)
+    }
+
     fn armed(&self) -> bool {
         self.holds.enforced(&self.group)
     }
@@ -113,6 +137,28 @@ impl Holder for GroupHolder {
     fn gate_dir(&self) -> PathBuf {
         self.gate_dir.clone()
     }
+}
+
+/// Kill a process that is there for that alone, in a cgroup of its own beside those that are held:
+/// the kernel lets us, and it works.
+fn kill_aside(beside: &Path) -> io::Result<()> {
+    let number = REHEARSED.fetch_add(1, Ordering::Relaxed);
+    let name = format!("rehearsal-{}-{number}", std::process::id());
+    let aside = Cgroup::create(beside.join(name))?;
+    let killed = || {
+        let mut sleeper = std::process::Command::new("sleep")
+            .arg(KILL_LIMIT.as_secs().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let done = aside.admit(sleeper.id() as i32).and_then(|()| aside.kill_and_wait(KILL_LIMIT));
+        let _ = sleeper.kill();
+        let ended = sleeper.wait()?;
+        done?;
+        if ended.success() { Err(io::Error::other("it ended by itself")) } else { Ok(()) }
+    };
+    let killed = killed();
+    aside.remove().and(killed)
 }
 
 /// Run a tool to its end, at most for its limit; then it is killed with what it started.

@@ -20,6 +20,7 @@ pub mod link;
 pub mod means;
 pub mod namespace;
 mod options;
+mod rehearsal;
 mod run;
 mod session;
 pub mod spawn;

@@ -2,6 +2,7 @@
 //!
 //! Knows how to run one thing and to drop it. Never knows why it is asked.
 
+use super::rehearsal::Rehearsals;
 use super::store::Store;
 use crate::drivers::{Done, Driver, DriverError};
 use arbiter_core::agent::{AgentEvent, Failure, Reached};
@@ -36,6 +37,7 @@ pub type Key = (GroupId, InstanceId);
 /// Runs drivers, one goal at a time for each instance.
 pub struct Tasks {
     drivers: BTreeMap<Key, Arc<dyn Driver>>,
+    rehearsals: Rehearsals,
     ensuring: BTreeMap<Key, JoinHandle<()>>,
     waiting: BTreeMap<Key, JoinHandle<()>>,
     /// Changes of gates that may still go on, and which way.
@@ -47,6 +49,7 @@ impl Tasks {
     /// Tasks that tell `events`.
     pub fn new(drivers: BTreeMap<Key, Arc<dyn Driver>>, events: mpsc::Sender<AgentEvent>) -> Self {
         Self {
+            rehearsals: Rehearsals::begin(&drivers),
             drivers,
             ensuring: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -83,12 +86,16 @@ impl Tasks {
         };
         let (at, what) = ((group.clone(), instance.clone()), unknown(PANICKED.into()));
         let lost = AgentEvent::Observed { group: at.0, instance: at.1, fact: what };
+        let rehearsed = self.rehearsals.reader();
         self.spawn(lost, async move {
-            let fact = match timeout(OBSERVE_LIMIT, driver.observe()).await {
+            let mut fact = match timeout(OBSERVE_LIMIT, driver.observe()).await {
                 Ok(Ok(fact)) => fact,
                 Ok(Err(error)) => unknown(error.to_string()),
                 Err(_) => unknown(format!("no answer within {OBSERVE_LIMIT:?}")),
             };
+            let key = (group, instance);
+            rehearsed(&key, &mut fact);
+            let (group, instance) = key;
             AgentEvent::Observed { group, instance, fact }
         });
     }

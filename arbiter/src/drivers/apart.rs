@@ -25,14 +25,15 @@ pub struct Apart {
     gate: Turn,
     start: Turn,
     running: Turn,
+    rehearse: Turn,
 }
 
 impl Apart {
     /// `driver`, apart.
     pub fn new(driver: Box<dyn Driver>) -> Self {
-        let [observe, ensure, verify, commits, gate, start, running] = Default::default();
+        let [observe, ensure, verify, commits, gate, start, running, rehearse] = Default::default();
         let driver = Arc::from(driver);
-        Self { driver, observe, ensure, verify, commits, gate, start, running }
+        Self { driver, observe, ensure, verify, commits, gate, start, running, rehearse }
     }
 
     /// Run `call` on a thread. Dropped, it is dropped there as soon as it waits for anything, and
@@ -116,6 +117,10 @@ impl Driver for Apart {
 
     async fn running(&self) -> Result<Vec<i32>, DriverError> {
         self.call(&self.running, |driver| async move { driver.running().await }).await
+    }
+
+    async fn rehearse_fence(&self) -> Result<bool, DriverError> {
+        self.call(&self.rehearse, |driver| async move { driver.rehearse_fence().await }).await
     }
 }
 

@@ -101,6 +101,15 @@ pub trait Holder: Send + Sync {
     fn processes(&self) -> Result<Vec<i32>, DriverError>;
     /// Kill every process of the held cgroup and wait until none is left.
     async fn kill(&self) -> Result<(), DriverError>;
+    /// Prove that what is held could be killed, and that `server`, processes of a server, are among
+    /// it. Kills nothing of it.
+    async fn rehearse_kill(&self, server: Vec<i32>) -> Result<(), DriverError> {
+        let held = self.processes()?;
+        match server.iter().find(|pid| !held.contains(pid)) {
+            Some(pid) => Err(DriverError::Retry(format!("process {pid} is not held"))),
+            None => Ok(()),
+        }
+    }
     /// Whether the group is armed: an unarmed one is neither gated nor stopped.
     fn armed(&self) -> bool;
     /// Where the start gate file belongs: on a file system that a reboot empties.
@@ -176,6 +185,15 @@ pub trait Driver: Send + Sync {
     /// is `agent`: so the processes are owned from the first, without a restart to arm them.
     async fn start_as_is(&self) -> Result<(), DriverError> {
         Ok(())
+    }
+    /// Prove, on what runs, that its fence would work: credentials, permissions and paths. Stops
+    /// nothing, and leaves what the deadman holds as it is. False: there is nothing to fence now, or
+    /// the kind has no such proof.
+    ///
+    /// # Errors
+    /// What would be in the way of a fence.
+    async fn rehearse_fence(&self) -> Result<bool, DriverError> {
+        Ok(false)
     }
     /// Process ids of a running server that this agent did not start, to be adopted into the held
     /// cgroup without a restart.

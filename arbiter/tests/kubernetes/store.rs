@@ -12,6 +12,7 @@ const RESTORE: &[&str] = &[
     "excludedNamespaces",
     "includedResources",
     "excludedResources",
+    "includeClusterResources",
     "namespaceMapping",
     "existingResourcePolicy",
     "itemOperationTimeout",

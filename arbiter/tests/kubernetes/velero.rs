@@ -141,6 +141,43 @@ async fn a_region_that_becomes_active_is_restored_into_once() {
     retry(ensure(&*driver, Goal::Active, 4, 41).await, "epoch-4 is not begun: does Velero run?");
 }
 
+/// A drill restores aside: into namespaces of its own, without what runs, and leaves nothing.
+#[tokio::test]
+async fn a_rehearsal_restores_into_scratch_namespaces_and_removes_them() {
+    const REHEARSAL: &str = "arbiter-default-services-eu-rehearsal";
+    let cluster = with_location().await;
+    backup(&cluster, "b1", "Completed", 2, "daily");
+    let none = open("rehearsal:velero", &cluster, &[]);
+    let done = ensure(&*none, Goal::Active, 1, 9).await.expect("has nothing to do");
+    assert!(done.facts.detail["drill"].contains("not rehearsed"), "{done:?}");
+    assert_eq!(restores(&cluster), 0);
+
+    let rehearsal = open("rehearsal:velero", &cluster, &[("rehearse", "shop")]);
+    for (phase, ends) in [("Completed", true), ("PartiallyFailed", false)] {
+        let (ended, made) = tokio::join!(ensure(&*rehearsal, Goal::Active, 1, 9), async {
+            cluster.until(|cluster| restores(cluster) == 1).await;
+            let made = cluster.get(VELERO, "restores", REHEARSAL);
+            restore(&cluster, REHEARSAL, json!({ "phase": phase }));
+            made
+        });
+        let spec = &made["spec"];
+        assert_eq!(spec["namespaceMapping"], json!({ "shop": "arbiter-rehearsal-shop" }));
+        assert_eq!(spec["includedNamespaces"], json!(["shop"]));
+        let left_out = spec["excludedResources"].as_array().expect("what runs");
+        assert!(left_out.contains(&json!("deployments.apps")), "{left_out:?}");
+        match ends {
+            true => {
+                let said = &ended.expect("is rehearsed").facts.detail["drill"];
+                assert!(said.starts_with("backup b1 restored into 1"), "{said}");
+            }
+            false => drop(refused(ended, "PartiallyFailed")),
+        }
+        assert_eq!(restores(&cluster), 0, "nothing is left");
+    }
+    let deleted = cluster.writes().iter().filter(|asked| asked.verb == "DELETE").count();
+    assert!(deleted >= 4, "the scratch namespaces are removed too: {deleted}");
+}
+
 #[tokio::test]
 async fn nothing_is_restored_where_nothing_was_lost_or_nobody_asked() {
     let cluster = with_location().await;

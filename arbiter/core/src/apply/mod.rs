@@ -100,10 +100,9 @@ fn not_initialised() -> Outcome {
 /// One line a command; what each does is in the file of its family.
 fn run(entry: &mut Entry) -> Outcome {
     use Command::*;
-    let initialised = entry.next.cluster_id.is_some();
     match &entry.proposal.command {
         Initialize { cluster_id, spec } => cluster::initialize(entry, cluster_id, spec),
-        _ if !initialised => not_initialised(),
+        _ if entry.next.cluster_id.is_none() => not_initialised(),
         ApplyPolicy { spec } => cluster::apply_policy(entry, spec),
         RaiseVersion { version } => cluster::raise_version(entry, *version),
         ActivateFirst { group, region, primaries } => {
@@ -153,20 +152,14 @@ fn run(entry: &mut Entry) -> Outcome {
         AbortPlan { group, plan, expected_epoch, took } => {
             plan_end::abort(entry, group, *plan, *expected_epoch, *took)
         }
-        RunDrill { .. } | OpenDrillPlan { .. } | EndDrillPhase { .. } | AbortDrill { .. } => {
-            drill::run(entry)
-        }
         RecordFenced { group, instance } => record::fenced(entry, group, instance),
         RecordStandby { group, instance } => record::standby(entry, group, instance),
         RecordLoss { group, plan, instance, loss } => {
             record::loss(entry, group, *plan, instance, loss)
         }
-        RecordZone { group, zone } => traffic::record_zone(entry, group, zone),
-        RecordDrift { group, instance, drift } => {
-            traffic::record_drift(entry, group, instance, drift)
-        }
-        AdoptTraffic { group, zone, expected_epoch } => {
-            traffic::adopt(entry, group, zone, *expected_epoch)
+        RecordZone { .. } | RecordDrift { .. } | AdoptTraffic { .. } => traffic::run(entry),
+        RunDrill { .. } | OpenDrillPlan { .. } | EndDrillPhase { .. } | AbortDrill { .. } => {
+            drill::run(entry)
         }
     }
 }

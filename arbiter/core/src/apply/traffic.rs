@@ -4,7 +4,18 @@ use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::expect_epoch;
 use crate::{EventKind, Goal, GroupId, GroupSpec, InstanceId, Layer};
 
-pub(super) fn record_zone(entry: &mut Entry, group: &GroupId, zone: &str) -> Outcome {
+/// The commands of this family.
+pub(super) fn run(entry: &mut Entry) -> Outcome {
+    use crate::Command::{AdoptTraffic, RecordDrift, RecordZone};
+    match &entry.proposal.command {
+        RecordZone { group, zone } => record_zone(entry, group, zone),
+        RecordDrift { group, instance, drift } => record_drift(entry, group, instance, drift),
+        AdoptTraffic { group, zone, expected_epoch } => adopt(entry, group, zone, *expected_epoch),
+        _ => stale("no command about traffic"),
+    }
+}
+
+fn record_zone(entry: &mut Entry, group: &GroupId, zone: &str) -> Outcome {
     known_zone(entry, group, zone)?;
     let state = entry.group_mut(group)?.zones.entry(zone.to_owned()).or_default();
     if state.initialised && state.adopt.is_none() {
@@ -16,12 +27,7 @@ pub(super) fn record_zone(entry: &mut Entry, group: &GroupId, zone: &str) -> Out
 }
 
 /// Seen and said, once for each change. // I7
-pub(super) fn record_drift(
-    entry: &mut Entry,
-    group: &GroupId,
-    instance: &InstanceId,
-    drift: &str,
-) -> Outcome {
+fn record_drift(entry: &mut Entry, group: &GroupId, instance: &InstanceId, drift: &str) -> Outcome {
     let (spec, found) = entry.group(group)?;
     let known = found.drift.get(instance).map_or("", String::as_str);
     let Some(zone) = spec.instances.get(instance).filter(|_| known != drift) else {
@@ -41,12 +47,7 @@ pub(super) fn record_drift(
 }
 
 /// A new token for the traffic goal, which alone may take over what stands in the zone.
-pub(super) fn adopt(
-    entry: &mut Entry,
-    group: &GroupId,
-    zone: &str,
-    epoch: crate::Epoch,
-) -> Outcome {
+fn adopt(entry: &mut Entry, group: &GroupId, zone: &str, epoch: crate::Epoch) -> Outcome {
     known_zone(entry, group, zone)?;
     expect_epoch(entry, group, epoch)?;
     let at = entry.at;

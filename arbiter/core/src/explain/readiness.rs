@@ -2,18 +2,54 @@
 //! holds up no plan.
 
 use super::reason;
-use crate::{Fact, InstanceId, PARITY, Reason, Topic, decide::Context};
+use crate::{
+    Control, FENCE_FAULT, FENCE_PROVEN_MS, Fact, Instance, InstanceId, PARITY, Reason, Topic,
+    decide::Context,
+};
+use std::time::Duration;
+
+/// A proof older than this is none.
+const FENCE_PROVEN_MAX: Duration = Duration::from_secs(3600);
 
 pub(super) fn readiness(context: &Context) -> Vec<Reason> {
     let instances = context.spec.instances.keys();
     let facts = instances.filter_map(|id| Some((id, context.live_fact(id)?)));
     let faults = facts.flat_map(|(id, fact)| fact.faults.iter().map(move |why| (id, why)));
     let faults = faults.map(|(id, why)| fault("resource", format!("{id}: {why}")));
-    faults.chain(unlike(context)).collect()
+    faults.chain(unlike(context)).chain(fences(context)).collect()
 }
 
 fn fault(code: &str, text: String) -> Reason {
     reason(Topic::Readiness, code, false, text, String::new())
+}
+
+/// Whether the fence of each required instance was proven lately, by a rehearsal beside it.
+fn fences(context: &Context) -> Vec<Reason> {
+    let armed = |i: &Instance| context.state.arming(&i.agent, context.id).is_some();
+    let held = context.spec.instances.iter();
+    let held = held.filter(|(_, i)| i.needs_evidence() && i.control != Control::Api && armed(i));
+    held.filter_map(|(id, _)| proven(id, context.live_fact(id)?)).collect()
+}
+
+fn proven(id: &InstanceId, fact: &Fact) -> Option<Reason> {
+    let age = fact.detail.get(FENCE_PROVEN_MS).and_then(|text| text.parse().ok());
+    let age = age.map(Duration::from_millis);
+    let last = match age {
+        None => "never".to_owned(),
+        Some(age) if age < Duration::from_secs(60) => format!("{} s ago", age.as_secs()),
+        Some(age) => format!("{} min ago", age.as_secs() / 60),
+    };
+    let (open, text) = match (fact.detail.get(FENCE_FAULT), age) {
+        (Some(why), _) => {
+            (false, format!("the fence of {id} could not be proven: {why}; last proven {last}"))
+        }
+        // It was just started, or nothing of it runs.
+        (None, None) => return None,
+        (None, Some(age)) => {
+            (age <= FENCE_PROVEN_MAX, format!("the fence of {id} was last proven {last}"))
+        }
+    };
+    Some(reason(Topic::Readiness, "fence", open, text, String::new()))
 }
 
 /// Where an instance is not as the primary of its resource.
@@ -38,4 +74,27 @@ fn differences(primary: &InstanceId, there: &Fact, id: &InstanceId, here: &Fact)
         Some(fault("parity", format!("{id}: {name} is {own:?}, and on {primary} {wanted:?}")))
     });
     parity.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fence_is_proven_until_it_is_old_or_a_rehearsal_failed() {
+        let said = |proven: &str, fault: &str| {
+            let told = [(FENCE_PROVEN_MS, proven), (FENCE_FAULT, fault)];
+            let told = told.into_iter().filter(|(_, text)| !text.is_empty());
+            let detail = told.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+            let fact = Fact { detail, ..Fact::default() };
+            super::proven(&"db".into(), &fact).map(|reason| (reason.open, reason.text))
+        };
+        assert_eq!(said("", ""), None);
+        let recent = "the fence of db was last proven 3 min ago".to_owned();
+        assert_eq!(said("180000", ""), Some((true, recent)));
+        assert!(!said("3600001", "").unwrap().0);
+        let (open, text) = said("180000", "process 7 is not held").unwrap();
+        assert!(!open && text.contains("process 7") && text.ends_with("last proven 3 min ago"));
+        assert!(said("", "no cgroup").unwrap().1.ends_with("last proven never"));
+    }
 }

@@ -6,6 +6,7 @@
 use super::control::{Control, DbState};
 use super::{Postgres, files, processes};
 use crate::clock;
+use crate::drivers::files::may_be_removed;
 use crate::drivers::{Done, DriverError};
 use arbiter_core::{Condition, EvidenceKind, Fact, Role, Terms};
 use std::collections::BTreeSet;
@@ -28,6 +29,24 @@ const END_LIMIT: Duration = Duration::from_millis(400);
 const CGROUP_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long one look at the held cgroup waits for the next.
 const CGROUP_POLL: Duration = Duration::from_millis(5);
+
+impl Postgres {
+    /// What a fence needs is there: the deadman holds every process, the start file can be taken
+    /// away, and the programs run.
+    pub(super) async fn rehearsed_fence(&self) -> Result<bool, DriverError> {
+        let server: Vec<i32> = self.processes()?.into_iter().map(|process| process.pid).collect();
+        if server.is_empty() || !self.holder.armed() {
+            return Ok(false);
+        }
+        self.holder.rehearse_kill(server).await?;
+        if !self.gated() {
+            return Err(self.retry("its configuration has no start gate"));
+        }
+        may_be_removed(&self.start_file()).map_err(|error| self.retry(error))?;
+        self.control().await?;
+        Ok(true)
+    }
+}
 
 impl Postgres {
     /// Fence: lock out, stop as the terms allow, kill, prove. I1, I3

@@ -26,6 +26,23 @@ const CGROUP_WAIT_MAX: Duration = Duration::from_millis(500);
 const CGROUP_POLL: Duration = Duration::from_millis(5);
 
 impl Redis {
+    /// What a fence needs is there: the deadman holds every process, and the start file can be
+    /// taken away.
+    pub(super) async fn rehearsed_fence(&self) -> Result<bool, DriverError> {
+        let server: Vec<i32> = self.processes()?.into_iter().map(|process| process.pid).collect();
+        if server.is_empty() || !self.holder.armed() || !self.wants_gate() {
+            return Ok(false);
+        }
+        self.holder.rehearse_kill(server).await?;
+        if !self.gated() {
+            return Err(self.retry("its configuration has no start gate"));
+        }
+        files::may_be_removed(&self.start_file()).map_err(|error| self.retry(error))?;
+        Ok(true)
+    }
+}
+
+impl Redis {
     /// Fence: lock out, stop as the terms allow, kill, prove. I1, I3
     pub(super) async fn fenced(&self, terms: &Terms) -> Result<Done, DriverError> {
         self.asked_to_stop.store(true, std::sync::atomic::Ordering::SeqCst);

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// What Raft alone may hold; the whole arbiter has 30 MiB.
 const RSS_ANON_KIB_MAX: u64 = 12 << 10;
-/// What a node that spins would use of a core, in percent. The figure it is held to, 2 %, is measured
-/// by the bench `idle`: here other tests share the cores and their caches.
+/// What a node that spins would use of a core, in percent. The figure that it is held to, 2 %, is
+/// measured by the bench `idle`: here other tests share the cores and their caches.
 const CPU_PERCENT_SPINNING: f64 = 20.0;
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(5);

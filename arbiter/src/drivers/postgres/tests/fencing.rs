@@ -218,3 +218,25 @@ async fn an_armed_server_that_is_not_held_is_not_made_active() {
     a.host.armed.store(false, Ordering::SeqCst);
     a.active().await;
 }
+
+#[tokio::test]
+async fn a_fence_is_proven_on_a_running_server_and_stops_nothing() {
+    let a = Node::primary("a", &[]).await;
+    a.driver.gate(true).await.unwrap();
+    let server = a.postmaster();
+    assert_eq!(a.driver.rehearse_fence().await, Ok(true));
+    a.sql("INSERT INTO t VALUES (1)").await;
+    assert_eq!(a.postmaster(), server);
+
+    let says = |result, word: &str| match result {
+        Err(DriverError::Retry(why)) => assert!(why.contains(word), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    a.host.holds_nothing.store(true, Ordering::SeqCst);
+    says(a.driver.rehearse_fence().await, "is not held");
+    a.host.holds_nothing.store(false, Ordering::SeqCst);
+    std::fs::remove_file(a.driver.start_file()).unwrap();
+    says(a.driver.rehearse_fence().await, "start.conf");
+    a.host.armed.store(false, Ordering::SeqCst);
+    assert_eq!(a.driver.rehearse_fence().await, Ok(false), "unarmed, nothing is fenced");
+}

@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 const FIRST_AFTER: Duration = Duration::from_secs(10);
 /// Between two.
 const EVERY: Duration = Duration::from_secs(600);
-/// After one that failed.
-const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// After one that proved nothing: it failed, or nothing ran, or was armed, yet.
+const AGAIN_AFTER: Duration = Duration::from_secs(15);
 /// Longest one.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -80,12 +80,12 @@ async fn rehearse(key: Key, driver: Arc<dyn Driver>, outcomes: Outcomes) {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {LIMIT:?}")),
         };
-        let failed = result.is_err();
+        let wait = if result == Ok(true) { EVERY } else { AGAIN_AFTER };
         if let Err(why) = &result {
             tracing::warn!(group = %key.0, instance = %key.1, %why, "the fence could not be proven");
         }
         record(&mut outcomes.lock().unwrap_or_else(PoisonError::into_inner), &key, result);
-        sleep(if failed { AGAIN_AFTER } else { EVERY }).await;
+        sleep(wait).await;
     }
 }
 

@@ -121,6 +121,7 @@ fn group_spec(cluster: &file::Cluster, group: &file::Group) -> core::GroupSpec {
 fn layer(word: &str) -> core::Layer {
     match word {
         "traffic" => core::Layer::Traffic,
+        "pooler" => core::Layer::Pooler,
         "watched" => core::Layer::Watched,
         "workload" => core::Layer::Workload,
         _ => core::Layer::Data,

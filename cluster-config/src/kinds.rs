@@ -25,7 +25,8 @@ pub struct Setting {
 pub struct Kind {
     /// Its word in configuration.
     pub name: &'static str,
-    /// `data`, `workload` or `traffic`, moved in this order, or `watched`: only looked at.
+    /// `data`, `workload` or `traffic`, moved in this order; `pooler`: holds clients of the data
+    /// back meanwhile; or `watched`: only looked at.
     pub layer: &'static str,
     /// `owned`: agent and deadman hold its processes; `delegated`: they hold the manager that
     /// does; `api`: neither.

@@ -7,7 +7,7 @@ use arbiter::lab::writer::verdict;
 use arbiter_core::Instant;
 use arbiter_tests::hosts::proofs::longest_gap;
 use arbiter_tests::hosts::stage::{Figures, LIMIT, Stage, until, wrong};
-use arbiter_tests::hosts::{Case, leader, rejoin};
+use arbiter_tests::hosts::{Case, leader, pooled, rejoin};
 use std::io;
 use std::time::Duration;
 
@@ -79,6 +79,8 @@ pub const BENCHES: &[Bench] = &[
         })
         .mode("manual"),
     ),
+    bench(pooled::SWITCHOVER),
+    bench(pooled::FAILOVER),
     bench(Case::new("primary-crash", "a crashed primary is restarted in place", |s| {
         Box::pin(primary_crash(s))
     })),

@@ -16,6 +16,7 @@ mod fences;
 mod groups;
 pub mod leader;
 mod plans;
+pub mod pooled;
 mod processes;
 pub mod proofs;
 mod pull;
@@ -156,6 +157,7 @@ pub fn cases() -> Vec<Case> {
         rejoin::CASES,
         drills::CASES,
         durability::CASES,
+        pooled::CASES,
         together::CASES,
         adopted::CASES,
         fences::CASES,

@@ -71,7 +71,15 @@ fn parts_know_only_what_stands_below_them() {
 const ONLY: &[(&str, &[&str])] = &[
     ("openraft::", &["arbiter/src/raft", "tests/"]),
     ("rocksdb::", &["arbiter/src/raft", "tests/"]),
-    ("tokio_postgres", &["arbiter/src/drivers/postgres", "arbiter/src/lab", "tests/"]),
+    (
+        "tokio_postgres",
+        &[
+            "arbiter/src/drivers/pgbouncer",
+            "arbiter/src/drivers/postgres",
+            "arbiter/src/lab",
+            "tests/",
+        ],
+    ),
     ("redis::", &["arbiter/src/drivers/redis", "arbiter/src/drivers/mod.rs"]),
     (
         "aws_sdk_route53",

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// Layers are moved in this order; the last is never moved.
+/// The first three are moved in this order. A pooler goes with the data; the last is never moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
@@ -16,6 +16,9 @@ pub enum Layer {
     Workload,
     /// What clients are pointed with.
     Traffic,
+    /// What clients of the data share connections through. No plan waits for it beyond a limit, and
+    /// nothing is fenced through it: it holds clients back while a switchover drains.
+    Pooler,
     /// Only looked at: what a failover needs and nobody moves. It gets no goal and no order.
     Watched,
 }
@@ -275,7 +278,7 @@ pub struct Fact {
     pub condition: Condition,
     /// Role of a database instance.
     pub role: Role,
-    /// Whether it would accept a write now.
+    /// Whether it would accept a write now; of a pooler, whether it lets any client through.
     pub writable: bool,
     /// A primary's written end, or what a replica has received.
     pub position: Option<Position>,

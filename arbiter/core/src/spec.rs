@@ -52,6 +52,11 @@ impl GroupSpec {
         self.instances.values().map(|i| &i.region).collect()
     }
 
+    /// The poolers of the group, in every region: each leads to the active one.
+    pub(crate) fn poolers(&self) -> impl Iterator<Item = (&InstanceId, &Instance)> {
+        self.instances.iter().filter(|(_, i)| i.layer == Layer::Pooler)
+    }
+
     /// Regions other than `active` that hold data of the group.
     pub fn standby_regions<'a>(
         &'a self,

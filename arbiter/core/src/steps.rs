@@ -106,7 +106,7 @@ pub const STEPS: &[Step] = &[
     row(StepId::Preflight, "preflight", Leader,
         "target healthy, loss within RPO, nothing that would stall half-way", Refuse, Refuse),
     row(StepId::StopLease, "stop-lease", Leader,
-        "source gets no further renewal (a switchover renews while it drains)", Never, Never),
+        "no further renewal; a switchover renews on, and its poolers hold clients back", Never, Never),
     row(StepId::FenceSource, "fence-source", Source,
         "fenced: stopped cleanly if the agent answers, else killed", Abort, NextRow),
     row(StepId::ProveFence, "prove-fence", Leader,

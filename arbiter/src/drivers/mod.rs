@@ -13,6 +13,7 @@ mod drill;
 mod files;
 pub mod kubernetes;
 pub mod object_store;
+pub mod pgbouncer;
 pub mod postgres;
 mod processes;
 pub mod redis;
@@ -228,6 +229,7 @@ pub struct Opening<'a> {
 pub static KINDS: &[Kind] = &[
     postgres::KIND,
     redis::KIND,
+    pgbouncer::KIND,
     object_store::KIND,
     kubernetes::KIND,
     velero::KIND,

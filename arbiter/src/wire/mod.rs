@@ -65,6 +65,7 @@ pub fn layer_word(layer: Layer) -> &'static str {
         Layer::Data => "data",
         Layer::Workload => "workload",
         Layer::Traffic => "traffic",
+        Layer::Pooler => "pooler",
         Layer::Watched => "watched",
     }
 }

@@ -82,6 +82,7 @@ pub(super) fn layer(layer: Layer) -> i32 {
         Layer::Data => pb::Layer::Data,
         Layer::Workload => pb::Layer::Workload,
         Layer::Traffic => pb::Layer::Traffic,
+        Layer::Pooler => pb::Layer::Pooler,
         Layer::Watched => pb::Layer::Watched,
     };
     layer as i32
@@ -93,6 +94,7 @@ pub(super) fn layer_back(number: i32) -> Result<Layer, WireError> {
         pb::Layer::Data => Ok(Layer::Data),
         pb::Layer::Workload => Ok(Layer::Workload),
         pb::Layer::Traffic => Ok(Layer::Traffic),
+        pb::Layer::Pooler => Ok(Layer::Pooler),
         pb::Layer::Watched => Ok(Layer::Watched),
     }
 }

@@ -15,7 +15,8 @@ const EVIDENCE: [EvidenceKind; 5] = [
     EvidenceKind::Confirmed,
 ];
 const GOALS: [Goal; 4] = [Goal::Active, Goal::Standby, Goal::Drained, Goal::Fenced];
-const LAYERS: [Layer; 4] = [Layer::Data, Layer::Workload, Layer::Traffic, Layer::Watched];
+const LAYERS: [Layer; 5] =
+    [Layer::Data, Layer::Workload, Layer::Traffic, Layer::Pooler, Layer::Watched];
 const CONDITIONS: [Condition; 6] = [
     Condition::Healthy,
     Condition::Starting,

@@ -373,3 +373,32 @@ fn no_text_makes_it_panic() {
         }
     }
 }
+
+#[test]
+fn a_pooler_must_know_whose_primary_it_leads_to() {
+    let pooled = include_str!("../../../cluster-config/examples/pgbouncer.toml");
+    assert_eq!(faults(pooled), Vec::<String>::new());
+    let pool = "[groups.default.resources.pool]\n";
+    let with = |line: &str| pooled.replacen(pool, &format!("{pool}{line}\n"), 1);
+    assert_eq!(faults(&with("pools = \"db\"")), Vec::<String>::new());
+    let found = faults(&with("pools = \"dbs\""));
+    assert_eq!(found.len(), 1, "of the resource, once: {found:#?}");
+    says(&found[0], &["resources.pool.pools", "no resource \"dbs\"", "did you mean \"db\"?"]);
+    let found = faults(&with("server.witness = \"10.0.3.2:5432\""));
+    says(&found[0], &["resources.pool.server.witness", "is a witness"]);
+    let found = faults(&with("server.us-east = \"10.0.2.2\""));
+    says(&found[0], &["resources.pool.server.us-east", "is not host:port"]);
+
+    let other = "[groups.default.resources.orders]\nkind = \"postgres\"\ndata_dir = \"/d\"\n\
+                 [groups.default.resources.orders.instances.orders-eu]\nagent = \"agent-eu\"\n\
+                 address = \"10.0.1.2:5433\"\n\
+                 [groups.default.resources.orders.instances.orders-us]\nagent = \"agent-us\"\n\
+                 address = \"10.0.2.2:5433\"\n";
+    let two = |text: &str| faults(&format!("{text}\n{other}"));
+    let found = two(pooled);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    says(&found[0], &["instances.pool-eu.pools", "2 resources", "add pools", "db, orders"]);
+    assert_eq!(two(&with("pools = \"orders\"")), Vec::<String>::new());
+    let both = "server.eu-west = \"10.0.1.2:5432\"\nserver.us-east = \"10.0.2.2:5432\"";
+    assert_eq!(two(&with(both)), Vec::<String>::new());
+}

@@ -4,6 +4,7 @@ mod durability;
 mod groups;
 mod members;
 mod people;
+mod poolers;
 mod traffic;
 
 use crate::fault::{Book, suggest};
@@ -21,6 +22,7 @@ pub(crate) fn check(cluster: &Cluster, book: &mut Book<'_>) {
         let path = format!("groups.{name}");
         groups::check(cluster, &path, group, &mut data_dirs, book);
         traffic::check(cluster, &path, group, book);
+        poolers::check(cluster, &path, group, book);
         durability::check(&path, group, book);
     }
 }

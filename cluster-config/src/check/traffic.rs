@@ -60,7 +60,7 @@ fn batches(path: &str, zones: &str, book: &mut Book<'_>) {
 }
 
 /// Where a setting stands: at the instance if it has its own, else at the resource.
-fn place(instance: &str, resource: &str, key: &str, book: &Book<'_>) -> String {
+pub(super) fn place(instance: &str, resource: &str, key: &str, book: &Book<'_>) -> String {
     let own = format!("{instance}.{key}");
     if book.knows(&own) { own } else { format!("{resource}.{key}") }
 }

@@ -2,9 +2,13 @@
 //! again. Timeouts aside, everything about order and repetition is here; drivers know none of it.
 
 mod commits;
+mod pooler;
 mod reached;
+mod task;
 
 pub use commits::{STALL_AGAIN_AFTER, STALL_LIMIT};
+pub use pooler::{PAUSE_MAX, PAUSE_UNRENEWED_MAX};
+use task::Task;
 
 use super::{AgentAction, Failure, Reached, is_current};
 use crate::{
@@ -63,16 +67,6 @@ enum Writes {
     Impossible,
 }
 
-/// What the driver shall be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Task {
-    goal: Goal,
-    token: Token,
-    terms: Terms,
-    /// Our own fence, which nobody ordered.
-    own: bool,
-}
-
 /// One instance.
 #[derive(Clone, Debug)]
 pub(super) struct Executor {
@@ -101,6 +95,7 @@ pub(super) struct Executor {
     astray: Option<Instant>,
     started_at: Option<Instant>,
     commits: commits::Commits,
+    pause: pooler::Pause,
 }
 
 impl Executor {
@@ -127,6 +122,7 @@ impl Executor {
             astray: None,
             started_at: None,
             commits: commits::Commits::default(),
+            pause: pooler::Pause::default(),
         }
     }
 
@@ -214,6 +210,7 @@ impl Executor {
             self.error = None;
         }
         self.order = Some(order);
+        self.pause_renewed(now);
     }
 
     pub(super) fn observed(&mut self, fact: Fact, now: Instant) -> bool {
@@ -232,6 +229,7 @@ impl Executor {
         self.fact = fact;
         self.fact_at = Some(now);
         self.commits_seen(since);
+        self.pause_seen(now);
         self.astray = if self.follows() { None } else { self.astray.or(Some(now)) };
         news || undone.is_some()
     }
@@ -264,6 +262,7 @@ impl Executor {
         if task.goal == Goal::Fenced {
             self.fence_due = false;
         }
+        self.pause_over(task.goal);
         if task.own {
             let running = |done: &(DoneReport, Terms, Instant)| {
                 matches!(done.0.goal, Goal::Active | Goal::Standby)
@@ -328,7 +327,10 @@ impl Executor {
     }
 
     /// What the driver shall be asked now; none: nothing, or not yet.
-    fn task(&self, leave: Leave) -> Option<Task> {
+    fn task(&self, leave: Leave, now: Instant) -> Option<Task> {
+        if let Some(task) = self.lets_go(now) {
+            return Some(task);
+        }
         let order = self.order.as_ref();
         if self.fence_due {
             // It must be over within F: a clean stop may use up the whole of it.
@@ -352,6 +354,7 @@ impl Executor {
             Goal::Fenced => leave.outside || self.spec.kind != EXTERNAL_FENCE,
             Goal::Active if self.spec.layer == Layer::Workload => leave.serve,
             Goal::Active => leave.active || !self.is_held(),
+            Goal::Drained if !self.may_pause() => false,
             Goal::Standby | Goal::Drained => leave.rest || !self.is_held(),
         };
         (allowed && !self.is_reached(order)).then(|| Task::ordered(order))
@@ -364,7 +367,7 @@ impl Executor {
         out: &mut Vec<AgentAction>,
     ) {
         self.observe(context, now, out);
-        let task = self.task(context.leave);
+        let task = self.task(context.leave, now);
         if let Some((_, running)) = &self.running
             && !task.as_ref().is_some_and(|task| task.is_same(running))
         {
@@ -458,8 +461,9 @@ impl Executor {
             (None, Some(at)) => at + observe_every(timing),
             (None, None) => now,
         };
-        let retry = Some(self.retry_at).filter(|at| now < *at);
-        retry.into_iter().chain(Some(observe)).chain(self.commits_wake(now)).min()
+        let later = [Some(self.retry_at), self.pause_wake()].into_iter().flatten();
+        let later = later.filter(|at| now < *at);
+        later.chain(Some(observe)).chain(self.commits_wake(now)).min()
     }
 
     pub(super) fn report(&self, now: Instant) -> InstanceReport {
@@ -474,17 +478,6 @@ impl Executor {
             error: self.error.clone(),
             commits: self.commits_shown(),
         }
-    }
-}
-
-impl Task {
-    /// Whether it asks the same of the driver. A fence of our own has no token to differ by.
-    fn is_same(&self, other: &Task) -> bool {
-        (self.own && other.own) || self == other
-    }
-
-    fn ordered(order: &Order) -> Self {
-        Self { goal: order.goal, token: order.token, terms: order.terms.clone(), own: false }
     }
 }
 

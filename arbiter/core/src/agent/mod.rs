@@ -12,7 +12,7 @@ mod report;
 mod tests;
 
 pub use deadman::*;
-pub use executor::{STALL_AGAIN_AFTER, STALL_LIMIT};
+pub use executor::{PAUSE_MAX, PAUSE_UNRENEWED_MAX, STALL_AGAIN_AFTER, STALL_LIMIT};
 pub use lease::Lease;
 
 use crate::{

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const LAYERS: [Layer; 3] = [Layer::Data, Layer::Workload, Layer::Traffic];
 
 impl Group {
-    /// The only writer of goals: each carries the token of the entry that set it (I10).
+    /// Each goal carries the token of the entry that set it (I10), but for [`Group::drain_region`].
     pub(super) fn set_goal(
         &mut self,
         region: &RegionId,
@@ -22,9 +22,20 @@ impl Group {
         at: LogId,
     ) -> Token {
         let token = Token { epoch: self.epoch(), revision: Revision(at.index) };
-        self.revision = at.index;
-        self.goals.entry(region.clone()).or_default().insert(layer, RegionGoal { goal, token });
+        self.put_goal(region, layer, RegionGoal { goal, token }, at);
         token
+    }
+
+    fn put_goal(&mut self, region: &RegionId, layer: Layer, set: RegionGoal, at: LogId) {
+        self.revision = at.index;
+        self.goals.entry(region.clone()).or_default().insert(layer, set);
+    }
+
+    /// `region` is to stop cleanly, by the token that its plan opened with: evidence names it.
+    pub(super) fn drain_region(&mut self, region: &RegionId, token: Token, at: LogId) {
+        for layer in [Layer::Workload, Layer::Data] {
+            self.put_goal(region, layer, RegionGoal { goal: Goal::Drained, token }, at);
+        }
     }
 
     /// Every layer of `region` is to serve.

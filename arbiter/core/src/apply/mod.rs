@@ -24,6 +24,7 @@ pub(crate) use arming::{leases_to_outlive, unarmed_in};
 pub(crate) use entry::{refusal, unknown_group};
 pub(crate) use evidence::lease_alive;
 pub(crate) use group::mode_word;
+pub(crate) use open::RENEWED;
 pub(crate) use synchronous::may_lose;
 
 use crate::{

@@ -5,12 +5,15 @@ use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::{covers, expect_epoch};
 use super::{drill, evidence, plan_end, rows, synchronous};
 use crate::{
-    By, Durability, EventKind, Goal, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd,
-    PlanId, PlanKind, Position, RegionId, RegionKind, Rejected, ResourceId, STEPS, StepId,
+    By, Durability, EventKind, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId,
+    PlanKind, Position, RegionId, RegionKind, Rejected, ResourceId, Revision, STEPS, StepId,
     StepRecord, StepState, Token,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// What a switchover does about the lease of its source.
+pub(crate) const RENEWED: &str = "renewals go on while the source drains";
 
 pub(super) fn open(entry: &mut Entry, open: &OpenPlan) -> Outcome {
     let (_, group) = entry.group(&open.group)?;
@@ -184,6 +187,7 @@ fn begin(entry: &mut Entry, open: &OpenPlan, source: RegionId) -> Outcome {
     let id = plan.id;
     drill::plan_opens(entry, &open.group, id)?;
     let group = entry.group_mut(&open.group)?;
+    let drains = plan.step().is_some_and(|step| step > StepId::StopLease);
     let fence_token = match open.kind {
         // I3: from this entry on the source gets no renewal, and its fence goal has this token.
         PlanKind::Failover => {
@@ -191,8 +195,12 @@ fn begin(entry: &mut Entry, open: &OpenPlan, source: RegionId) -> Outcome {
             group.fence_region(&source, at)
         }
         PlanKind::Switchover => {
-            group.set_goal(&source, Layer::Workload, Goal::Drained, at);
-            group.set_goal(&source, Layer::Data, Goal::Drained, at)
+            let token = Token { epoch: group.epoch(), revision: Revision(at.index) };
+            group.revision = at.index;
+            if drains {
+                group.drain_region(&source, token, at);
+            }
+            token
         }
     };
     let mut plan = Plan { fence_token, ..plan };
@@ -212,16 +220,18 @@ fn begin(entry: &mut Entry, open: &OpenPlan, source: RegionId) -> Outcome {
 }
 
 fn plan_of(entry: &Entry, open: &OpenPlan, source: RegionId) -> Result<Plan, Rejected> {
-    let (_, group) = entry.group(&open.group)?;
-    let stop_lease = match open.kind {
-        PlanKind::Failover => "the source gets no further renewal",
-        PlanKind::Switchover => "renewals go on while the source drains",
+    let (spec, group) = entry.group(&open.group)?;
+    let (state, note) = match open.kind {
+        PlanKind::Failover => (StepState::Done, "the source gets no further renewal"),
+        // The source stops only once its poolers hold clients back.
+        PlanKind::Switchover if spec.poolers().next().is_some() => (StepState::Pending, ""),
+        PlanKind::Switchover => (StepState::Done, RENEWED),
     };
     let steps: Vec<StepRecord> = STEPS
         .iter()
         .map(|step| match step.id {
             StepId::Preflight => record(step.id, StepState::Done, "nothing speaks against it"),
-            StepId::StopLease => record(step.id, StepState::Done, stop_lease),
+            StepId::StopLease => record(step.id, state, note),
             _ => record(step.id, StepState::Pending, ""),
         })
         .collect();

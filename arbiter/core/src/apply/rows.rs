@@ -133,13 +133,19 @@ fn finish(
     took: Duration,
 ) -> Outcome {
     mark(entry, group, state, note, took)?;
+    let at = entry.at;
     let found = entry.group_mut(group)?;
     let Some(plan) = found.plan.as_mut() else { return stale("no plan is open") };
-    // A switchover renews the lease until its source has confirmed.
-    if plan.step() == Some(StepId::FenceSource) {
-        found.lease_stopped = true;
-    }
+    let step = plan.step();
     plan.cursor += 1;
+    let (source, token) = (plan.source.clone(), plan.fence_token);
+    match step {
+        // Clients are held back: a switchover's source may stop now.
+        Some(StepId::StopLease) => found.drain_region(&source, token, at),
+        // It renews the lease until its source has confirmed.
+        Some(StepId::FenceSource) => found.lease_stopped = true,
+        _ => {}
+    }
     enter(entry, group)
 }
 

@@ -15,7 +15,21 @@ pub(super) fn degraded(context: &Context) -> Vec<Reason> {
     found.extend(arming(context));
     found.extend(records(context));
     found.extend(traffic(context, active));
+    found.extend(poolers(context));
     found
+}
+
+/// Poolers that could not be led to the primary, or not let their clients go on: no plan waits for
+/// one.
+fn poolers(context: &Context) -> Vec<Reason> {
+    let between = context.group.plan.is_none();
+    let poolers = context.spec.poolers().filter(|_| between);
+    let failing = poolers.filter_map(|(id, _)| {
+        let error = context.instance(id)?.error.as_ref()?;
+        let next = "see the pooler and its settings".to_owned();
+        Some(fault("pooler", format!("{id}: {}", error.message), next))
+    });
+    failing.collect()
 }
 
 fn fault(code: &str, text: String, next: String) -> Reason {

@@ -3,6 +3,7 @@
 
 mod directive;
 mod grants;
+mod pooler;
 
 pub use directive::{directive, push};
 pub use grants::grants;
@@ -49,12 +50,18 @@ fn order(
     name: &InstanceId,
     instance: &Instance,
 ) -> Option<Order> {
-    let set = group.goal(&instance.region, instance.layer)?;
-    let (goal, terms) = match instance.layer {
-        Layer::Data => data_order(spec, group, name, instance, set),
-        Layer::Workload => (set.goal, clean_stop(spec, group, set)),
-        Layer::Traffic => (set.goal, traffic_terms(spec, group, instance, set)),
+    let (set, goal, terms) = match instance.layer {
         Layer::Watched => return None,
+        Layer::Pooler => pooler::order(spec, group, instance)?,
+        moved => {
+            let set = group.goal(&instance.region, moved)?;
+            let (goal, terms) = match moved {
+                Layer::Data => data_order(spec, group, name, instance, set),
+                Layer::Traffic => (set.goal, traffic_terms(spec, group, instance, set)),
+                _ => (set.goal, clean_stop(spec, group, set)),
+            };
+            (set, goal, terms)
+        }
     };
     Some(Order {
         group: id.clone(),

@@ -3,5 +3,6 @@
 mod deadman;
 mod gate;
 mod mandate;
+mod pooler;
 mod stall;
 mod workload;

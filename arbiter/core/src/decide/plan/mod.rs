@@ -3,6 +3,7 @@
 
 mod fence;
 mod furthest;
+mod pooler;
 mod rescue;
 mod service;
 mod target;
@@ -55,7 +56,8 @@ pub(super) fn drive(context: &Context) -> Vec<Command> {
         return fence::evidence(&row);
     }
     match step {
-        StepId::Preflight | StepId::StopLease => Vec::new(),
+        StepId::Preflight => Vec::new(),
+        StepId::StopLease => pooler::stop_lease(&row),
         StepId::FenceSource => fence::fence_source(&row),
         StepId::ProveFence => fence::prove_fence(&row),
         StepId::CatchUp => fence::or_else(&row, target::catch_up),

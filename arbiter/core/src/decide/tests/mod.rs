@@ -6,6 +6,7 @@ mod drills;
 mod failback;
 mod losses;
 mod plans;
+mod pooled;
 mod signals;
 mod strict;
 mod superseding;

@@ -30,8 +30,8 @@ impl Random {
     }
 
     fn instance(&mut self) -> InstanceId {
-        let kinds = ["db", "bucket", "web", "dns"];
-        let kind = kinds[self.below(4) as usize];
+        let kinds = ["db", "bucket", "web", "dns", "pool"];
+        let kind = kinds[self.below(5) as usize];
         format!("{kind}-{}", self.region()).into()
     }
 }
@@ -151,7 +151,10 @@ fn whatever_happens_no_invariant_breaks_and_all_is_well_after() {
     let mut epochs = 0;
     for seed in 0..SEEDS {
         let mut random = Random(seed);
-        let mut world = World::in_mode(Mode::Automatic);
+        // Clients come through poolers in every other one.
+        let spec = if seed % 2 == 0 { spec() } else { super::pooled::pooled() };
+        let mut world = World::with(spec);
+        world.enter(Mode::Automatic);
         for _ in 0..STEPS_MAX {
             happen(&mut world, &mut random);
         }

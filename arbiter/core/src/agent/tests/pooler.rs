@@ -1,0 +1,175 @@
+//! A pooler's agent: clients are held back as long as the leader says so, and no longer.
+
+use super::super::*;
+use crate::testing::{EU, group, ms, spec};
+use crate::{Condition, Control, Fencing, GroupDirective, Instance, Layer, Profile};
+
+const START: Instant = Instant(1_000_000_000_000);
+const SERVES: Token = Token::new(3, 20);
+const HELD: Token = Token::new(3, 25);
+
+fn pool() -> InstanceId {
+    "pool".into()
+}
+
+/// The agent of eu-west beside a pooler, unarmed, as no pooler is held by a deadman.
+struct Agent(AgentMachine);
+
+impl Agent {
+    fn start() -> Self {
+        let agent: AgentId = format!("agent-{EU}").into();
+        let policy = spec().groups.remove(&group()).unwrap();
+        let pooler = Instance {
+            layer: Layer::Pooler,
+            fencing: Fencing::BestEffort,
+            control: Control::Api,
+            ..policy.instances[&format!("db-{EU}").into()].clone()
+        };
+        let stored = Stored {
+            agent,
+            incarnation: Incarnation(1),
+            boot_id: "boot".to_owned(),
+            cluster_id: Some("test".into()),
+            tokens: BTreeMap::from([((group(), pool()), SERVES)]),
+            armed: BTreeMap::new(),
+        };
+        let timings = BTreeMap::from([(group(), Profile::Wan.timing())]);
+        let instances = BTreeMap::from([((group(), pool()), pooler)]);
+        Self(AgentMachine::new(stored, instances, &timings, START))
+    }
+
+    /// What the driver is asked, and does at once, by `event` at `now`: goal and whom to lead to.
+    fn step(&mut self, event: AgentEvent, now: Instant) -> Vec<(Goal, String)> {
+        let mut asked = Vec::new();
+        for action in self.0.step(event, now) {
+            let event = match action {
+                AgentAction::StoreToken { group, instance, token } => {
+                    AgentEvent::TokenStored { group, instance, token, ok: true }
+                }
+                AgentAction::Ensure { group, instance, attempt, goal, terms, .. } => {
+                    asked.push((goal, terms.upstream));
+                    let result = Ok(Reached { fact: fact(goal), ..Reached::default() });
+                    AgentEvent::EnsureEnded { group, instance, attempt, result }
+                }
+                _ => continue,
+            };
+            asked.extend(self.step(event, now));
+        }
+        asked
+    }
+
+    fn told(&mut self, goal: Goal, token: Token, now: Instant) -> Vec<(Goal, String)> {
+        let sequence = self.0.report(now).sequence;
+        let upstream = if goal == Goal::Active { "new:5432" } else { "" };
+        let order = Order {
+            group: group(),
+            instance: pool(),
+            layer: Layer::Pooler,
+            goal,
+            token,
+            verify: false,
+            terms: Terms { upstream: upstream.to_owned(), ..Terms::default() },
+            commits: None,
+        };
+        let part = GroupDirective {
+            revision: token.revision.0,
+            timing: Profile::Wan.timing(),
+            lease: None,
+            arm: false,
+            orders: vec![order],
+        };
+        let directive = Directive {
+            cluster_id: "test".into(),
+            term: 1,
+            answers: Some(sequence),
+            incarnation: Incarnation(1),
+            groups: BTreeMap::from([(group(), part)]),
+        };
+        self.step(AgentEvent::Directive(directive), now)
+    }
+
+    fn sees(&mut self, fact: Fact, now: Instant) -> Vec<(Goal, String)> {
+        let (group, instance) = (group(), pool());
+        self.step(AgentEvent::Observed { group, instance, fact }, now)
+    }
+
+    fn done(&mut self, now: Instant) -> Option<Goal> {
+        let report = self.0.report(now);
+        report.groups[&group()].instances[&pool()].done.as_ref().map(|done| done.goal)
+    }
+}
+
+fn fact(goal: Goal) -> Fact {
+    let held = goal == Goal::Drained;
+    let condition = if held { Condition::Stopped } else { Condition::Healthy };
+    Fact { condition, writable: !held, ..Fact::default() }
+}
+
+fn own() -> Vec<(Goal, String)> {
+    vec![(Goal::Active, String::new())]
+}
+
+fn held() -> Vec<(Goal, String)> {
+    vec![(Goal::Drained, String::new())]
+}
+
+#[test]
+fn clients_are_let_go_on_when_nobody_renews_the_pause() {
+    let mut agent = Agent::start();
+    assert_eq!(agent.told(Goal::Drained, HELD, START), held());
+    assert_eq!(agent.done(START), Some(Goal::Drained));
+    let renewed = START + ms(20_000);
+    assert_eq!(agent.told(Goal::Drained, HELD, renewed), [], "it is so already");
+    let until = renewed + PAUSE_UNRENEWED_MAX;
+    assert_eq!(agent.step(AgentEvent::Tick, Instant(until.0 - 1)), []);
+    agent.0.report(Instant(until.0 - 1));
+    assert!(agent.0.next_wake(Instant(until.0 - 1)).is_some_and(|at| at <= until));
+    assert_eq!(agent.step(AgentEvent::Tick, until), own(), "to nobody new");
+    assert_eq!(agent.done(until), None, "the leader must not take them for held");
+    assert_eq!(agent.step(AgentEvent::Tick, until + ms(5000)), [], "once");
+    // The leader is heard again, and the plan goes on.
+    assert_eq!(agent.told(Goal::Drained, HELD, until + ms(6000)), held());
+    let let_go = agent.told(Goal::Active, Token::new(4, 30), until + ms(7000));
+    assert_eq!(let_go, [(Goal::Active, "new:5432".to_owned())]);
+    assert_eq!(agent.step(AgentEvent::Tick, until + ms(60_000)), []);
+}
+
+#[test]
+fn no_plan_holds_clients_back_for_longer_than_they_wait() {
+    let mut agent = Agent::start();
+    let mut asked = Vec::new();
+    for second in 0..150 {
+        let now = START + ms(second * 1000);
+        let told = agent.told(Goal::Drained, HELD, now);
+        let told = told.into_iter().chain(agent.step(AgentEvent::Tick, now));
+        asked.extend(told.map(|(goal, _)| (goal, ms(second * 1000))));
+    }
+    assert_eq!(asked, [(Goal::Drained, ms(0)), (Goal::Active, PAUSE_MAX)]);
+    let next = Token::new(3, 40);
+    assert_eq!(agent.told(Goal::Drained, next, START + ms(200_000)), held(), "another plan");
+}
+
+#[test]
+fn a_pooler_that_lets_clients_through_again_is_told_again() {
+    let mut agent = Agent::start();
+    agent.told(Goal::Drained, HELD, START);
+    assert_eq!(agent.sees(fact(Goal::Drained), START + ms(1000)), []);
+    agent.step(AgentEvent::Tick, START + ms(2000));
+    let resumed = agent.sees(fact(Goal::Active), START + ms(2100));
+    assert_eq!(resumed, held(), "it was restarted, or somebody resumed it");
+}
+
+/// The agent was restarted in the middle of a plan.
+#[test]
+fn a_new_process_lets_go_on_what_a_former_one_held_back() {
+    let mut agent = Agent::start();
+    assert_eq!(agent.sees(fact(Goal::Drained), START), []);
+    let until = START + PAUSE_UNRENEWED_MAX;
+    assert_eq!(agent.step(AgentEvent::Tick, Instant(until.0 - 1)), []);
+    assert_eq!(agent.step(AgentEvent::Tick, until), own());
+
+    let mut told = Agent::start();
+    told.sees(fact(Goal::Drained), START);
+    let ordered = told.told(Goal::Active, SERVES, START + ms(500));
+    assert_eq!(ordered, [(Goal::Active, "new:5432".to_owned())]);
+}

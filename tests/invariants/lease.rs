@@ -5,8 +5,8 @@ use crate::sim::clock::Nanos;
 use crate::sim::world::World;
 use arbiter_core::{AgentId, Directive};
 
-/// Reports remembered.
-const SENT_MAX: usize = 4_000;
+/// Reports remembered of each host: an answer to an older one is on its way no more.
+const SENT_MAX: u64 = 1_000;
 /// Half a percent, by which a host's clock may deviate from true time, and rounding.
 const CLOCK_SHARE: Nanos = 198;
 
@@ -34,8 +34,8 @@ impl World {
     pub fn watch_sent(&mut self, host: usize, sequence: u64) {
         let sent = &mut self.watch.sent;
         sent.insert((host, sequence), self.now);
-        while sent.len() > SENT_MAX {
-            sent.pop_first();
+        if let Some(old) = sequence.checked_sub(SENT_MAX) {
+            sent.remove(&(host, old));
         }
     }
 

@@ -74,6 +74,17 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }
 
+/// Whether `path`, which is there, may be removed. It is not: a file beside it is made and removed.
+///
+/// # Errors
+/// Naming the file, where it is not there, or its directory cannot be changed.
+pub fn may_be_removed(path: &Path) -> io::Result<()> {
+    let beside = path.with_extension("rehearsal");
+    let tried = std::fs::metadata(path).and_then(|_| std::fs::write(&beside, ""));
+    let tried = tried.and_then(|()| std::fs::remove_file(&beside));
+    tried.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,15 +124,4 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(std::fs::read_to_string(&real).unwrap(), "ours");
     }
-}
-
-/// Whether `path`, which is there, may be removed. It is not: a file beside it is made and removed.
-///
-/// # Errors
-/// Naming the file, where it is not there, or its directory cannot be changed.
-pub fn may_be_removed(path: &Path) -> io::Result<()> {
-    let beside = path.with_extension("rehearsal");
-    let tried = std::fs::metadata(path).and_then(|_| std::fs::write(&beside, ""));
-    let tried = tried.and_then(|()| std::fs::remove_file(&beside));
-    tried.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }

@@ -187,8 +187,8 @@ pub trait Driver: Send + Sync {
         Ok(())
     }
     /// Prove, on what runs, that its fence would work: credentials, permissions and paths. Stops
-    /// nothing, and leaves what the deadman holds as it is. False: there is nothing to fence now, or
-    /// the kind has no such proof.
+    /// nothing, and leaves what the deadman holds as it is. False: there is nothing to fence now,
+    /// or the kind has no such proof.
     ///
     /// # Errors
     /// What would be in the way of a fence.
@@ -202,6 +202,9 @@ pub trait Driver: Send + Sync {
     }
 }
 
+/// Opens a rehearsal.
+pub type Rehearse = fn(&Opening<'_>) -> Result<Box<dyn Driver>, DriverError>;
+
 /// A kind of resource: what the cluster file says of it, and its driver.
 pub struct Kind {
     /// Its word, what it implies, and its settings.
@@ -210,7 +213,7 @@ pub struct Kind {
     pub open: fn(Opening<'_>) -> Result<Box<dyn Driver>, DriverError>,
     /// Opens the rehearsal of an instance, where the kind has one: a copy of what stands by is made
     /// active aside, checked and removed (its goal *active*); what one left is removed (any other).
-    pub rehearse: Option<fn(&Opening<'_>) -> Result<Box<dyn Driver>, DriverError>>,
+    pub rehearse: Option<Rehearse>,
 }
 
 /// What a driver is opened with.

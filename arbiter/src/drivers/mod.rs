@@ -212,6 +212,9 @@ pub static KINDS: &[Kind] = &[
     dns::RFC2136,
     dns::ROUTE53,
     terraform_state::KIND,
+    command::DATA,
+    command::WORKLOAD,
+    command::DELEGATED,
 ];
 
 /// Open the driver of `instance` of `group`.

@@ -132,6 +132,8 @@ pub struct FakeAgent {
     /// Standbys that have received this much, whatever the primary wrote.
     pub received: BTreeMap<InstanceId, u64>,
     pub hasty: BTreeSet<InstanceId>,
+    /// The node that a manager has made primary.
+    pub leads: Option<InstanceId>,
     /// Identities of data, where they are known.
     pub data_ids: BTreeMap<InstanceId, String>,
     /// What their divergence cost.
@@ -396,6 +398,9 @@ impl World {
         let all = own.chain(external_fences_beside(&spec, id));
         let instances = all.map(|(name, instance)| {
             let primary = match primaries.get(&instance.resource) {
+                Some(primary) if instance.control == Control::Delegated => {
+                    spec.instances[primary].region == instance.region
+                }
                 Some(primary) => *primary == name,
                 None => instance.region == RegionId::from(EU),
             };
@@ -436,6 +441,7 @@ impl FakeAgent {
             obstacles: BTreeMap::new(),
             received: BTreeMap::new(),
             hasty: BTreeSet::new(),
+            leads: None,
             data_ids: BTreeMap::new(),
             lost: BTreeMap::new(),
             drift: String::new(),
@@ -456,15 +462,18 @@ impl FakeAgent {
         let order = self.orders.get(name);
         let goal = order.map_or(if primary { Goal::Active } else { Goal::Standby }, |o| o.goal);
         let received = self.received.get(name).copied().unwrap_or(if cut { 500 } else { written });
-        let end = Position { timeline: 1, offset: if primary { written } else { received } };
+        let leads = instance.control != Control::Delegated || self.leads.as_ref() == Some(name);
+        let offset = if primary && leads { written } else { received };
+        let end = Position { timeline: 1, offset };
         let stopped = matches!(goal, Goal::Fenced) || (goal == Goal::Drained && primary);
         let data = instance.layer == Layer::Data;
+        let writes = data && leads && goal == Goal::Active;
         let usual = if stopped { Condition::Stopped } else { Condition::Healthy };
         let upstream = Upstream { position: end, age: ms(0), streaming: !cut };
         let fact = Fact {
             condition: self.conditions.get(name).copied().unwrap_or(usual),
-            role: if data && goal == Goal::Active { Role::Primary } else { Role::Replica },
-            writable: data && goal == Goal::Active,
+            role: if writes { Role::Primary } else { Role::Replica },
+            writable: writes,
             position: data.then_some(end),
             upstream: (data && goal == Goal::Standby).then_some(upstream),
             traffic: (instance.layer == Layer::Traffic)

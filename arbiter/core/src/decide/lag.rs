@@ -80,7 +80,7 @@ pub(crate) fn behind(
 }
 
 fn source_position(context: &Context, resource: &ResourceId) -> Option<(Position, Instant)> {
-    let primary = context.group.primaries.get(resource)?;
+    let primary = context.primary(resource)?;
     let agent = &context.spec.instances.get(primary)?.agent;
     let at = context.heard(agent)?.at;
     let shown = context.instance(primary)?;

@@ -4,6 +4,7 @@ mod automatic;
 mod best_effort;
 mod failback;
 mod losses;
+mod managed;
 mod plans;
 mod signals;
 mod strict;

@@ -3,8 +3,8 @@
 //! can promote it. The manager's own configuration asks for both.
 //!
 //! Knows files and a text. Never knows leases. The manager starts and stops its server as it
-//! sees fit, so while it runs the start file stays: a server that somebody starts beside it is
-//! held when it is seen, and refused by the data directory's own lock where one runs.
+//! sees fit, so while it runs the start file stays: what somebody starts beside it is held as soon
+//! as it is seen.
 
 use super::Delegated;
 use crate::drivers::{DriverError, files};
@@ -56,10 +56,10 @@ impl Delegated {
         )))
     }
 
-    pub(super) fn put_gate_in(&self) -> Result<(), DriverError> {
+    pub(super) async fn put_gate_in(&self) -> Result<(), DriverError> {
         self.must_be_gated()?;
         // What runs goes on as it is, until it is ordered.
-        if self.found()?.is_empty() { self.lock_out() } else { Ok(()) }
+        if self.found()?.is_empty() { self.lock_out() } else { self.have_held().await }
     }
 
     /// Unarmed, the agent keeps nobody from anything.

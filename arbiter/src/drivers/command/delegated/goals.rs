@@ -24,7 +24,6 @@ const SIDE: &str = "ARBITER_SIDE";
 impl Delegated {
     /// The region's servers may write: which of them does is the manager's business.
     pub(super) async fn active(&self, token: Token, terms: &Terms) -> Result<Done, DriverError> {
-        self.permit(true)?;
         let reply = self.brought(Goal::Active, token, terms).await?;
         match reply.state {
             Some(State::Active | State::Standby) | None => Ok(self.done(&reply)),
@@ -81,12 +80,22 @@ impl Delegated {
     /// as soon as it is up.
     async fn brought(&self, goal: Goal, token: Token, terms: &Terms) -> Result<Reply, DriverError> {
         let ask = Ask::Ensure(goal, token, terms);
+        let active = goal == Goal::Active;
         if self.found()?.managers.is_empty() {
             self.script.ask(ask, &self.env(false)).await?;
-            self.permit(goal == Goal::Active)?;
+            self.permit(active)?;
             // I4: writable only while a deadline runs; otherwise the active file is not there.
-            self.holder.start(&self.manager(), goal == Goal::Active).await?;
-            self.appeared().await?;
+            let started = match self.holder.start(&self.manager(), active).await {
+                Ok(()) => self.appeared().await,
+                refused => refused,
+            };
+            if started.is_err() {
+                // Nobody else starts it meanwhile.
+                self.lock_out()?;
+            }
+            started?;
+        } else if active {
+            self.permit(true)?;
         }
         self.have_held().await?;
         let reply = self.script.ask(ask, &self.env(true)).await?;

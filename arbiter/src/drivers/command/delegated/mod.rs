@@ -132,9 +132,14 @@ impl Driver for Delegated {
 
     async fn observe(&self) -> Result<Fact, DriverError> {
         let mut fact = self.look().await?;
-        if self.holder.armed() && !self.gated() {
-            let missing = "the manager's configuration does not ask for it any more";
-            fact.detail.insert(GATE_MISSING.to_owned(), missing.to_owned());
+        if !self.holder.armed() {
+            return Ok(fact);
+        }
+        // I4: what the deadman does not hold is held now, or counts as unarmed.
+        let held = self.have_held().await.err().map(|error| error.to_string());
+        let gated = self.must_be_gated().err().map(|error| error.to_string());
+        if let Some(missing) = gated.or(held) {
+            fact.detail.insert(GATE_MISSING.to_owned(), missing);
         }
         Ok(fact)
     }
@@ -155,7 +160,7 @@ impl Driver for Delegated {
     }
 
     async fn gate(&self, armed: bool) -> Result<(), DriverError> {
-        if armed { self.put_gate_in() } else { self.take_gate_out() }
+        if armed { self.put_gate_in().await } else { self.take_gate_out() }
     }
 
     async fn start_as_is(&self) -> Result<(), DriverError> {

@@ -15,6 +15,9 @@ mod reply;
 mod run;
 mod script;
 
+#[cfg(test)]
+mod tests;
+
 pub use delegated::KIND as DELEGATED;
 pub use fence::{CHECK_EVERY, CHECKS_MAX, ExternalFence, external_fence};
 pub use plain::{DATA, WORKLOAD};

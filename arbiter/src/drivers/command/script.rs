@@ -5,11 +5,13 @@
 
 use super::reply::Reply;
 use super::run::Run;
+use crate::clock;
 use crate::drivers::DriverError;
-use arbiter_core::{Goal, GroupId, Instance, InstanceId, Terms, Token};
+use arbiter_core::{Goal, GroupId, Instance, InstanceId, Instant, Terms, Token};
 use cluster_config::{Setting, may, must};
 use nix::unistd::{Uid, User};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Time limit of one run where the settings name none.
@@ -17,8 +19,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Longest limit: the executor gives up an attempt at a goal after ten minutes.
 const LIMIT_MAX: Duration = Duration::from_secs(540);
 /// Longest look, and longest real write: whoever asks waits no longer.
-const OBSERVE_MAX: Duration = Duration::from_millis(4500);
+const OBSERVE_MAX: Duration = Duration::from_millis(3900);
 const VERIFY_MAX: Duration = Duration::from_millis(9500);
+/// Least time between two looks: whoever asks may do so many times a second, and a look is a process.
+const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 /// *Not yet*: it is asked again, with back-off (`EX_TEMPFAIL`).
 const NOT_YET: i32 = 75;
 /// *Refused*: somebody has to do something (`EX_NOPERM`).
@@ -109,6 +113,8 @@ pub struct Script {
     env: Vec<(String, String)>,
     user: Option<User>,
     limit: Duration,
+    /// When it last looked.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Script {
@@ -155,6 +161,7 @@ impl Script {
             env,
             user: user(id, setting("user"))?,
             limit,
+            looked: Mutex::default(),
         })
     }
 
@@ -168,6 +175,9 @@ impl Script {
     /// # Errors
     /// Named by the exit code; `StaleEpoch` where it has `seen` a higher token.
     pub async fn ask(&self, ask: Ask<'_>, more: &[(&str, String)]) -> Result<Reply, DriverError> {
+        if matches!(ask, Ask::Observe) {
+            self.pace().await;
+        }
         let words = ask.words();
         let args: Vec<&str> = words.iter().map(String::as_str).collect();
         let limit = self.limit.min(ask.longest());
@@ -212,6 +222,19 @@ impl Script {
             }
             code => Err(retry(format!("exited with {code}{said}; {by_hand}"))),
         }
+    }
+
+    /// Wait for the next look's turn: what is seen is then of now.
+    async fn pace(&self) {
+        let looked = |at: Option<Instant>| {
+            let mut last = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = at.or(*last);
+            *last
+        };
+        if let Some(last) = looked(None) {
+            tokio::time::sleep(OBSERVE_EVERY.saturating_sub(clock::now().since(last))).await;
+        }
+        looked(Some(clock::now()));
     }
 
     fn program(&self) -> &str {

@@ -165,11 +165,6 @@ impl Script {
         })
     }
 
-    /// The user that runs it, where that is another than this process's.
-    pub fn user(&self) -> Option<&User> {
-        self.user.as_ref()
-    }
-
     /// Ask it, with `more` in its environment.
     ///
     /// # Errors

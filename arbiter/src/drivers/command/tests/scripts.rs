@@ -90,7 +90,7 @@ async fn its_word_is_capped_and_never_confirms() {
 async fn an_exit_code_says_what_is_done_next() {
     let dir = tempfile::tempdir().unwrap();
     let driver = plain(dir.path(), &[]);
-    let mut answer = async |text: &str| {
+    let answer = async |text: &str| {
         script(dir.path(), text);
         ensure(driver.as_ref(), Goal::Active).await
     };

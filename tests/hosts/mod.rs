@@ -14,6 +14,7 @@ mod durability;
 mod fences;
 mod groups;
 pub mod leader;
+mod patroni;
 mod plans;
 mod processes;
 pub mod proofs;
@@ -158,6 +159,7 @@ pub fn cases() -> Vec<Case> {
         fences::CASES,
         attested::CASES,
         twice::CASES,
+        patroni::CASES,
         command_line::CASES,
         demo::CASES,
     ]

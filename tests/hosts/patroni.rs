@@ -59,7 +59,7 @@ data_dir = "{dir}/patroni/HOST/data"
 log_file = "{dir}/patroni/HOST.log"
 env.PATRONI_CONFIG = "{dir}/patroni/HOST.yml"
 env.PATRONI_URL = "http://{HOST}:8008"
-env.PATRONI_PEER = "PEER"
+env.PATRONI_PEER = "THEIRS"
 "#;
 
 const PROBES: &str = r#"
@@ -99,7 +99,7 @@ fn prepare(lab: &Lab) -> io::Result<()> {
     for (host, instance, agent, _) in NODES {
         let peer = if host == "us-db" { "{eu-db}:5440,{eu-db2}:5440" } else { "{us-db}:5440" };
         let named = INSTANCE.replace("INSTANCE", instance).replace("AGENT", agent);
-        let named = named.replace("PEER", peer).replace("HOST", host);
+        let named = named.replace("THEIRS", peer).replace("HOST", host);
         text += &lab.placed(&named);
         let own = dir.join("patroni").join(host);
         std::fs::create_dir_all(&own)?;

@@ -7,6 +7,7 @@ use super::Delegated;
 use crate::clock;
 use crate::drivers::command::reply::{Reply, State};
 use crate::drivers::command::script::Ask;
+use crate::drivers::processes::{self, Process};
 use crate::drivers::{Command, Done, DriverError};
 use arbiter_core::{Goal, Layer, Terms, Token};
 use std::path::PathBuf;
@@ -145,10 +146,12 @@ impl Delegated {
             return Ok(());
         }
         for _ in 0..ADOPT_PASSES_MAX {
-            let held = self.holder.processes()?;
             let found = self.found()?;
-            let pids = found.all().map(|process| process.pid);
-            let outside: Vec<i32> = pids.filter(|pid| !held.contains(pid)).collect();
+            // Listed after: what was forked meanwhile is no stranger.
+            let held = self.holder.processes()?;
+            let strange = |process: &&Process| !held.contains(&process.pid);
+            let outside = found.all().filter(strange).filter(|process| processes::alive(process));
+            let outside: Vec<i32> = outside.map(|process| process.pid).collect();
             if outside.is_empty() {
                 return Ok(());
             }

@@ -117,6 +117,7 @@ pub fn spec() -> ClusterSpec {
 }
 
 /// An agent that obeys every order at once, can be silent, and whose `hasty` wait for nobody.
+#[derive(Default)]
 pub struct FakeAgent {
     pub alive: bool,
     pub life: Incarnation,
@@ -429,26 +430,7 @@ impl World {
 
 impl FakeAgent {
     fn new(life: u64) -> Self {
-        Self {
-            alive: true,
-            life: Incarnation(life),
-            arming: None,
-            lapsed: false,
-            leased: false,
-            stubborn: BTreeSet::new(),
-            refusing: BTreeSet::new(),
-            conditions: BTreeMap::new(),
-            obstacles: BTreeMap::new(),
-            received: BTreeMap::new(),
-            hasty: BTreeSet::new(),
-            leads: None,
-            data_ids: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            drift: String::new(),
-            orders: BTreeMap::new(),
-            obeyed: 0,
-            sequence: 0,
-        }
+        Self { alive: true, life: Incarnation(life), ..Self::default() }
     }
 
     fn shown(

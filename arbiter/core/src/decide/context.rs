@@ -88,8 +88,8 @@ impl<'a> Context<'a> {
         Some(self.now.since(at) + self.instance(instance)?.age)
     }
 
-    /// The primary of `resource`, as State names it. Of a managed cluster it is the node that a live
-    /// agent shows to be: its manager may have chosen another since.
+    /// The primary of `resource`, as State names it. Of a managed cluster it is the node that a
+    /// live agent shows to be: its manager may have chosen another since.
     pub fn primary(&self, resource: &ResourceId) -> Option<&'a InstanceId> {
         let named = self.group.primaries.get(resource)?;
         let region = self.group.active()?;

@@ -1,8 +1,8 @@
 //! What an operator's own programs do: drive a resource, and cut a region off from outside.
 //!
 //! - `command`, `command-workload`: a script changes what nobody here holds (`plain.rs`).
-//! - `delegated`: a script speaks with a manager, such as Patroni, whose processes agent and deadman
-//!   hold (`delegated/`).
+//! - `delegated`: a script speaks with a manager, such as Patroni, whose processes agent and
+//!   deadman hold (`delegated/`).
 //! - external fences (`fence.rs`).
 //!
 //! Knows how a program is run and what it may say: `run.rs`, `script.rs`, `reply.rs`. Nothing that

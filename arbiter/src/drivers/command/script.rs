@@ -21,7 +21,7 @@ const LIMIT_MAX: Duration = Duration::from_secs(540);
 /// Longest look, and longest real write: whoever asks waits no longer.
 const OBSERVE_MAX: Duration = Duration::from_millis(3900);
 const VERIFY_MAX: Duration = Duration::from_millis(9500);
-/// Least time between two looks: whoever asks may do so many times a second, and a look is a process.
+/// Least time between two looks: whoever asks may do so many times a second, and each is a process.
 const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 /// *Not yet*: it is asked again, with back-off (`EX_TEMPFAIL`).
 const NOT_YET: i32 = 75;

@@ -48,6 +48,8 @@ fn every_node_of_the_active_region_is_active_and_every_other_stands_by() {
 #[test]
 fn a_primary_that_its_manager_moved_is_still_the_regions() {
     let mut world = world(Mode::Automatic);
+    let spec = world.state.spec.groups.get_mut(&group()).unwrap();
+    spec.policy.on_primary_failure = OnPrimaryFailure::Failover;
     world.agent(EU).leads = Some(EU_2.into());
     world.agent(EU).conditions.insert(EU_1.into(), Condition::Dead);
     world.agent(EU).received.insert(EU_1.into(), 700);
@@ -55,24 +57,30 @@ fn a_primary_that_its_manager_moved_is_still_the_regions() {
     world.run(ms(60_000));
     assert!(world.group().plan.is_none() && world.group().plans.is_empty(), "nothing is lost");
     assert_eq!(world.group().lag, LagMark::Within);
-    world.open(&world.request(PlanKind::Failover)).unwrap();
+    world.link_cut = true;
+    world.run(ms(500));
+    world.open(&OpenRequest { accept_loss: true, ..world.request(PlanKind::Failover) }).unwrap();
     assert_eq!(world.plan().source_end[&"db".into()].offset, 2000, "not where the first stands");
 }
 
+/// I11: whichever led, and whoever tells it last.
 #[test]
 fn a_switchover_drains_every_node_and_takes_the_furthest_end() {
-    let mut world = world(Mode::Manual);
-    world.agent(EU).leads = Some(EU_2.into());
-    world.agent(EU).received.insert(EU_1.into(), 900);
-    world.run(ms(1000));
-    world.open(&world.request(PlanKind::Switchover)).unwrap();
-    assert_eq!(goals(&world, EU), all(Goal::Drained, [EU_1, EU_2]));
-    assert!(world.until(StepId::CatchUp));
-    assert_eq!(world.plan().source_end[&"db".into()].offset, 1000, "of the one that led");
-    world.run(ms(10_000));
-    assert_eq!(world.group().active(), Some(&US.into()));
-    assert_eq!(goals(&world, US), all(Goal::Active, [US_1, US_2]));
-    assert_eq!(goals(&world, EU), all(Goal::Standby, [EU_1, EU_2]));
+    for (leads, other) in [(EU_1, EU_2), (EU_2, EU_1)] {
+        let mut world = world(Mode::Manual);
+        world.agent(EU).leads = Some(leads.into());
+        world.agent(EU).received.insert(other.into(), 900);
+        world.run(ms(1000));
+        world.open(&world.request(PlanKind::Switchover)).unwrap();
+        world.written = 1500;
+        assert_eq!(goals(&world, EU), all(Goal::Drained, [EU_1, EU_2]));
+        assert!(world.until(StepId::CatchUp));
+        assert_eq!(world.plan().source_end[&"db".into()].offset, 1500, "{leads} led");
+        world.run(ms(10_000));
+        assert_eq!(world.group().active(), Some(&US.into()));
+        assert_eq!(goals(&world, US), all(Goal::Active, [US_1, US_2]));
+        assert_eq!(goals(&world, EU), all(Goal::Standby, [EU_1, EU_2]));
+    }
 }
 
 /// I3: a node that is not primary now could be in a moment.

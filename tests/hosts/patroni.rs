@@ -2,11 +2,14 @@
 
 use super::Case;
 use super::stage::{LIMIT, Stage, check, until, wrong};
+use arbiter::clock;
 use arbiter::lab::cluster::{EU, Lab};
 use arbiter::lab::postgres::{bin_dir, owner};
 use arbiter::lab::process::{Process, Spec};
 use arbiter::lab::writer::{Ack, Aim, Writer};
+use arbiter_core::Instant;
 use arbiter_proto::v1;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -76,7 +79,7 @@ target = "{us-db}:5440"
 /// The cases of this file.
 pub const CASES: &[Case] = &[Case::new(
     "patroni",
-    "Patroni moves its primary inside the region; cut off, all of it is dead, and the other serves",
+    "Patroni moves its primary inside a region; a cut and two switchovers move the region, in turn",
     |stage| Box::pin(patroni(stage)),
 )
 .with("", prepare)];
@@ -273,7 +276,34 @@ async fn patroni(stage: &mut Stage) -> io::Result<()> {
     proven(stage).await?;
     stage.serves("us-east", 2, stage.dead_after() + LIMIT).await?;
     returned(stage, &writers).await?;
-    one_region_at_a_time(stage, &writers)
+    let from = clock::now();
+    switched(stage, "eu-west", 3).await?;
+    let (first, _) = leads(stage).await?;
+    acknowledges(&writers, first).await?;
+    switched(stage, "us-east", 4).await?;
+    acknowledges(&writers, "us-db").await?;
+    nothing_lost(stage, &writers, from).await?;
+    turns(stage, &writers, 3)
+}
+
+/// A switchover of the group, to its end.
+async fn switched(stage: &Stage, target: &str, epoch: u64) -> io::Result<()> {
+    stage.lab.ready_to_move(STORE, target).await?;
+    let opened = stage.lab.open_plan(STORE, "switchover", target).await;
+    opened.map_err(|status| wrong(format!("switchover to {target}: {status}")))?;
+    let moved = |g: &v1::GroupStatus| g.active == target && g.epoch == epoch && g.plan.is_none();
+    let what = format!("{target} is active by a switchover");
+    stage.lab.operator.wait_group(STORE, &what, PATRONI_LIMIT, moved).await.map(drop)
+}
+
+/// I11: a switchover loses nothing that was acknowledged, whichever node led.
+async fn nothing_lost(stage: &Stage, writers: &[(&str, Writer)], from: Instant) -> io::Result<()> {
+    let acks = writers.iter().flat_map(|(_, writer)| writer.acks());
+    let wanted: Vec<i64> = acks.filter(|ack| ack.at > from).map(|ack| ack.id).collect();
+    let there: BTreeSet<i64> =
+        ask(stage, "us-db", "SELECT id FROM writes").await?.into_iter().collect();
+    let lost = wanted.iter().filter(|id| !there.contains(id)).count();
+    check(lost == 0, || format!("{lost} of {} acknowledged writes are lost", wanted.len()))
 }
 
 /// Patroni moves its primary: the arbiter sees it, and has nothing to do.
@@ -315,13 +345,18 @@ async fn returned(stage: &Stage, writers: &[(&str, Writer)]) -> io::Result<()> {
     Ok(())
 }
 
-/// I1: of all acknowledgements, none of eu-west comes after the first of us-east.
-fn one_region_at_a_time(stage: &Stage, writers: &[(&str, Writer)]) -> io::Result<()> {
+/// I1: acknowledgements change their region as often as the group did.
+fn turns(stage: &Stage, writers: &[(&str, Writer)], moves: usize) -> io::Result<()> {
     let us: IpAddr = stage.lab.address("us-db");
     let mut acks: Vec<Ack> = writers.iter().flat_map(|(_, writer)| writer.acks()).collect();
     acks.sort_by_key(|ack| ack.at);
-    let first = acks.iter().position(|ack| ack.server == us);
-    let first = first.ok_or_else(|| wrong("us-east acknowledged nothing"))?;
-    let late = acks[first..].iter().filter(|ack| ack.server != us).count();
-    check(late == 0 && first > WRITES, || format!("{late} came late, {first} before"))
+    let mut turns: Vec<(&str, usize)> = Vec::new();
+    for ack in acks {
+        let region = if ack.server == us { "us-east" } else { "eu-west" };
+        match turns.last_mut() {
+            Some((last, count)) if *last == region => *count += 1,
+            _ => turns.push((region, 1)),
+        }
+    }
+    check(turns.len() == moves + 1, || format!("acknowledged was by turns {turns:?}"))
 }

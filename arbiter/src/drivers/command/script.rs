@@ -35,7 +35,8 @@ pub const COMMAND: Setting = must(
     "command",
     "/etc/arbiter/queue",
     "Executable, and first arguments of it, with spaces between; no shell. It is run with \
-     `observe`, `ensure GOAL` or `verify` behind them, and prints one JSON object.",
+     `observe`, `ensure GOAL` or `verify` behind them, and prints one JSON object: see decision \
+     0023.",
 );
 /// Its time limit.
 pub const LIMIT_SETTING: Setting =

@@ -19,6 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use support::fake::{self, FakeArbiter, GROUP, INSTANCE};
 use support::{ARBITER, living, marked, processes, remove_cgroups, root};
@@ -29,10 +30,15 @@ const PARENT: &str = "region-arbiter-test";
 /// The longest that anything here may take: Patroni makes clusters, on a machine that does more.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Long enough for a machine that is busy.
+/// Long enough for a machine that is busy: what lapses is fenced, and comes back too late.
 fn timing() -> Timing {
-    Profile::Regional.timing()
+    Timing { lease: Duration::from_secs(30), ..Profile::Regional.timing() }
 }
+
+/// A lease that a test can wait for.
+const SHORT: Duration = Duration::from_secs(4);
+/// One test at a time: each makes two clusters.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn instance(home: &Path) -> Instance {
     let text = fs::read_to_string(home.join("settings")).unwrap();
@@ -357,6 +363,7 @@ fn patroni_moves_to_the_other_region_and_returns_as_a_standby_cluster() {
     if !root("patroni_moves_to_the_other_region_and_returns_as_a_standby_cluster") {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (eu, us) = pair();
     let before = eu.left();
     assert!(before.len() > 6, "Patroni and PostgreSQL: {before:?}");
@@ -423,6 +430,7 @@ fn patroni_drains_cleanly_and_dies_with_its_deadline() {
     if !root("patroni_drains_cleanly_and_dies_with_its_deadline") {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (eu, mut us) = pair();
     eu.sql("INSERT INTO orders SELECT generate_series(2, 20000)").expect("a write");
     eu.order(Goal::Drained, Token::new(1, 20), Terms::default());
@@ -437,6 +445,10 @@ fn patroni_drains_cleanly_and_dies_with_its_deadline() {
     assert_eq!(us.sql("SELECT count(*) FROM orders").as_deref(), Some("20000"));
 
     // Its agent gone, the deadman needs nobody: Patroni does not outlive the lease.
+    us.arbiter.change(|script| script.lease = SHORT);
+    us.shows("its lease is a short one", |report, _| {
+        report.groups[&GROUP.into()].remaining.is_some_and(|left| left < SHORT)
+    });
     assert!(!us.left().is_empty());
     us.agent.kill().unwrap();
     us.agent.wait().unwrap();

@@ -11,6 +11,7 @@ use crate::drivers::processes::{self, Process};
 use crate::drivers::{Command, Done, DriverError};
 use arbiter_core::{Goal, Layer, Terms, Token};
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// How long a started manager may take until a process of it is seen.
@@ -52,13 +53,13 @@ impl Delegated {
     /// Of a source: the manager is led to stop writing cleanly, then it is stopped, and that is
     /// proven. Of a target: all that was received is replayed, and it goes on running.
     pub(super) async fn drained(&self, token: Token, terms: &Terms) -> Result<Done, DriverError> {
+        if let Some(reply) = self.drain_of(token) {
+            return self.stopped_after(&reply).await;
+        }
         if self.found()?.managers.is_empty() {
-            if self.locked_out() {
-                // Stopped by us, as a source is. Its end was told when it was.
-                self.kill_all().await?;
-                return self.prove().await;
-            }
-            return Err(self.retry("the manager does not run: it cannot be drained"));
+            // Where it ended nobody knows, so it is no source that stopped cleanly. A target that
+            // was fenced comes back for it.
+            self.standby(token, terms).await?;
         }
         let serves = self.script.ask(Ask::Observe, &self.env(true)).await?.state;
         let may_promote = self.holder.armed() && self.active_file().exists();
@@ -73,6 +74,17 @@ impl Delegated {
         if !source {
             return Ok(Done { end: reply.position, ..self.done(&reply) });
         }
+        *self.drain.lock().unwrap_or_else(PoisonError::into_inner) = Some((token, reply.clone()));
+        self.stopped_after(&reply).await
+    }
+
+    /// What the script said when it led this source to its end, at that very token.
+    fn drain_of(&self, token: Token) -> Option<Reply> {
+        let drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        drain.as_ref().filter(|(at, _)| *at == token).map(|(_, reply)| reply.clone())
+    }
+
+    async fn stopped_after(&self, reply: &Reply) -> Result<Done, DriverError> {
         let fenced = self.fenced().await?;
         Ok(Done { end: reply.position, clean: reply.clean, ..fenced })
     }

@@ -47,6 +47,8 @@ pub struct Delegated {
     holder: Arc<dyn Holder>,
     /// What the script last said of it.
     last: Mutex<Option<Reply>>,
+    /// The drain of this source that was led to its end: where that is, however often it is asked.
+    drain: Mutex<Option<(Token, Reply)>>,
 }
 
 impl Delegated {
@@ -61,6 +63,7 @@ impl Delegated {
             set: Settings::read(id, instance)?,
             holder,
             last: Mutex::default(),
+            drain: Mutex::default(),
         })
     }
 

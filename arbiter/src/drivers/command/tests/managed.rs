@@ -259,8 +259,22 @@ async fn only_a_source_is_stopped_when_it_drains() {
     assert_eq!(source.evidence, Some(EvidenceKind::Confirmed));
     assert_eq!((source.end.unwrap().offset, source.clean), (160, true));
     assert!(rig.pids().await.is_empty());
+    // Twice is once: its end is not forgotten because it does not run.
+    assert_eq!(rig.ensure(Goal::Drained).await.unwrap(), source);
     let asked = std::fs::read_to_string(rig.dir.path().join("asked")).unwrap();
     assert_eq!(asked, "standby \ndrained target\nactive \ndrained source\n");
+}
+
+/// I11: what was killed as a standby has not ended anywhere; it has to receive what there is.
+#[tokio::test]
+async fn a_target_that_was_fenced_comes_back_to_drain() {
+    let rig = Rig::new();
+    rig.ensure(Goal::Standby).await.unwrap();
+    rig.ensure(Goal::Fenced).await.unwrap();
+    let target = rig.ensure(Goal::Drained).await.unwrap();
+    assert_eq!((target.evidence, target.end.unwrap().offset), (None, 160));
+    assert!(!rig.pids().await.is_empty());
+    assert_eq!(rig.gates(), (true, false));
 }
 
 #[tokio::test]

@@ -324,7 +324,9 @@ section! {
 
 section! {
     /// How a region is cut off from outside, for `power-off` evidence. Both commands are run
-    /// without a shell: the words of the line are the program and its arguments.
+    /// without a shell: the words of the line are the program and its arguments. They find PATH,
+    /// HOME, LANG, ARBITER_GROUP, ARBITER_REGION and ARBITER_TOKEN in their environment, and are
+    /// killed with what they started when they take too long.
     ExternalFence {
         /// Cuts the region off. Run again until fence_check is true.
         fence_command: String [required "\"/usr/local/bin/power off eu-west\""],

@@ -15,6 +15,7 @@ mod durability;
 mod fences;
 mod groups;
 pub mod leader;
+mod patroni;
 mod plans;
 pub mod pooled;
 mod processes;
@@ -164,6 +165,7 @@ pub fn cases() -> Vec<Case> {
         pull::CASES,
         attested::CASES,
         twice::CASES,
+        patroni::CASES,
         command_line::CASES,
         demo::CASES,
     ]

@@ -375,6 +375,9 @@ impl World {
         let all = own.chain(external_fences_beside(&spec, id)).chain(drills_beside(&spec, id));
         let instances = all.map(|(name, instance)| {
             let primary = match primaries.get(&instance.resource) {
+                Some(primary) if instance.control == Control::Delegated => {
+                    spec.instances[primary].region == instance.region
+                }
                 Some(primary) => *primary == name,
                 None => instance.region == RegionId::from(EU),
             };

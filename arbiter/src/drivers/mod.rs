@@ -240,6 +240,9 @@ pub static KINDS: &[Kind] = &[
     dns::ROUTE53,
     dns::TRAFFIC_MANAGER,
     terraform_state::KIND,
+    command::DATA,
+    command::WORKLOAD,
+    command::DELEGATED,
 ];
 
 /// Open the driver of `instance` of `group`.

@@ -37,6 +37,16 @@ pub fn dir_id(path: &Path) -> Option<DirId> {
     Some((meta.dev(), meta.ino()))
 }
 
+/// Every live process.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn all() -> std::io::Result<Vec<Process>> {
+    let entries = std::fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    Ok(pids.filter_map(|pid| describe(pid, |_| true)).collect())
+}
+
 /// Every live process whose working directory is `dir` and which is `named` so: its name as the
 /// kernel has it, or its program's. An operator's shell may stand in the directory: it holds no
 /// data and is left alone. Zombies have no working directory.

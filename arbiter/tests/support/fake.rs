@@ -5,7 +5,7 @@ use arbiter::drivers::{Declaration, Done, Driver, DriverError, Holder};
 use arbiter::wire::{directive_to_proto, report_from_proto};
 use arbiter_core::{
     Condition, Control, Directive, EvidenceKind, Fact, Fencing, Goal, GroupDirective, GroupId,
-    Instance, InstanceId, Layer, Order, Report, Role, Terms, Token,
+    Instance, InstanceId, Layer, Order, Report, Role, Terms, Timing, Token,
 };
 use arbiter_proto::v1::agent_server::{Agent, AgentServer};
 use arbiter_proto::v1::{self as pb};
@@ -29,6 +29,9 @@ pub struct Script {
     pub arm: bool,
     pub goal: Goal,
     pub token: Token,
+    pub terms: Terms,
+    pub verify: bool,
+    pub timing: Timing,
     pub lease: Duration,
     pub heard: Option<Report>,
 }
@@ -49,6 +52,9 @@ impl FakeArbiter {
             arm: true,
             goal: Goal::Active,
             token: Token::new(1, 10),
+            terms: Terms::default(),
+            verify: false,
+            timing: super::timing(),
             lease: super::timing().lease,
             heard: None,
         };
@@ -86,13 +92,13 @@ impl FakeArbiter {
             layer: Layer::Data,
             goal: script.goal,
             token: script.token,
-            verify: false,
-            terms: Terms::default(),
+            verify: script.verify,
+            terms: script.terms.clone(),
             commits: None,
         };
         let group = GroupDirective {
             revision: script.token.revision.0,
-            timing: super::timing(),
+            timing: script.timing,
             lease: Some(script.lease),
             arm: script.arm,
             orders: vec![order],

@@ -4,7 +4,7 @@
 use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::rows;
 use crate::{
-    By, EventKind, Evidence, EvidenceKind, GroupId, Incarnation, InstanceId, Plan, PlanId,
+    By, Control, EventKind, Evidence, EvidenceKind, GroupId, Incarnation, InstanceId, Plan, PlanId,
     PlanKind, Position, Rejected, StepId, Token, Waited, worth,
 };
 use std::time::Duration;
@@ -137,11 +137,15 @@ fn learn_end(
     let (spec, found) = entry.group(group)?;
     let Some(known) = spec.instances.get(instance) else { return Ok(()) };
     let resource = known.resource.clone();
-    // Only the primary's end is the end of the stream.
-    if found.primaries.get(&resource).is_some_and(|primary| primary != instance) {
+    let managed = known.control == Control::Delegated;
+    // Only the primary's end is the end of the stream. Of a managed cluster any node may have been
+    // primary: the furthest end is the stream's. // I11
+    if !managed && found.primaries.get(&resource).is_some_and(|primary| primary != instance) {
         return Ok(());
     }
     let plan = entry.plan_mut(group, id)?;
+    let known = plan.source_end.get(&resource).copied().filter(|_| managed);
+    let end = known.map_or(end, |known| known.max(end));
     let before = plan.source_end.insert(resource.clone(), end);
     if plan.step() > Some(StepId::CatchUp) {
         // I11: what catch-up counted was counted to an older end.

@@ -2,8 +2,9 @@
 //! judges nothing.
 
 use crate::{
-    AgentId, Condition, Fact, Group, GroupId, GroupReport, GroupSpec, Heard, InstanceId,
-    InstanceReport, Instant, Position, RegionId, ResourceId, State, Timing, View, orders::is_bound,
+    AgentId, Condition, Control, Fact, Group, GroupId, GroupReport, GroupSpec, Heard, InstanceId,
+    InstanceReport, Instant, Position, RegionId, ResourceId, Role, State, Timing, View,
+    orders::is_bound,
 };
 use std::time::Duration;
 
@@ -87,9 +88,23 @@ impl<'a> Context<'a> {
         Some(self.now.since(at) + self.instance(instance)?.age)
     }
 
+    /// The primary of `resource`, as State names it. Of a managed cluster it is the node that a
+    /// live agent shows to be: its manager may have chosen another since.
+    pub fn primary(&self, resource: &ResourceId) -> Option<&'a InstanceId> {
+        let named = self.group.primaries.get(resource)?;
+        let region = self.group.active()?;
+        let chosen = self.spec.instances.iter().find(|(id, instance)| {
+            instance.control == Control::Delegated
+                && instance.resource == *resource
+                && instance.region == *region
+                && self.live_fact(id).is_some_and(|fact| fact.role == Role::Primary)
+        });
+        Some(chosen.map_or(named, |(id, _)| id))
+    }
+
     /// What is known of the end of the active region's stream, from both sides.
     pub fn source_end(&self, resource: &ResourceId) -> Option<Known> {
-        let own = self.group.primaries.get(resource).and_then(|primary| {
+        let own = self.primary(resource).and_then(|primary| {
             let position = self.instance(primary)?.fact.position?;
             Some(Known { position, age: self.age(primary)? })
         });
@@ -111,14 +126,14 @@ impl<'a> Context<'a> {
         if self.group.returning.contains(instance) {
             return true;
         }
-        let shown = self.group.primaries.get(resource).and_then(|id| self.instance(id));
+        let shown = self.primary(resource).and_then(|id| self.instance(id));
         let own = self.instance(instance);
         shown.zip(own).is_some_and(|(primary, own)| own.fact.left(&primary.fact))
     }
 
     /// What was last shown of an instance holds other data than the primary of `resource`.
     pub fn holds_other_data(&self, resource: &ResourceId, fact: &Fact) -> bool {
-        let primary = self.group.primaries.get(resource).and_then(|id| self.instance(id));
+        let primary = self.primary(resource).and_then(|id| self.instance(id));
         let source = primary.map_or("", |shown| &shown.fact.data_id);
         !source.is_empty() && !fact.data_id.is_empty() && *source != fact.data_id
     }

@@ -237,7 +237,7 @@ impl Gates<'_> {
     }
 
     fn source_healthy(&mut self, resource: &ResourceId, target: &RegionId) {
-        let primary = self.context.group.primaries.get(resource);
+        let primary = self.context.primary(resource);
         let condition = primary.map_or(Condition::Unknown, |id| self.context.condition(id));
         let text = format!("the primary of {resource} is {condition:?}").to_lowercase();
         let next = self.failover_to(target);

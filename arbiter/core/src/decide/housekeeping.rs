@@ -184,7 +184,8 @@ fn leases(context: &Context) -> Option<Command> {
 
 /// Only while the source reports: the mark of the last answer stands when it is silent. // I11
 fn lag_mark(context: &Context) -> Option<Command> {
-    let agents = context.group.primaries.values().filter_map(|id| context.spec.instances.get(id));
+    let primaries = context.group.primaries.keys().filter_map(|of| context.primary(of));
+    let agents = primaries.filter_map(|id| context.spec.instances.get(id));
     if !agents.into_iter().all(|instance| context.is_live(&instance.agent)) {
         return None;
     }

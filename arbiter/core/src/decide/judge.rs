@@ -254,15 +254,17 @@ fn healthy_data(context: &Context) -> Option<InstanceId> {
         });
         !fenced && context.condition(id) == Condition::Healthy
     };
-    context.group.primaries.values().find(healthy).cloned()
+    let resources = context.group.primaries.keys();
+    resources.filter_map(|resource| context.primary(resource)).find(healthy).cloned()
 }
 
 /// A required primary that a live agent reports not to serve.
 pub(crate) fn failed_primary(context: &Context) -> Option<(InstanceId, Condition)> {
     let required = context.spec.required_resources();
-    let primaries = context.group.primaries.iter().filter(|(r, _)| required.contains(r));
-    primaries
-        .map(|(_, id)| (id.clone(), context.condition(id)))
+    let resources = context.group.primaries.keys().filter(|resource| required.contains(*resource));
+    resources
+        .filter_map(|resource| context.primary(resource))
+        .map(|id| (id.clone(), context.condition(id)))
         .find(|(_, c)| matches!(c, Condition::Dead | Condition::Starting | Condition::Recovering))
 }
 

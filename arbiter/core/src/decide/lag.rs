@@ -91,7 +91,7 @@ pub(crate) fn predicted_loss(context: &Context) -> Option<Duration> {
 }
 
 fn source_position(context: &Context, resource: &ResourceId) -> Option<(Position, Instant)> {
-    let primary = context.group.primaries.get(resource)?;
+    let primary = context.primary(resource)?;
     let agent = &context.spec.instances.get(primary)?.agent;
     let at = context.heard(agent)?.at;
     let shown = context.instance(primary)?;

@@ -10,7 +10,7 @@ pub use grants::grants;
 pub(crate) use grants::{enforces, is_bound};
 
 use crate::{
-    AgentId, CommitWait, Commits, Durability, Goal, Group, GroupId, GroupSpec, Instance,
+    AgentId, CommitWait, Commits, Control, Durability, Goal, Group, GroupId, GroupSpec, Instance,
     InstanceId, Layer, Mode, OnDrift, OnIsolation, Order, Plan, PlanKind, Position, RegionGoal,
     ResourceId, State, StepId, StrictAlone, Terms, drill_orders, external::external_order,
 };
@@ -121,6 +121,8 @@ fn commits(spec: &GroupSpec, group: &Group, instance: &Instance) -> Option<Commi
 
 /// A region's data goal, for one of its instances: only the chosen one of each resource is primary,
 /// and the others follow it. In a target all of them drain: who has received most is chosen then.
+/// Where a manager chooses inside its region, each of its nodes may become primary at any time: all
+/// of them are active, and stay so no longer than their lease. // I4
 fn data_order(
     spec: &GroupSpec,
     group: &Group,
@@ -135,8 +137,9 @@ fn data_order(
         (Goal::Standby, Terms { upstream: upstream.unwrap_or_default(), ..Terms::default() })
     };
     let primary = group.primaries.get(&instance.resource);
+    let chosen = primary.is_none_or(|primary| primary == name);
     match (set.goal, target) {
-        (Goal::Active, _) if primary.is_none_or(|primary| primary == name) => {
+        (Goal::Active, _) if chosen || instance.control == Control::Delegated => {
             (Goal::Active, Terms { promoted: promoted(spec), ..Terms::default() })
         }
         (Goal::Active | Goal::Standby, _) => follow(primary),
@@ -156,9 +159,10 @@ fn data_order(
 
 /// What the draining of a source region means for one of its instances: a primary hands over all
 /// that it wrote; a replica beside it has nothing to hand over, and is only to be out of the way.
+/// Which node of a managed cluster is primary its manager knows.
 pub(crate) fn drains(group: &Group, name: &InstanceId, instance: &Instance) -> Goal {
     match group.primaries.get(&instance.resource) {
-        Some(primary) if primary != name => Goal::Fenced,
+        Some(primary) if primary != name && instance.control != Control::Delegated => Goal::Fenced,
         _ => Goal::Drained,
     }
 }

@@ -5,6 +5,7 @@ use crate::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent that obeys every order at once, can be silent, and whose `hasty` wait for nobody.
+#[derive(Default)]
 pub struct FakeAgent {
     pub alive: bool,
     pub life: Incarnation,
@@ -20,6 +21,8 @@ pub struct FakeAgent {
     /// Standbys that have received this much, whatever the primary wrote.
     pub received: BTreeMap<InstanceId, u64>,
     pub hasty: BTreeSet<InstanceId>,
+    /// The node that a manager has made primary.
+    pub leads: Option<InstanceId>,
     /// Identities of data, where they are known.
     pub data_ids: BTreeMap<InstanceId, String>,
     /// What their divergence cost.
@@ -33,25 +36,7 @@ pub struct FakeAgent {
 
 impl FakeAgent {
     pub fn new(life: u64) -> Self {
-        Self {
-            alive: true,
-            life: Incarnation(life),
-            arming: None,
-            lapsed: false,
-            leased: false,
-            stubborn: BTreeSet::new(),
-            refusing: BTreeSet::new(),
-            conditions: BTreeMap::new(),
-            obstacles: BTreeMap::new(),
-            received: BTreeMap::new(),
-            hasty: BTreeSet::new(),
-            data_ids: BTreeMap::new(),
-            lost: BTreeMap::new(),
-            drift: String::new(),
-            orders: BTreeMap::new(),
-            obeyed: 0,
-            sequence: 0,
-        }
+        Self { alive: true, life: Incarnation(life), ..Self::default() }
     }
 
     pub fn shown(
@@ -65,15 +50,18 @@ impl FakeAgent {
         let order = self.orders.get(name);
         let goal = order.map_or(if primary { Goal::Active } else { Goal::Standby }, |o| o.goal);
         let received = self.received.get(name).copied().unwrap_or(if cut { 500 } else { written });
-        let end = Position { timeline: 1, offset: if primary { written } else { received } };
+        let leads = instance.control != Control::Delegated || self.leads.as_ref() == Some(name);
+        let offset = if primary && leads { written } else { received };
+        let end = Position { timeline: 1, offset };
         let stopped = matches!(goal, Goal::Fenced) || (goal == Goal::Drained && primary);
         let data = instance.layer == Layer::Data;
+        let writes = data && leads && goal == Goal::Active;
         let usual = if stopped { Condition::Stopped } else { Condition::Healthy };
         let upstream = Upstream { position: end, age: ms(0), streaming: !cut };
         let fact = Fact {
             condition: self.conditions.get(name).copied().unwrap_or(usual),
-            role: if data && goal == Goal::Active { Role::Primary } else { Role::Replica },
-            writable: data && goal == Goal::Active,
+            role: if writes { Role::Primary } else { Role::Replica },
+            writable: writes,
             position: data.then_some(end),
             upstream: (data && goal == Goal::Standby).then_some(upstream),
             traffic: (instance.layer == Layer::Traffic)

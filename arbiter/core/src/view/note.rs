@@ -91,7 +91,8 @@ fn signs(view: &mut View, state: &State, id: &GroupId, now: Instant) {
     let healthy = context
         .group
         .primaries
-        .values()
+        .keys()
+        .filter_map(|resource| context.primary(resource))
         .all(|primary| context.condition(primary) == crate::Condition::Healthy);
     keep(&mut view.suspected, id, suspect, now);
     // What cannot be seen for a moment neither starts nor stops the clock of a dead primary.

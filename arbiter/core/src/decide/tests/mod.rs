@@ -5,6 +5,7 @@ mod best_effort;
 mod drills;
 mod failback;
 mod losses;
+mod managed;
 mod plans;
 mod pooled;
 mod signals;

@@ -4,16 +4,15 @@
 //! Knows two commands of an operator and their time limit. Never knows what they cut, and never
 //! shows what they print: it may hold secrets. Only the check counts, whatever the command said.
 
-use super::{Declaration, Done, Driver, DriverError};
+use super::run::{Failed, Run};
+use crate::drivers::{Declaration, Done, Driver, DriverError};
 use arbiter_core::{
     Condition, Control, EvidenceKind, Fact, Goal, GroupId, Instance, Layer, RegionId, Terms, Token,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
-use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// Time limit of one run of either command where the settings name none (`limit_ms`).
 const RUN_LIMIT: Duration = Duration::from_secs(10);
@@ -76,20 +75,12 @@ impl ExternalFence {
     }
 
     /// Whether the command exits 0. No shell: the words of the line are program and arguments.
-    async fn run(&self, line: &str, token: Option<Token>) -> Result<bool, &'static str> {
-        let mut words = line.split_whitespace();
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).env("ARBITER_GROUP", self.group.as_str());
-        command.env("ARBITER_REGION", self.region.as_str());
-        if let Some(token) = token {
-            command.env("ARBITER_TOKEN", token.to_string());
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match timeout(self.limit, command.kill_on_drop(true).status()).await {
-            Ok(Ok(status)) => Ok(status.success()),
-            Ok(Err(_)) => Err("could not be started"),
-            Err(_) => Err("took too long"),
-        }
+    async fn run(&self, line: &str, token: Option<Token>) -> Result<bool, Failed> {
+        let mut env = vec![("ARBITER_GROUP", self.group.to_string())];
+        env.push(("ARBITER_REGION", self.region.to_string()));
+        env.extend(token.map(|token| ("ARBITER_TOKEN", token.to_string())));
+        let run = Run { line, args: &[], env, user: None, reads: false, limit: self.limit };
+        run.to_end().await.map(|ended| ended.code == Some(0))
     }
 }
 

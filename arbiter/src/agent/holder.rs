@@ -113,8 +113,10 @@ impl Holder for GroupHolder {
 
     async fn rehearse_kill(&self, server: Vec<i32>) -> Result<(), DriverError> {
         let failed = |error: io::Error| DriverError::Retry(format!("a rehearsed kill: {error}"));
+        // Of those that ran when they were listed, some have ended since.
         let held = self.processes()?;
-        if let Some(pid) = server.iter().find(|pid| !held.contains(pid)) {
+        let outside = |pid: &&i32| !held.contains(pid) && super::cgroup::alive(**pid);
+        if let Some(pid) = server.iter().find(outside) {
             return Err(DriverError::Retry(format!("process {pid} is not held by the deadman")));
         }
         self.companion.ask(vec![Ask::Status]).await.map_err(failed)?;

@@ -274,6 +274,25 @@ fn references_lead_somewhere() {
 }
 
 #[test]
+fn a_fence_that_nothing_can_prove_is_not_required() {
+    let bucket = "\n[groups.default.resources.files]\nkind = \"object-store\"\nfence = \"required\"\n\
+        provider = \"s3\"\n[groups.default.resources.files.instances.files-eu]\n\
+        agent = \"agent-eu\"\nbucket = \"files-eu\"\npeer_bucket = \"files-us\"\n\
+        [groups.default.resources.files.instances.files-us]\n\
+        agent = \"agent-us\"\nbucket = \"files-us\"\npeer_bucket = \"files-eu\"\n";
+    let found = faults(&format!("{GOOD}{bucket}"));
+    let fault = found.iter().find(|fault| fault.contains("resources.files.fence"));
+    let fault = fault.unwrap_or_else(|| panic!("{found:#?}"));
+    says(fault, &["provider-asserted", "evidence_min is lease-expired", "leave fence out"]);
+    let weaker = format!("{GOOD}{bucket}").replacen(
+        "initial_active = ",
+        "evidence_min = \"provider-asserted\"\ninitial_active = ",
+        1,
+    );
+    assert!(faults(&weaker).iter().all(|fault| !fault.contains("resources.files.fence")));
+}
+
+#[test]
 fn a_witness_has_no_resources() {
     let text = GOOD.replacen(
         "[agents.agent-us]\nregion = \"us-east\"",

@@ -1,6 +1,7 @@
 //! What keys say together. Knows the meaning of a cluster; never text or how it was read.
 
 mod durability;
+mod fences;
 mod groups;
 mod members;
 mod people;
@@ -24,6 +25,7 @@ pub(crate) fn check(cluster: &Cluster, book: &mut Book<'_>) {
         traffic::check(cluster, &path, group, book);
         poolers::check(cluster, &path, group, book);
         durability::check(&path, group, book);
+        fences::check(cluster, &path, group, book);
     }
 }
 

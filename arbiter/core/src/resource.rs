@@ -204,6 +204,10 @@ pub const SIZE_BYTES: &str = "size_bytes";
 /// In a Fact's detail: the WAL of a primary does not reach its archive, and why in words.
 pub const ARCHIVE_FAILS: &str = "archive";
 
+/// In a Fact's detail: what begins so is a time and, after a blank, a checksum of the rows until
+/// then: of one time it must be alike for every instance of a resource.
+pub const CHECKSUM: &str = "checksum.";
+
 /// In a Fact's detail: how long ago the local fence of an instance was last proven by a rehearsal,
 /// in milliseconds.
 pub const FENCE_PROVEN_MS: &str = "fence_proven_ms";

@@ -7,8 +7,8 @@ use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
-    Condition, Durability, EvidenceKind, Fact, LagMark, Layer, Mode, Plan, PlanKind, Reason,
-    RegionId, RegionKind, ResourceId, Role,
+    CHECKSUM, Condition, Durability, EvidenceKind, Fact, LagMark, Layer, Mode, Plan, PlanKind,
+    Reason, RegionId, RegionKind, ResourceId, Role,
     apply::{mode_word, unarmed_in},
 };
 
@@ -218,6 +218,7 @@ impl Gates<'_> {
         for resource in self.context.spec.required_resources() {
             self.source_healthy(resource, target);
             self.follows(resource, target);
+            self.same_rows(resource, target);
         }
         // A failover goes on without its services rather than not at all; nothing presses here.
         for (id, _) in self.context.spec.instances_of(target, Layer::Workload) {
@@ -260,6 +261,21 @@ impl Gates<'_> {
         let over = self.context.group.lag == LagMark::Over;
         let text = format!("the lag is marked {:?} the RPO", self.context.group.lag).to_lowercase();
         self.gate("lag", !over, text, "wait until it has caught up".to_owned());
+    }
+
+    /// Rows that the user names are alike on both sides, as far as both were summed for one time.
+    fn same_rows(&mut self, resource: &ResourceId, target: &RegionId) {
+        let there = self.context.primary(resource).and_then(|id| self.context.live_fact(id));
+        let here = self.context.furthest(resource, target);
+        let here = here.and_then(|(id, _)| Some((id, self.context.live_fact(id)?)));
+        let Some((there, (id, here))) = there.zip(here) else { return };
+        for (name, own) in here.detail.iter().filter(|(key, _)| key.starts_with(CHECKSUM)) {
+            let same = there.detail.get(name).and_then(|other| alike(own, other));
+            let Some(same) = same else { continue };
+            let word = if same { "are as on" } else { "are not as on" };
+            let text = format!("the rows of {name} in {id} {word} the primary");
+            self.gate("checksum", same, text, "compare both sides, then rebuild it".to_owned());
+        }
     }
 
     /// The loss is bounded by what was committed before; a position too old is unknown, and unknown
@@ -364,6 +380,12 @@ impl Gates<'_> {
         let next = format!("arbiter arm --group {}", self.name());
         self.gate("evidence", best.is_some_and(|kind| kind >= least), text, next);
     }
+}
+
+/// Whether two checksums are the same; none where they are of two times.
+fn alike(own: &str, other: &str) -> Option<bool> {
+    let time = |text: &str| text.split_once(' ').map(|(time, _)| time.to_owned());
+    (time(own) == time(other)).then(|| own == other)
 }
 
 /// The old source as a target again: fenced or standing by, its position known and not before the

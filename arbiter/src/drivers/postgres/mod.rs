@@ -8,6 +8,7 @@
 //! checkpoint, and a return without rewind only where the line of changes shows that none is
 //! needed. One file for each goal; `observe.rs` looks; the others are tools.
 
+mod checksums;
 mod commits;
 mod control;
 mod drain;
@@ -87,6 +88,8 @@ pub struct Postgres {
     capacities: Mutex<Option<(Instant, Vec<String>)>>,
     /// What both sides must have alike, and when it was asked for.
     parity: Mutex<Option<(Instant, BTreeMap<String, String>)>>,
+    /// Checksums of rows that the user names.
+    sums: checksums::Checksums,
     /// End of the WAL of the stopped server, for the control file that it was computed from.
     end: Mutex<Option<(Control, Option<Position>)>>,
     /// Told to stop, by this process; where there is a start gate, that tells it too.
@@ -120,6 +123,7 @@ impl Postgres {
             heard: Mutex::default(),
             capacities: Mutex::default(),
             parity: Mutex::default(),
+            sums: checksums::Checksums::default(),
             end: Mutex::default(),
             asked_to_stop: AtomicBool::new(false),
             checkpointing: Arc::default(),

@@ -209,6 +209,7 @@ impl Postgres {
         }
         fact.fork = fact.position.and_then(|now| self.lineage(now).fork());
         self.parity(session, &mut fact).await?;
+        self.checksums(&mut fact).await;
         Ok(fact)
     }
 

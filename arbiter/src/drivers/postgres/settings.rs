@@ -51,6 +51,13 @@ pub const SETTINGS: &[Setting] = &[
         "A check of yours, by any name, after a promotion: it must succeed, and return no row whose \
          first column is false. Failing, the step is tried again, then halts.",
     ),
+    may(
+        "checksum.*",
+        "SELECT date_trunc('hour', now()), md5(string_agg(o::text, '' ORDER BY id)) FROM orders o \
+         WHERE changed < date_trunc('hour', now())",
+        "Up to when, and a checksum of rows that change no more, by any name: asked of both sides \
+         now and then. While those of one time differ, no switchover opens.",
+    ),
     may("start", "agent", "agent: the agent starts it while the group is unarmed."),
 ];
 
@@ -118,10 +125,14 @@ pub struct Settings {
     pub rebuild_rate: Option<String>,
     /// The user's checks of a new primary, by name.
     pub verify: BTreeMap<String, String>,
+    /// Checksums of rows, by name.
+    pub checksums: BTreeMap<String, String>,
 }
 
 /// What the settings of the user's checks begin with.
 const VERIFY: &str = "verify.";
+/// What the settings of checksums begin with.
+const CHECKSUM: &str = "checksum.";
 
 impl Settings {
     /// Read the settings of `instance`.
@@ -165,7 +176,8 @@ impl Settings {
             keep_dir: given.path("keep_dir")?,
             rebuild_rate: given.text("rebuild_rate"),
             replication_user,
-            verify: given.checks(),
+            verify: given.named(VERIFY),
+            checksums: given.named(CHECKSUM),
             data_dir,
         })
     }
@@ -199,9 +211,9 @@ impl Given<'_> {
         })
     }
 
-    fn checks(&self) -> BTreeMap<String, String> {
+    fn named(&self, prefix: &str) -> BTreeMap<String, String> {
         let named = self.settings.iter();
-        let named = named.filter_map(|(key, sql)| Some((key.strip_prefix(VERIFY)?, sql)));
+        let named = named.filter_map(|(key, sql)| Some((key.strip_prefix(prefix)?, sql)));
         named.map(|(name, sql)| (name.to_owned(), sql.clone())).collect()
     }
 

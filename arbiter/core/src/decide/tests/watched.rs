@@ -2,7 +2,8 @@
 
 use crate::testing::*;
 use crate::{
-    Fencing, Instance, InstanceId, Layer, Mode, PARITY, PlanKind, Topic, explain_group, orders,
+    CHECKSUM, Fencing, Instance, InstanceId, Layer, Mode, PARITY, PlanKind, Topic, explain_group,
+    orders, preflight,
 };
 
 fn state_file() -> InstanceId {
@@ -72,14 +73,7 @@ fn what_differs_between_the_sides_is_told() {
         unlike.map(|reason| reason.text).collect()
     };
     let tell = |world: &mut World, id: &str, value: &str| {
-        for heard in world.view.reports.values_mut() {
-            let groups = heard.report.groups.values_mut();
-            for (_, shown) in
-                groups.flat_map(|g| &mut g.instances).filter(|(of, _)| of.as_str() == id)
-            {
-                shown.fact.detail.insert(format!("{PARITY}collation"), value.to_owned());
-            }
-        }
+        shows(world, id, &format!("{PARITY}collation"), value);
     };
     tell(&mut world, "db-eu-west", "2.36");
     assert!(said(&world).is_empty(), "one side alone is not compared");
@@ -87,4 +81,35 @@ fn what_differs_between_the_sides_is_told() {
     assert!(said(&world).is_empty());
     tell(&mut world, "db-us-east", "2.41");
     assert_eq!(said(&world), [r#"db-us-east: collation is "2.41", and on db-eu-west "2.36""#]);
+}
+
+/// The last Report shows this detail of `id`.
+fn shows(world: &mut World, id: &str, key: &str, value: &str) {
+    for heard in world.view.reports.values_mut() {
+        let groups = heard.report.groups.values_mut();
+        for (_, shown) in groups.flat_map(|g| &mut g.instances).filter(|(of, _)| of.as_str() == id)
+        {
+            shown.fact.detail.insert(key.to_owned(), value.to_owned());
+        }
+    }
+}
+
+#[test]
+fn a_switchover_waits_where_rows_of_one_time_differ() {
+    let mut world = World::in_mode(Mode::Manual);
+    let closed = |world: &World, kind| -> Vec<String> {
+        let request = world.request(kind);
+        let closed = preflight(&world.state, &world.view, world.now, &request).err();
+        closed.unwrap_or_default().into_iter().map(|reason| reason.code).collect()
+    };
+    let key = format!("{CHECKSUM}orders");
+    shows(&mut world, "db-eu-west", &key, "13:00 aaaa");
+    assert!(closed(&world, PlanKind::Switchover).is_empty(), "one side alone is not compared");
+    shows(&mut world, "db-us-east", &key, "13:00 aaaa");
+    assert!(closed(&world, PlanKind::Switchover).is_empty());
+    shows(&mut world, "db-us-east", &key, "14:00 bbbb");
+    assert!(closed(&world, PlanKind::Switchover).is_empty(), "of two times nothing is known");
+    shows(&mut world, "db-us-east", &key, "13:00 bbbb");
+    assert_eq!(closed(&world, PlanKind::Switchover), ["checksum"]);
+    assert!(closed(&world, PlanKind::Failover).is_empty(), "a lost region cannot be compared");
 }

@@ -1,7 +1,8 @@
 //! What is asked of a new primary beside the write: the user's checks, its archive, its slots. And
 //! what a server that hangs cannot hold up.
 
-use super::rig::{Node, eventually};
+use super::rig::{Node, eventually, instance};
+use crate::drivers::postgres::Postgres;
 use crate::drivers::{Driver, DriverError};
 use arbiter_core::{ARCHIVE_FAILS, Token};
 use nix::sys::signal::{Signal, kill};
@@ -102,4 +103,40 @@ async fn a_checkpoint_that_does_not_end_does_not_keep_the_stop_from_beginning() 
     };
     let (drained, ()) = tokio::join!(a.drain(None), stopping);
     assert!(drained.unwrap().clean);
+}
+
+/// A checksum of rows, until a time that is the same wherever it is asked.
+const ROWS: &str = "SELECT '2026-11-29 13:00', md5(string_agg(t::text, '' ORDER BY id)) FROM t";
+
+#[tokio::test]
+async fn rows_that_are_named_are_summed_on_both_sides() {
+    let a = Node::primary("a", &[]).await;
+    a.sql("INSERT INTO t SELECT generate_series(1, 100)").await;
+    let b = a.standby("b", &[("checksum.rows", ROWS)]).await;
+    let settings = [
+        ("data_dir", a.data_dir.display().to_string()),
+        ("socket_dir", a.root().display().to_string()),
+        ("checksum.rows", ROWS.to_owned()),
+    ];
+    let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let spec = instance(&a.address, settings);
+    let asks = Postgres::open(&"a".into(), &spec, a.host.clone()).unwrap();
+    let mut found = Vec::new();
+    for driver in [&asks, &b.driver] {
+        let sum = async || driver.observe().await.unwrap().detail.get("checksum.rows").cloned();
+        eventually("summed", async || sum().await.is_some()).await;
+        found.push(sum().await.unwrap());
+    }
+    assert_eq!(found[0], found[1]);
+    assert!(found[0].starts_with("2026-11-29_13:00 ") && !found[0].ends_with("null"), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_checksum_that_cannot_be_made_is_a_fault_with_its_name() {
+    let a = Node::primary("a", &[("checksum.rows", "SELECT 1, nonsense")]).await;
+    eventually("told", async || {
+        let faults = a.look().await.faults;
+        faults.iter().any(|fault| fault.contains("checksum.rows") && fault.contains("nonsense"))
+    })
+    .await;
 }

@@ -43,7 +43,7 @@ pub fn drills_beside(spec: &GroupSpec, agent: &AgentId) -> Vec<(InstanceId, Inst
 }
 
 fn is_rehearsed(instance: &Instance) -> bool {
-    matches!(instance.layer, Layer::Data | Layer::Watched)
+    matches!(instance.layer, Layer::Data | Layer::Workload | Layer::Watched)
 }
 
 fn part(spec: &GroupSpec, own: &Instance, kind: String) -> Instance {

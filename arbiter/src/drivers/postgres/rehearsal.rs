@@ -10,7 +10,7 @@ use super::{Postgres, files, gate};
 use crate::clock;
 use crate::drivers::drill::{Checks, Said};
 use crate::drivers::{Command, Declaration, Done, Driver, DriverError, Holder, Opening, Output};
-use arbiter_core::{Condition, Fact, Goal, Instance, InstanceId, Role, Terms, Token};
+use arbiter_core::{CHECKSUM, Condition, Fact, Goal, Instance, InstanceId, Role, Terms, Token};
 use async_trait::async_trait;
 use std::fs;
 use std::io;
@@ -145,6 +145,7 @@ impl Rehearsal {
         let mut instance = self.instance.clone();
         let keys = ["config_file", "slot", "peer_slots", "log_file", "synchronous_standby_names"];
         keys.iter().for_each(|key| drop(instance.settings.remove(*key)));
+        instance.settings.retain(|key, _| !key.starts_with(CHECKSUM));
         let mut set = |key: &str, value: String| instance.settings.insert(key.to_owned(), value);
         set("data_dir", dir.display().to_string());
         set("bin_dir", self.own.set.bin_dir.display().to_string());

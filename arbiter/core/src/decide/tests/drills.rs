@@ -93,7 +93,9 @@ fn a_rehearsal_moves_nothing_and_tells_who_failed() {
     run(&mut world, DrillKind::Rehearsal, false).unwrap();
     world.run(ms(2_000));
     assert_eq!(last(&world).end, Some(DrillEnd::Completed));
-    assert!(last(&world).said.contains_key(&rehearsal_id(&"db-us-east".into())));
+    let parts: Vec<&str> = last(&world).said.keys().map(InstanceId::as_str).collect();
+    let wanted = ["rehearsal:bucket-us-east", "rehearsal:db-us-east", "rehearsal:web-us-east"];
+    assert_eq!(parts, wanted, "whatever stands by, but names of DNS");
     world.agent(US).refusing.insert(rehearsal_id(&"db-us-east".into()));
     run(&mut world, DrillKind::Rehearsal, false).unwrap();
     world.run(ms(2_000));

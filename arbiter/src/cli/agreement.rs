@@ -42,7 +42,12 @@ impl Holder for NoHands {
 /// Every setting of a kind that its driver is given, with its example.
 fn settings(kind: &Kind) -> BTreeMap<String, String> {
     let settings = kind.settings.iter().filter(|setting| !setting.file_only);
-    settings.map(|s| (s.key.replace('*', "eu-west"), s.example.to_owned())).collect()
+    settings.map(|s| (named(s.key), s.example.to_owned())).collect()
+}
+
+/// A key with a name in the place of its wildcard: of a variable, or of a region.
+fn named(key: &str) -> String {
+    key.replace("env.*", "env.NAME").replace('*', "eu-west")
 }
 
 /// What a driver says to an instance with these settings.
@@ -91,7 +96,7 @@ fn every_kind_has_a_name_of_its_own_and_takes_its_settings_only() {
         let unknown = said(kind, more);
         assert!(unknown.contains("\"zzz\" is unknown; known are"), "{}: {unknown}", kind.name);
         for required in kind.settings.iter().filter(|setting| setting.required) {
-            let key = required.key.replace('*', "eu-west");
+            let key = named(required.key);
             let mut less = settings(kind);
             less.remove(&key);
             let missing = said(kind, less);

@@ -49,7 +49,7 @@ pub const ENVIRONMENT: Setting = may(
 );
 /// Who runs it.
 pub const USER: Setting =
-    may("user", "queue", "System user that runs it, where the agent is root; by default root.");
+    may("user", "nobody", "System user that runs it, where the agent is root; by default root.");
 
 /// What it is asked.
 #[derive(Clone, Copy, Debug)]

@@ -49,7 +49,7 @@ pub const WORKLOAD: Kind = Kind {
 /// How much a script's word counts.
 const CAP: Setting = may(
     "max_evidence",
-    "none",
+    "provider-asserted",
     "The most that the script's word of a fence counts as: provider-asserted, which is the default, \
      or none. Nothing that a script says is ever more.",
 );

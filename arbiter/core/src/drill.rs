@@ -178,10 +178,13 @@ impl Group {
         self.drill.as_ref().is_some_and(|drill| [drill.out, drill.back].contains(&Some(plan)))
     }
 
-    /// Whether an acknowledged write may be lost now: a drill may ask for more than policy. // I11
+    /// Whether an acknowledged write may be lost now: a drill may ask for more than policy, and its
+    /// plan is held to that to the end, also where it halted and the drill has failed. // I11
     pub fn durability(&self, spec: &GroupSpec) -> Durability {
-        let stalls = |drill: &Drill| drill.stalls && drill.phase == DrillPhase::Execute;
-        if self.drill.as_ref().is_some_and(stalls) {
+        let plan = self.plan.as_ref().map(|plan| plan.id);
+        let open = self.drill.iter().filter(|drill| drill.phase == DrillPhase::Execute);
+        let left = self.drills.last().filter(|drill| plan.is_some() && drill.out == plan);
+        if open.chain(left).any(|drill| drill.stalls) {
             Durability::Strict
         } else {
             spec.policy.durability

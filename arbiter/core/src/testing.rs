@@ -329,7 +329,7 @@ impl World {
         self.state.groups.get(&group())?.active().cloned()
     }
 
-    fn report(&mut self, id: &AgentId) {
+    pub fn report(&mut self, id: &AgentId) {
         let Some(report) = self.report_of(id) else { return };
         self.view.hear(report.clone(), self.now);
         self.view.note(&self.state, self.now);

@@ -2,7 +2,8 @@
 //! run, and all of it is removed. Nothing of it runs and nothing leads to it: what would is left
 //! out of the restore.
 //!
-//! Knows Restore (`velero.io/v1`) and namespaces. Never touches one that it did not make.
+//! Knows Restore (`velero.io/v1`) and namespaces. Never touches one whose name does not begin as
+//! those of rehearsals do.
 
 use super::restore::{Object, Progress, judge};
 use super::{POLL, Velero};

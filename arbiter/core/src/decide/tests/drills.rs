@@ -268,3 +268,29 @@ fn the_next_is_due_before_it_is_overdue_and_a_recovery_is_predicted_from_the_las
     let after = last(&world).measured.as_ref().unwrap().after_fence;
     assert_eq!(predicted, ms(8580) + after);
 }
+
+#[test]
+fn a_region_loss_whose_plan_halts_still_promotes_only_who_has_every_acknowledged_write() {
+    let mut world = checked();
+    // It stays for the operator, who may resume it.
+    let spec = world.state.spec.groups.get_mut(&group()).unwrap();
+    spec.policy.abort_when_source_returns = false;
+    run(&mut world, DrillKind::RegionLoss, false).unwrap();
+    let ids: Vec<AgentId> = world.agents.keys().cloned().collect();
+    while world.group().plan.is_none() {
+        world.now = world.now + ms(250);
+        ids.iter().for_each(|id| world.report(id));
+        world.view.note(&world.state, world.now);
+        world.decide_once();
+    }
+    let (plan, step) = (world.plan().id, world.plan().step().unwrap());
+    let halt = Halt { step, reason: "a test".into(), next: String::new() };
+    world.operator(Command::HaltPlan { group: group(), plan, halt }).unwrap();
+    world.decide_once();
+    assert!(matches!(last(&world).end, Some(DrillEnd::Failed(_))));
+    let spec = &world.state.spec.groups[&group()];
+    assert_eq!(world.group().durability(spec), Durability::Strict);
+    let mut over = world.group().clone();
+    over.plan = None;
+    assert_eq!(over.durability(spec), Durability::Async);
+}

@@ -6,6 +6,7 @@ mod objective;
 mod readiness;
 mod signals;
 mod waiting;
+mod writes;
 
 pub use objective::drill_due;
 pub use signals::{SignalSeen, SignalValue, signals};
@@ -43,6 +44,7 @@ pub fn explain_group(state: &State, view: &View, now: Instant, group: &GroupId) 
     found.extend(degraded::degraded(&context));
     found.extend(readiness::readiness(&context));
     found.extend(objective::objectives(&context));
+    found.extend(writes::writes(&context));
     found
 }
 

@@ -85,7 +85,7 @@ fn promoted(spec: &GroupSpec) -> CommitWait {
 }
 
 /// Whom the commits of a primary wait for. // I11
-fn commits(spec: &GroupSpec, group: &Group, instance: &Instance) -> Option<Commits> {
+pub(crate) fn commits(spec: &GroupSpec, group: &Group, instance: &Instance) -> Option<Commits> {
     let names = |ids: &mut dyn Iterator<Item = &InstanceId>| -> BTreeSet<String> {
         ids.map(|id| spec.replicates_as(id)).collect()
     };

@@ -174,6 +174,7 @@ fn facts(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
         row(&["lag", &lag_mark(group)]),
         row(&["dns", &dns(group)]),
     ]);
+    lines.extend(group.writes.iter().map(|said| row(&["writes", said])));
     lines.extend(drills(group));
     lines.extend(group.regions.iter().flat_map(|region| &region.agents).map(agent));
     lines.extend(watchdog(group));

@@ -104,6 +104,7 @@ fn group() -> pb::GroupStatus {
             region("witness", "witness", "", Vec::new()),
         ],
         lag_mark: "within".into(),
+        writes: vec!["db: acknowledged by the primary alone".into()],
         ..Default::default()
     }
 }

@@ -62,6 +62,7 @@ pub(super) fn group(
         drill: group.drill.as_ref().map(|drill| open_drill(&at, group, drill)),
         drill_due: said_of_drills(&due(spec, group, shown.wall)),
         predicted: reasons_said(&reasons, "objective"),
+        writes: reasons.iter().filter(|r| r.code == "writes").map(|r| r.text.clone()).collect(),
     })
 }
 

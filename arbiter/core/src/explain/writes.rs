@@ -24,7 +24,9 @@ fn sentence(wait: &CommitWait, isolated: Option<&BTreeSet<String>>) -> String {
         (CommitWait::Isolated(names), _) => {
             format!("cut off: acknowledged once {} has it", all(names).join(" or "))
         }
-        (CommitWait::Alone, _) => "acknowledged by the primary alone: no standby to wait for".into(),
+        (CommitWait::Alone, _) => {
+            "acknowledged by the primary alone: no standby to wait for".into()
+        }
         (CommitWait::Blocked, _) => "not acknowledged until a standby is back".into(),
         (CommitWait::Configured, Some(names)) => format!(
             "acknowledged by the primary alone; once it misses two renewals, when {} has it",

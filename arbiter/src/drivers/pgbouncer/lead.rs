@@ -7,15 +7,23 @@ use super::settings::Place;
 use super::{DriverError, PgBouncer};
 use crate::drivers::files;
 use arbiter_core::Terms;
+use std::sync::PoisonError;
 
 impl PgBouncer {
     /// Lead clients to whom `terms` name, or where they were led before, and let them through.
     pub(super) async fn lead(&self, terms: &Terms) -> Result<(), DriverError> {
         let session = self.session().await?;
         if let Some(place) = self.wanted(terms)? {
+            self.remember(None);
             self.lead_to(&session, &place).await?;
+            self.remember(Some(place));
         }
         self.resume(&session).await
+    }
+
+    /// What a look compares with; nothing while they are on their way elsewhere.
+    fn remember(&self, place: Option<Place>) {
+        *self.ordered.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
     /// Where clients are to be led; none: nobody says that it changes.
@@ -85,7 +93,7 @@ impl PgBouncer {
 }
 
 /// Those of `led` that PgBouncer leads elsewhere, or does not know.
-fn elsewhere<'a>(rows: &Rows, led: &'a [String], place: &Place) -> Vec<&'a str> {
+pub(super) fn elsewhere<'a>(rows: &Rows, led: &'a [String], place: &Place) -> Vec<&'a str> {
     let port = place.port.to_string();
     let there =
         |name: &str| rows.get(name).is_some_and(|row| row.host == place.host && row.port == port);

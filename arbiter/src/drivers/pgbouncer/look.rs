@@ -3,9 +3,11 @@
 use super::PgBouncer;
 use super::console::{CONSOLE, Row, Rows, Unreachable};
 use super::file::Entry;
+use super::lead::elsewhere;
 use arbiter_core::{Condition, Fact};
 use nix::unistd::{AccessFlags, access};
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 /// The least that clients must be held for, in seconds: a plan's rows up to the promotion.
 const QUERY_WAIT_MIN_S: u64 = 60;
@@ -80,6 +82,7 @@ impl PgBouncer {
             }
         }
         self.not_read(fact, entries, rows, config);
+        self.not_ordered(fact, entries, rows);
         self.config_faults(fact, config);
     }
 
@@ -104,6 +107,22 @@ impl PgBouncer {
                  RELOAD",
                 self.set.databases_file.display(),
                 other.join(", ")
+            ));
+        }
+    }
+
+    /// Clients that are led elsewhere than the last order said.
+    fn not_ordered(&self, fact: &mut Fact, entries: &[Entry], rows: &Rows) {
+        let ordered = self.ordered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(place) = ordered else { return };
+        let led: Vec<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+        let other = elsewhere(rows, &led, &place);
+        if !other.is_empty() {
+            fact.faults.push(format!(
+                "clients of {} are not led to {place}, as was ordered: put host and port back in \
+                 {}, and RELOAD",
+                other.join(", "),
+                self.set.databases_file.display()
             ));
         }
     }

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use console::{Session, Unreachable};
 use file::Entry;
 use marker::Marker;
-use settings::Settings;
+use settings::{Place, Settings};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -55,6 +55,8 @@ pub struct PgBouncer {
     set: Settings,
     marker: Marker,
     session: Mutex<Option<Arc<Session>>>,
+    /// Where the last order had clients led.
+    ordered: std::sync::Mutex<Option<Place>>,
 }
 
 impl PgBouncer {
@@ -65,7 +67,7 @@ impl PgBouncer {
     pub fn open(id: &InstanceId, instance: &Instance) -> Result<Self, DriverError> {
         let set = Settings::read(id, instance)?;
         let marker = Marker::beside(&set.databases_file);
-        Ok(Self { set, marker, session: Mutex::default() })
+        Ok(Self { set, marker, session: Mutex::default(), ordered: Default::default() })
     }
 
     /// The text of the file.

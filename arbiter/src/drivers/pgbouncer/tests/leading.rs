@@ -62,3 +62,17 @@ async fn a_file_that_pgbouncer_does_not_read_is_told() {
     let said = |why: &str| why.contains("does not read") && why.contains("other.ini");
     assert!(matches!(&refused, DriverError::Refused(why) if said(why)), "{refused}");
 }
+
+#[tokio::test]
+async fn whoever_leads_clients_away_from_what_was_ordered_is_told_of() {
+    let server = Server::start().await;
+    let pooler = Pooler::start(&databases(&server, &["app"]), "", &[]).await;
+    pooler.lead(&server.terms()).await.unwrap();
+    assert_eq!(pooler.look().await.faults, Vec::<String>::new());
+    let away = "[databases]\napp = host=127.0.0.1 port=1\n";
+    std::fs::write(pooler.path("databases.ini"), away).unwrap();
+    pooler.operator("RELOAD").await;
+    let faults = pooler.look().await.faults;
+    let said = format!("clients of app are not led to {}", server.address());
+    assert!(faults.len() == 1 && faults[0].starts_with(&said), "{faults:?}");
+}

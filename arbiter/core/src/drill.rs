@@ -178,21 +178,28 @@ impl Group {
         self.drill.as_ref().is_some_and(|drill| [drill.out, drill.back].contains(&Some(plan)))
     }
 
-    /// Whether an acknowledged write may be lost now: a drill may ask for more than policy, and its
-    /// plan is held to that to the end, also where it halted and the drill has failed. // I11
+    /// Whether commits wait for a standby now: a drill may ask for more than policy, until its plan
+    /// is through, also where that halted and the drill has failed. // I11
     pub fn durability(&self, spec: &GroupSpec) -> Durability {
         let plan = self.plan.as_ref().map(|plan| plan.id);
         let open = self.drill.iter().filter(|drill| drill.phase == DrillPhase::Execute);
         let left = self.drills.last().filter(|drill| plan.is_some() && drill.out == plan);
-        if open.chain(left).any(|drill| drill.stalls) {
-            Durability::Strict
-        } else {
-            spec.policy.durability
-        }
+        held_to(spec, open.chain(left).any(|drill| drill.stalls))
+    }
+
+    /// What `plan` may lose. The drill asks more of its own plan than policy; a real loss meanwhile
+    /// is not held up by it. // I11
+    pub fn durability_of(&self, spec: &GroupSpec, plan: PlanId) -> Durability {
+        let drills = self.drill.iter().chain(self.drills.last());
+        held_to(spec, drills.into_iter().any(|drill| drill.stalls && drill.out == Some(plan)))
     }
 
     /// An ended drill or the open one.
     pub fn drill(&self, id: DrillId) -> Option<&Drill> {
         self.drill.iter().chain(&self.drills).find(|drill| drill.id == id)
     }
+}
+
+fn held_to(spec: &GroupSpec, stalls: bool) -> Durability {
+    if stalls { Durability::Strict } else { spec.policy.durability }
 }

@@ -241,7 +241,7 @@ fn loss_is_bounded_before_promotion(step: &Step) -> Holds {
     }
     let Some(plan) = proving_plan(step) else { return Err("no plan".to_owned()) };
     if plan.kind == PlanKind::Failover {
-        let within = match step.before.durability(step.spec) {
+        let within = match step.before.durability_of(step.spec, plan.id) {
             crate::Durability::Async => step.before.lag == crate::LagMark::Within,
             crate::Durability::Strict => may_lose(step.spec, step.before, plan).is_none(),
         };

@@ -369,6 +369,8 @@ impl World {
         let spec = self.state.spec.groups.get(&group())?.clone();
         let primaries = self.group().primaries.clone();
         let (written, cut) = (self.written, self.link_cut);
+        let source = self.group_active().unwrap_or_else(|| EU.into());
+        let streams = !cut && self.agents[&format!("agent-{source}").as_str().into()].alive;
         let agent = self.agents.get_mut(id).filter(|agent| agent.alive)?;
         agent.sequence += 1;
         let own = spec.beside(id).map(|(name, instance)| (name.clone(), instance.clone()));
@@ -381,7 +383,7 @@ impl World {
                 Some(primary) => *primary == name,
                 None => instance.region == RegionId::from(EU),
             };
-            let shown = agent.shown(&name, &instance, primary, written, cut);
+            let shown = agent.shown(&name, &instance, primary, written, cut, streams);
             (name, shown)
         });
         let part = GroupReport {

@@ -47,7 +47,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
 /// I11: in `async` the loss is bounded by policy before the decision; in `strict` there is none;
 /// or it was accepted by name.
 fn loss_is_allowed(id: &GroupId, spec: &GroupSpec, group: &Group, plan: &Plan) -> Outcome {
-    let within = match group.durability(spec) {
+    let within = match group.durability_of(spec, plan.id) {
         Durability::Async => group.lag == LagMark::Within,
         Durability::Strict => synchronous::may_lose(spec, group, plan).is_none(),
     };

@@ -81,7 +81,12 @@ fn begin(
         DrillKind::Rehearsal => DrillPhase::Rehearse,
         DrillKind::Switchover | DrillKind::RegionLoss => DrillPhase::Execute,
     };
-    entry.group_mut(group)?.drill = Some(drill);
+    let found = entry.group_mut(group)?;
+    if drill.stalls {
+        // I11: whom an earlier drill counted on, nobody waits for any more.
+        found.synchronous.clear();
+    }
+    found.drill = Some(drill);
     let next = format!("arbiter drill show --group {group}");
     entry.tell(EventKind::DrillBegan, Some(group), message, next);
     enter(entry, group, first)

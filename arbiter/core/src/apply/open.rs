@@ -146,7 +146,7 @@ fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
         return stale("the hold-down after the last failover has not passed");
     }
     let accepted = open.accept_loss && !by_policy;
-    if group.durability(spec) == Durability::Strict && !accepted {
+    if group.durability_of(spec, PlanId(entry.at.index)) == Durability::Strict && !accepted {
         let there = |resource: &ResourceId| {
             let here = spec.instances_of(&open.target, Layer::Data);
             here.filter(|(_, i)| i.resource == *resource).map(|(id, _)| id.clone()).collect()

@@ -69,7 +69,7 @@ pub(crate) fn may_lose<'a>(
     group: &Group,
     plan: &Plan,
 ) -> Option<&'a ResourceId> {
-    let strict = group.durability(spec) == Durability::Strict;
+    let strict = group.durability_of(spec, plan.id) == Durability::Strict;
     if !strict || plan.kind != PlanKind::Failover || plan.accept_loss {
         return None;
     }

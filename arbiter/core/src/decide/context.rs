@@ -82,7 +82,7 @@ impl<'a> Context<'a> {
     }
 
     /// How long ago what was last shown of `instance` was true.
-    fn age(&self, instance: &InstanceId) -> Option<Duration> {
+    pub fn age(&self, instance: &InstanceId) -> Option<Duration> {
         let agent = &self.spec.instances.get(instance)?.agent;
         let at = self.heard(agent)?.at;
         Some(self.now.since(at) + self.instance(instance)?.age)

@@ -94,6 +94,7 @@ fn request(context: &Context, drill: &Drill) -> Option<OpenRequest> {
         target: Some(if out { drill.away.clone() } else { drill.home.clone() }),
         immediate: out && drill.kind == DrillKind::RegionLoss,
         accept_loss: out && drill.accept_loss,
+        by_drill: true,
         ..OpenRequest::plain(context.id, kind, false)
     })
 }

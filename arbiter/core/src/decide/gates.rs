@@ -287,7 +287,9 @@ impl Gates<'_> {
             self.gate("rpo", true, "any loss is accepted".to_owned(), next);
             return;
         }
-        if self.context.group.durability(self.context.spec) == Durability::Strict {
+        let group = self.context.group;
+        let drill = group.drill.as_ref().is_some_and(|drill| self.request.by_drill && drill.stalls);
+        if drill || self.context.spec.policy.durability == Durability::Strict {
             self.strict(target, &next);
             return;
         }

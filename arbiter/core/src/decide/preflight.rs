@@ -26,6 +26,8 @@ pub struct OpenRequest {
     pub accept_loss: bool,
     /// Policy asks, not an operator: mode, hold-down and evidence count.
     pub by_policy: bool,
+    /// The open drill asks, which may stand for more than policy does.
+    pub by_drill: bool,
 }
 
 impl OpenRequest {
@@ -39,6 +41,7 @@ impl OpenRequest {
             immediate: false,
             accept_loss: false,
             by_policy,
+            by_drill: false,
         }
     }
 }

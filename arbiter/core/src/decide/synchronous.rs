@@ -21,9 +21,16 @@ fn change(context: &Context, resource: &ResourceId) -> Option<Command> {
     let known = context.group.synchronous.get(resource).cloned().unwrap_or_default();
     let strict = context.group.durability(context.spec) == Durability::Strict;
     let waits = context.spec.instances.get(primary).is_some_and(|instance| instance.waits);
+    // Whoever does not serve acknowledges nothing, and one that is not heard can be told nothing: it
+    // goes on waiting for whom it was told, and a failover may count on them.
+    if strict && waits && !serves(context, resource) {
+        return None;
+    }
     let named = if strict && waits { wanted(context, resource, &known) } else { BTreeSet::new() };
     let counted = if named == known.named && waited_for(context, resource, primary, &known) {
         named.clone()
+    } else if was_let_go(context, primary, &known) {
+        BTreeSet::new()
     } else {
         known.counted.intersection(&named).cloned().collect()
     };
@@ -50,16 +57,39 @@ fn wanted(context: &Context, resource: &ResourceId, known: &Synchronous) -> BTre
         return BTreeSet::from([id.clone()]);
     }
     let since = context.view.unfollowed.get(&(context.id.clone(), resource.clone()));
-    let patience = context.spec.policy.detect_after;
+    // So long it served on without anybody: what it did not live to tell counts for nothing.
+    let silent = context.group.primaries.get(resource).and_then(|id| context.age(id));
+    let patience = context.spec.policy.detect_after + silent.unwrap_or_default();
     let lost = since.is_some_and(|since| context.now.since(*since) >= patience);
     let gives_up = context.spec.policy.strict_alone == StrictAlone::Accept && lost;
     if gives_up { BTreeSet::new() } else { known.named.clone() }
 }
 
-/// Whether somebody who is waited for is not seen to follow; timed by the View.
+/// Whether a primary that serves waits for somebody who is not seen to follow; timed by the View.
 pub(crate) fn unfollowed(context: &Context, resource: &ResourceId) -> bool {
     let set = context.group.synchronous.get(resource);
-    set.is_some_and(|set| !set.named.iter().any(|id| follows(context, resource, id)))
+    let alone = |set: &Synchronous| !set.named.iter().any(|id| follows(context, resource, id));
+    set.is_some_and(|set| serves(context, resource) && alone(set))
+}
+
+/// The primary is heard, and well.
+fn serves(context: &Context, resource: &ResourceId) -> bool {
+    let primary = context.group.primaries.get(resource);
+    primary.and_then(|id| context.live_fact(id)).is_some_and(|f| f.condition == Condition::Healthy)
+}
+
+/// The primary shows, under the order that names them, that it waits for one of them no more.
+fn was_let_go(context: &Context, primary: &InstanceId, known: &Synchronous) -> bool {
+    if !obeyed(context, primary, known) {
+        return false;
+    }
+    let mut counted = known.counted.iter().map(|id| context.spec.replicates_as(id));
+    match context.instance(primary).and_then(|shown| shown.commits.as_ref()) {
+        // It acknowledges nothing.
+        None | Some(CommitWait::Blocked) => false,
+        Some(CommitWait::Standbys(names)) => !counted.all(|name| names.contains(&name)),
+        Some(CommitWait::Configured | CommitWait::Alone | CommitWait::Isolated(_)) => true,
+    }
 }
 
 /// A standby whose stream is up, on the history of the primary.
@@ -79,10 +109,16 @@ fn waited_for(
     primary: &InstanceId,
     known: &Synchronous,
 ) -> bool {
-    let Some(instance) = context.spec.instances.get(primary) else { return false };
-    let obeyed = context.shown(&instance.agent).is_some_and(|shown| shown.obeyed >= known.since);
     let names = known.named.iter().map(|id| context.spec.replicates_as(id)).collect();
     let shown = context.instance(primary).and_then(|shown| shown.commits.as_ref());
     let set = context.group.synchronous.contains_key(resource) && !known.named.is_empty();
-    set && obeyed && context.is_live(&instance.agent) && shown == Some(&CommitWait::Standbys(names))
+    let obeyed = obeyed(context, primary, known);
+    set && obeyed && shown == Some(&CommitWait::Standbys(names))
+}
+
+/// The primary's agent is heard, and has the order that names them.
+fn obeyed(context: &Context, primary: &InstanceId, known: &Synchronous) -> bool {
+    let Some(instance) = context.spec.instances.get(primary) else { return false };
+    let obeyed = context.shown(&instance.agent).is_some_and(|shown| shown.obeyed >= known.since);
+    obeyed && context.is_live(&instance.agent)
 }

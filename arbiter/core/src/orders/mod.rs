@@ -89,6 +89,10 @@ pub(crate) fn commits(spec: &GroupSpec, group: &Group, instance: &Instance) -> O
     let names = |ids: &mut dyn Iterator<Item = &InstanceId>| -> BTreeSet<String> {
         ids.map(|id| spec.replicates_as(id)).collect()
     };
+    let elsewhere = |i: &Instance| i.resource == instance.resource && i.region != instance.region;
+    let mut others = spec.instances.iter().filter(|(_, i)| elsewhere(i)).map(|(id, _)| id);
+    let stalls = spec.policy.on_isolation == OnIsolation::Stall;
+    let isolated = stalls.then(|| names(&mut others));
     let commits = match spec.policy.durability {
         Durability::Strict => {
             let named = group.synchronous.get(&instance.resource).map(|set| &set.named);
@@ -105,16 +109,9 @@ pub(crate) fn commits(spec: &GroupSpec, group: &Group, instance: &Instance) -> O
             let named = group.synchronous.get(&instance.resource).map(|set| &set.named);
             let named = names(&mut named.into_iter().flatten());
             let waits = (!named.is_empty()).then_some(CommitWait::Standbys(named));
-            Commits { wait: waits.unwrap_or_default(), isolated: None }
+            Commits { wait: waits.unwrap_or_default(), isolated }
         }
-        Durability::Async => {
-            let elsewhere =
-                |i: &Instance| i.resource == instance.resource && i.region != instance.region;
-            let mut others = spec.instances.iter().filter(|(_, i)| elsewhere(i)).map(|(id, _)| id);
-            let stalls = spec.policy.on_isolation == OnIsolation::Stall;
-            let isolated = stalls.then(|| names(&mut others));
-            Commits { wait: CommitWait::Configured, isolated }
-        }
+        Durability::Async => Commits { wait: CommitWait::Configured, isolated },
     };
     instance.waits.then_some(commits)
 }

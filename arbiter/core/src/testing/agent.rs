@@ -21,6 +21,8 @@ pub struct FakeAgent {
     /// Standbys that have received this much, whatever the primary wrote.
     pub received: BTreeMap<InstanceId, u64>,
     pub hasty: BTreeSet<InstanceId>,
+    /// Whom primaries wait for, whatever they are told.
+    pub waits: BTreeMap<InstanceId, CommitWait>,
     /// The node that a manager has made primary.
     pub leads: Option<InstanceId>,
     /// Identities of data, where they are known.
@@ -46,6 +48,7 @@ impl FakeAgent {
         primary: bool,
         written: u64,
         cut: bool,
+        streams: bool,
     ) -> InstanceReport {
         let order = self.orders.get(name);
         let goal = order.map_or(if primary { Goal::Active } else { Goal::Standby }, |o| o.goal);
@@ -57,7 +60,7 @@ impl FakeAgent {
         let data = instance.layer == Layer::Data;
         let writes = data && leads && goal == Goal::Active;
         let usual = if stopped { Condition::Stopped } else { Condition::Healthy };
-        let upstream = Upstream { position: end, age: ms(0), streaming: !cut };
+        let upstream = Upstream { position: end, age: ms(0), streaming: streams };
         let fact = Fact {
             condition: self.conditions.get(name).copied().unwrap_or(usual),
             role: if writes { Role::Primary } else { Role::Replica },
@@ -91,7 +94,8 @@ impl FakeAgent {
         let verified = order.filter(|o| o.verify && obeys).map(|order| order.token);
         let token = order.map(|order| order.token).unwrap_or_default();
         let told = order.filter(|_| !self.hasty.contains(name)).and_then(|o| o.commits.clone());
-        let commits = told.filter(|_| obeys).map(|commits| commits.wait);
+        let told = told.filter(|_| obeys).map(|commits| commits.wait);
+        let commits = self.waits.get(name).cloned().or(told);
         InstanceReport { fact, age: ms(0), token, done, verified, error, commits }
     }
 }

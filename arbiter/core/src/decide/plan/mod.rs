@@ -28,7 +28,7 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     /// Only a synchronous standby may be promoted: `strict`, and no loss was accepted. // I11
     pub fn asks_counted(&self) -> bool {
-        self.context.group.durability(self.context.spec) == Durability::Strict
+        self.context.group.durability_of(self.context.spec, self.plan.id) == Durability::Strict
             && self.plan.kind == PlanKind::Failover
             && !self.plan.accept_loss
     }

@@ -2,7 +2,7 @@
 
 use crate::testing::*;
 use crate::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn run(world: &mut World, kind: DrillKind, accept_loss: bool) -> Result<(), Rejected> {
     let expected_epoch = world.group().epoch();
@@ -185,6 +185,48 @@ fn a_real_loss_takes_precedence() {
     assert!(matches!(last(&world).end, Some(DrillEnd::Interrupted(_))), "{:?}", last(&world));
     assert_eq!(world.group().active(), Some(&EU.into()));
     assert!(world.group().holding_down, "that failover was real");
+}
+
+/// The drill of the lost region waits for its standby; the failover that it was a drill for does not.
+#[test]
+fn a_real_loss_before_the_drills_own_plan_is_bounded_by_policy_alone() {
+    let mut world = checked();
+    world.enter(Mode::Automatic);
+    world.agent(EU).hasty.insert("db-eu-west".into());
+    run(&mut world, DrillKind::RegionLoss, false).unwrap();
+    world.run(ms(2_000));
+    assert!(open(&world).stalls && world.group().plan.is_none(), "{:?}", open(&world));
+    world.cut(EU);
+    world.run(ms(30_000));
+    assert!(matches!(last(&world).end, Some(DrillEnd::Interrupted(_))), "{:?}", last(&world));
+    assert_eq!(world.group().active(), Some(&US.into()));
+}
+
+#[test]
+fn what_a_cut_off_primary_loses_stays_bounded_while_a_drill_waits() {
+    let mut world = with(|spec| spec.policy.on_isolation = OnIsolation::Stall);
+    world.agent(EU).hasty.insert("db-eu-west".into());
+    let bound = |world: &World| {
+        let orders = orders(&world.state, &"agent-eu-west".into());
+        orders.into_iter().find_map(|order| order.commits)
+    };
+    let before = bound(&world).unwrap().isolated;
+    run(&mut world, DrillKind::RegionLoss, false).unwrap();
+    world.run(ms(2_000));
+    let told = bound(&world).unwrap();
+    assert!(matches!(told.wait, CommitWait::Standbys(_)), "{told:?}");
+    assert!(told.isolated.is_some() && told.isolated == before, "{told:?}");
+}
+
+#[test]
+fn whom_an_earlier_drill_counted_on_the_next_does_not() {
+    let mut world = checked();
+    let counted = BTreeSet::from(["db-us-east".into()]);
+    let left = Synchronous { named: counted.clone(), counted, since: 1 };
+    let group = world.state.groups.get_mut(&group()).unwrap();
+    group.synchronous.insert("db".into(), left);
+    run(&mut world, DrillKind::RegionLoss, false).unwrap();
+    assert!(world.group().synchronous.is_empty());
 }
 
 fn abort(world: &mut World) {

@@ -102,6 +102,34 @@ fn a_lost_standby_is_given_up_by_state_first_and_named_again_when_it_follows() {
     assert_eq!(set(&world).counted, only(STANDBY));
 }
 
+/// A region that is lost can be told nothing: it never acknowledged what its standby has not.
+#[test]
+fn a_standby_is_not_given_up_while_its_primary_is_lost_or_dead() {
+    let mut lost = world(Mode::Manual);
+    lost.cut(EU);
+    let mut dead = world(Mode::Manual);
+    dead.agent(EU).conditions.insert("db-eu-west".into(), Condition::Dead);
+    dead.link_cut = true;
+    for mut world in [lost, dead] {
+        world.run(ms(60_000));
+        assert_eq!(set(&world).counted, only(STANDBY));
+        let closed = closed(&world, &world.request(PlanKind::Failover));
+        assert!(!closed.contains(&"strict".to_owned()), "{closed:?}");
+    }
+}
+
+#[test]
+fn a_primary_that_shows_that_it_waits_for_nobody_is_not_believed_for_longer() {
+    let mut world = world(Mode::Manual);
+    world.agent(EU).waits.insert("db-eu-west".into(), CommitWait::Configured);
+    world.run(ms(1000));
+    assert_eq!(set(&world).counted, BTreeSet::new());
+    assert!(closed(&world, &world.request(PlanKind::Failover)).contains(&"strict".to_owned()));
+    world.agent(EU).waits.clear();
+    world.run(ms(1000));
+    assert_eq!(set(&world).counted, only(STANDBY));
+}
+
 #[test]
 fn where_policy_blocks_nobody_is_given_up() {
     let mut world = World::with(strict(|policy| policy.strict_alone = StrictAlone::Block));

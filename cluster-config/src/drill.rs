@@ -19,8 +19,9 @@ section! {
         limit: Duration [default Duration::from_secs(30 * 60)],
         /// Your own checks: run beside the new active region's data, or beside a copy of it that a
         /// rehearsal promoted, and good if they exit 0. No shell: the words of the line are the
-        /// program and its arguments. ARBITER_GROUP, ARBITER_REGION, ARBITER_EPOCH and
-        /// ARBITER_ADDRESS are in their environment.
+        /// program and its arguments. In their environment: ARBITER_PART (check or rehearsal),
+        /// ARBITER_KIND (postgres, velero and so on), ARBITER_ADDRESS (host and port, or scratch
+        /// namespaces with commas between), ARBITER_GROUP, ARBITER_REGION and ARBITER_EPOCH.
         check: Option<String> [unset ("\"/usr/local/bin/check-orders --quick\"", "nothing is run")],
         /// Time limit of one run of them.
         check_limit: Duration [default Duration::from_secs(120)],

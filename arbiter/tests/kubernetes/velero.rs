@@ -152,7 +152,8 @@ async fn a_rehearsal_restores_into_scratch_namespaces_and_removes_them() {
     assert!(done.facts.detail["drill"].contains("not rehearsed"), "{done:?}");
     assert_eq!(restores(&cluster), 0);
 
-    let rehearsal = open("rehearsal:velero", &cluster, &[("rehearse", "shop")]);
+    let more = ("rehearse_resources", "deployments.apps");
+    let rehearsal = open("rehearsal:velero", &cluster, &[("rehearse", "shop"), more]);
     for (phase, ends) in [("Completed", true), ("PartiallyFailed", false)] {
         let (ended, made) = tokio::join!(ensure(&*rehearsal, Goal::Active, 1, 9), async {
             cluster.until(|cluster| restores(cluster) == 1).await;
@@ -163,8 +164,9 @@ async fn a_rehearsal_restores_into_scratch_namespaces_and_removes_them() {
         let spec = &made["spec"];
         assert_eq!(spec["namespaceMapping"], json!({ "shop": "arbiter-rehearsal-shop" }));
         assert_eq!(spec["includedNamespaces"], json!(["shop"]));
-        let left_out = spec["excludedResources"].as_array().expect("what runs");
-        assert!(left_out.contains(&json!("deployments.apps")), "{left_out:?}");
+        let restored = spec["includedResources"].as_array().expect("nothing that acts");
+        let named = restored.last() == Some(&json!("deployments.apps"));
+        assert!(restored.len() == 5 && named, "{restored:?}");
         match ends {
             true => {
                 let said = &ended.expect("is rehearsed").facts.detail["drill"];

@@ -259,6 +259,17 @@ pub(super) fn plan_ended(entry: &mut Entry, group: &GroupId, plan: &Plan) -> Out
     }
 }
 
+/// The oldest that nothing is told by: of each kind the newest that was completed says when the next
+/// is due and what to expect.
+fn least_missed(drills: &[Drill]) -> usize {
+    let missed = |at: usize| {
+        let same =
+            |drill: &Drill| drill.kind == drills[at].kind && drill.end == Some(DrillEnd::Completed);
+        same(&drills[at]) && !drills[at + 1..].iter().any(same)
+    };
+    (0..drills.len()).find(|at| !missed(*at)).unwrap_or_default()
+}
+
 /// It ends, and is kept. Where nothing is open, nothing is to be done.
 fn end(entry: &mut Entry, group: &GroupId, how: DrillEnd) -> Outcome {
     let (at, wall) = (entry.at.index, entry.proposal.wall);
@@ -276,8 +287,9 @@ fn end(entry: &mut Entry, group: &GroupId, how: DrillEnd) -> Outcome {
     let token = Token { epoch: found.epoch(), revision: Revision(at) };
     found.revision = at;
     found.drills.push(Drill { end: Some(how), ended: wall, token, ..drill });
-    let surplus = found.drills.len().saturating_sub(DRILLS_KEPT_MAX);
-    found.drills.drain(..surplus);
+    while found.drills.len() > DRILLS_KEPT_MAX {
+        found.drills.remove(least_missed(&found.drills));
+    }
     let kind = if word == "failed" { EventKind::DrillFailed } else { EventKind::DrillEnded };
     entry.tell(kind, Some(group), message, next);
     Ok(())

@@ -15,6 +15,11 @@ pub const REHEARSAL: &str = "rehearsal:";
 /// In a Fact's detail: what a part of a drill says of itself.
 pub const DRILL_SAID: &str = "drill";
 
+/// In a part's settings, after [`DRILL_SAID`] and a dot: the kind of what it is a part of.
+pub const DRILL_KIND: &str = "kind";
+/// The setting that says as whom something runs.
+const USER: &str = "user";
+
 /// Under which name an agent runs the user's checks of `region`. No name in a cluster file holds a
 /// colon.
 pub fn check_id(region: &RegionId) -> InstanceId {
@@ -36,7 +41,9 @@ pub fn drills_beside(spec: &GroupSpec, agent: &AgentId) -> Vec<(InstanceId, Inst
         .collect();
     let own = spec.beside(agent).map(|(_, instance)| instance).find(|i| i.needs_evidence());
     if let Some(own) = own.filter(|own| checker(spec, &own.region) == Some(agent)) {
-        let check = Instance { settings: Default::default(), ..own.clone() };
+        // As whom a rehearsal runs them too: what they may do is the same in both.
+        let user = own.settings.get(USER).map(|user| (USER.to_owned(), user.clone()));
+        let check = Instance { settings: user.into_iter().collect(), ..own.clone() };
         parts.push((check_id(&own.region), part(spec, &check, DRILL_CHECK.to_owned())));
     }
     parts
@@ -50,6 +57,7 @@ fn part(spec: &GroupSpec, own: &Instance, kind: String) -> Instance {
     let mut settings = own.settings.clone();
     let checks = spec.policy.drill.check.iter();
     settings.extend(checks.map(|(key, value)| (format!("{DRILL_SAID}.{key}"), value.clone())));
+    settings.insert(format!("{DRILL_SAID}.{DRILL_KIND}"), own.kind.clone());
     Instance {
         kind,
         layer: Layer::Data,

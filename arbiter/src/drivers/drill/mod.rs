@@ -5,8 +5,8 @@
 
 use super::{Command, Declaration, Done, Driver, DriverError, Holder, KINDS, Opening};
 use arbiter_core::{
-    Control, DRILL_CHECK, DRILL_SAID, Fact, Goal, GroupId, Instance, InstanceId, Layer, REHEARSAL,
-    RegionId, Terms, Token,
+    Control, DRILL_CHECK, DRILL_KIND, DRILL_SAID, Fact, Goal, GroupId, Instance, InstanceId, Layer,
+    REHEARSAL, RegionId, Terms, Token,
 };
 use async_trait::async_trait;
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Time limit where the settings name none.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How long the end of one that is killed may take.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The driver of a part of a drill; none: `instance` is none.
 pub(super) fn open(
@@ -65,6 +67,10 @@ impl Said {
 /// The user's checks.
 pub(super) struct Checks {
     group: GroupId,
+    /// The kind of what they look at.
+    kind: String,
+    /// What they are run for: `check` or `rehearsal`.
+    part: &'static str,
     region: RegionId,
     user: Option<String>,
     words: Vec<String>,
@@ -90,11 +96,18 @@ impl Checks {
         let command = given("command").map(String::as_str).unwrap_or_default();
         Ok(Self {
             group: opening.group.clone(),
+            kind: given(DRILL_KIND).cloned().unwrap_or_default(),
+            part: if opening.instance.kind == DRILL_CHECK { "check" } else { "rehearsal" },
             region: opening.instance.region.clone(),
             user: settings.get("user").cloned(),
             words: command.split_whitespace().map(str::to_owned).collect(),
             limit,
         })
+    }
+
+    /// How long they may take, and a little to be killed in.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit + KILLED_WITHIN
     }
 
     /// Run them against what serves at `address`, and say how they went.
@@ -114,6 +127,8 @@ impl Checks {
             ("ARBITER_GROUP", self.group.0.clone()),
             ("ARBITER_REGION", self.region.0.clone()),
             ("ARBITER_EPOCH", token.epoch.to_string()),
+            ("ARBITER_PART", self.part.to_owned()),
+            ("ARBITER_KIND", self.kind.clone()),
             ("ARBITER_ADDRESS", address.to_owned()),
         ];
         let command = Command {
@@ -171,6 +186,10 @@ impl Driver for Check {
         }
         let text = self.checks.run(&*self.holder, token, &self.address).await?;
         Ok(self.said.done(text))
+    }
+
+    fn limit(&self, _: Goal) -> Duration {
+        self.checks.limit()
     }
 
     async fn verify(&self, _: Token) -> Result<Fact, DriverError> {

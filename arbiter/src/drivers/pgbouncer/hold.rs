@@ -3,7 +3,7 @@
 use super::console::Session;
 use super::look::is_session;
 use super::{DriverError, PgBouncer};
-use futures::future::try_join_all;
+use futures::future::join_all;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -21,7 +21,9 @@ impl PgBouncer {
         let mut marked = self.marker.names()?;
         marked.extend(open.iter().cloned());
         self.marker.set(&marked)?;
-        if let Err(why) = try_join_all(open.iter().map(|name| self.pause(name))).await {
+        // Each is waited for: one that took effect after the mark was gone would never be lifted.
+        let paused = join_all(open.iter().map(|name| self.pause(name))).await;
+        if let Some(why) = paused.into_iter().find_map(Result::err) {
             self.unmark(&session, marked).await?;
             return Err(why);
         }

@@ -22,12 +22,14 @@ use tokio::task::JoinHandle;
 
 /// The copy, beside the data.
 const COPY: &str = "rehearsal";
+/// How fast it is copied where `rebuild_rate` says nothing, as pg_basebackup takes it.
+const RATE: &str = "64M";
 /// How long a promotion of the copy may take, its start and the replay included.
 const PROMOTION_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Wait between two tries of a start or a promotion that go on by themselves.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// What keeps a copy to itself: it follows nobody, archives nothing, and starts no worker that
-/// reaches out. Given at start, where it wins over every file.
+/// What keeps a copy to itself: it follows nobody, archives nothing, and starts none of the workers
+/// that are known to reach out. Given at start, where it wins over every file.
 const ALONE: &[&str] = &[
     "primary_conninfo=",
     "primary_slot_name=",
@@ -38,6 +40,7 @@ const ALONE: &[&str] = &[
     "synchronous_standby_names=",
     "max_logical_replication_workers=0",
     "cron.launch_active_jobs=off",
+    "timescaledb.max_background_workers=0",
     "listen_addresses=127.0.0.1",
     "external_pid_file=",
     "logging_collector=off",
@@ -116,8 +119,10 @@ impl Rehearsal {
         let (socket, port) = (socket.display().to_string(), port.to_string());
         let to = dir.display().to_string();
         let user = &self.own.set.admin_user;
+        // What replays beside it reads and writes the same disk.
+        let rate = self.own.set.rebuild_rate.as_deref().unwrap_or(RATE);
         let args = ["-D", &to, "-h", &socket, "-p", &port, "-U", user, "-w", "-c", "fast", "-X"];
-        let args = [&args[..], &["stream"]].concat();
+        let args = [&args[..], &["stream", "--max-rate", rate]].concat();
         let output = self.own.tool("pg_basebackup", &args, &[], COPY_LIMIT).await?;
         if output.code != Some(0) {
             return Err(self.own.refuse(format!(
@@ -233,7 +238,7 @@ impl Driver for Rehearsal {
     }
 
     fn limit(&self, _: Goal) -> Duration {
-        COPY_LIMIT
+        COPY_LIMIT + self.checks.limit()
     }
 
     async fn verify(&self, _: Token) -> Result<Fact, DriverError> {

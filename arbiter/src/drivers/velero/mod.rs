@@ -63,8 +63,15 @@ pub const KIND: Kind = Kind {
             may(
                 "rehearse",
                 "shop",
-                "Namespaces that a drill of kind rehearsal restores into scratch namespaces, without \
-                 what runs, and removes. By default none.",
+                "Namespaces that a drill of kind rehearsal restores into scratch namespaces, and \
+                 removes: ConfigMaps, Secrets, ServiceAccounts, PersistentVolumeClaims. By default \
+                 none.",
+            ),
+            may(
+                "rehearse_resources",
+                "services, deployments.apps",
+                "More kinds that a rehearsal restores, as Velero names them. Their controllers act \
+                 on the copies: name none that reaches for what the original holds.",
             ),
         ],
     },

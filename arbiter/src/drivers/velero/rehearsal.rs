@@ -1,6 +1,7 @@
 //! A rehearsal: the newest complete backup is restored into scratch namespaces, the user's checks
-//! run, and all of it is removed. Nothing of it runs and nothing leads to it: what would is left
-//! out of the restore.
+//! run, and all of it is removed. Only kinds that nothing acts on are restored, and those that the
+//! user names: a controller that finds a copy of its own object could reach for what the original
+//! holds.
 //!
 //! Knows Restore (`velero.io/v1`) and namespaces. Never touches one whose name does not begin as
 //! those of rehearsals do.
@@ -21,19 +22,10 @@ use tokio::time::sleep;
 
 /// What the name of a scratch namespace begins with.
 const SCRATCH: &str = "arbiter-rehearsal-";
-/// What runs, or leads to what runs.
-const LEFT_OUT: &[&str] = &[
-    "pods",
-    "replicasets.apps",
-    "deployments.apps",
-    "statefulsets.apps",
-    "daemonsets.apps",
-    "jobs.batch",
-    "cronjobs.batch",
-    "services",
-    "endpoints",
-    "ingresses.networking.k8s.io",
-];
+/// Kinds that are restored. None of them runs, or leads to what runs.
+const RESTORED: &[&str] = &["configmaps", "secrets", "serviceaccounts", "persistentvolumeclaims"];
+/// Longest name of a namespace.
+const NAME_MAX: usize = 63;
 /// Longest attempt; a drill has a limit of its own.
 const REHEARSAL_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -41,6 +33,8 @@ struct Rehearsal {
     velero: Velero,
     /// Namespaces that are restored; none: nothing is rehearsed.
     namespaces: Vec<String>,
+    /// Kinds that are restored beside [`RESTORED`].
+    more: Vec<String>,
     holder: Arc<dyn Holder>,
     checks: Checks,
     said: Said,
@@ -55,6 +49,7 @@ pub(super) fn open(opening: &Opening<'_>) -> Result<Box<dyn Driver>, DriverError
     Ok(Box::new(Rehearsal {
         velero: Velero::open(opening)?,
         namespaces: reader.names("rehearse")?,
+        more: reader.names("rehearse_resources")?,
         holder: opening.holder.clone(),
         checks: Checks::read(opening)?,
         said: Said::default(),
@@ -104,6 +99,8 @@ impl Rehearsal {
             self.namespaces.iter().map(|name| (name, scratch(name))).collect();
         let annotations = json!({ super::super::kubernetes::TOKEN: token.to_string() });
         let name = self.name();
+        let more = self.more.iter().map(String::as_str);
+        let restored: Vec<&str> = RESTORED.iter().copied().chain(more).collect();
         let body = json!({
             "apiVersion": "velero.io/v1",
             "kind": "Restore",
@@ -112,7 +109,7 @@ impl Rehearsal {
                 "backupName": backup.name,
                 "includedNamespaces": self.namespaces,
                 "namespaceMapping": mapping,
-                "excludedResources": LEFT_OUT,
+                "includedResources": restored,
                 "includeClusterResources": false,
             },
         });
@@ -151,10 +148,15 @@ impl Rehearsal {
     }
 }
 
-/// At most 63 characters, as a namespace's name may have.
+/// A name of its own for each, also where it would be too long.
 fn scratch(namespace: &str) -> String {
-    let name: String = namespace.chars().take(63 - SCRATCH.len()).collect();
-    format!("{SCRATCH}{}", name.trim_end_matches('-'))
+    let whole = format!("{SCRATCH}{namespace}");
+    if whole.len() <= NAME_MAX {
+        return whole;
+    }
+    let sum = format!("-{:08x}", crc32c::crc32c(namespace.as_bytes()));
+    let kept: String = whole.chars().take(NAME_MAX - sum.len()).collect();
+    kept.trim_end_matches('-').to_owned() + &sum
 }
 
 #[async_trait]
@@ -177,7 +179,7 @@ impl Driver for Rehearsal {
     }
 
     fn limit(&self, _: Goal) -> Duration {
-        REHEARSAL_LIMIT
+        REHEARSAL_LIMIT + self.checks.limit()
     }
 
     async fn verify(&self, _: Token) -> Result<Fact, DriverError> {
@@ -190,7 +192,9 @@ mod tests {
     #[test]
     fn a_scratch_namespace_has_a_name_that_may_be() {
         assert_eq!(super::scratch("shop"), "arbiter-rehearsal-shop");
-        let long = super::scratch(&format!("{}-{}", "a".repeat(44), "b".repeat(20)));
-        assert_eq!((long.len(), long.ends_with('a')), (62, true));
+        let long = |end: &str| super::scratch(&format!("{}-{end}", "a".repeat(50)));
+        let (one, other) = (long("one"), long("other"));
+        assert!(one.len() <= 63 && other.len() <= 63 && one != other, "{one} {other}");
+        assert!(one.starts_with("arbiter-rehearsal-aaaa") && !one.ends_with('-'), "{one}");
     }
 }

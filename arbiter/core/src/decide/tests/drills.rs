@@ -336,3 +336,22 @@ fn a_region_loss_whose_plan_halts_still_promotes_only_who_has_every_acknowledged
     over.plan = None;
     assert_eq!(over.durability(spec), Durability::Async);
 }
+
+/// Rehearsed each day, and moved each quarter.
+#[test]
+fn rehearsals_do_not_push_out_what_the_last_real_drill_showed() {
+    let mut world = checked();
+    run(&mut world, DrillKind::Switchover, false).unwrap();
+    world.run(ms(20_000));
+    let first = last(&world).clone();
+    assert_eq!(first.end, Some(DrillEnd::Completed));
+    for _ in 0..DRILLS_KEPT_MAX + 1 {
+        run(&mut world, DrillKind::Rehearsal, false).unwrap();
+        world.run(ms(500));
+        assert_eq!(last(&world).end, Some(DrillEnd::Completed));
+    }
+    let drills = &world.group().drills;
+    assert_eq!(drills.len(), DRILLS_KEPT_MAX);
+    assert_eq!(drills.first().map(|drill| drill.id), Some(first.id));
+    assert!(predicted_recovery(&world.state.spec.groups[&group()], world.group()).is_some());
+}

@@ -39,10 +39,11 @@ impl Delegated {
         match reply.state {
             Some(State::Active) => {
                 // I1: nobody gave it leave, whoever promoted it.
-                if self.holder.armed() {
-                    self.lock_out()?;
-                    self.kill_all().await?;
+                if !self.holder.armed() {
+                    return Err(self.retry("it is to stand by and came up as active"));
                 }
+                self.lock_out()?;
+                self.kill_all().await?;
                 Err(self.retry("it is to stand by and came up as active, so it was killed"))
             }
             Some(State::Standby) => Ok(self.done(&reply)),

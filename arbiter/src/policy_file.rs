@@ -218,6 +218,7 @@ fn drill_policy(drill: &file::Drill) -> core::DrillPolicy {
         every: std::time::Duration::from_secs(drill.every_days.saturating_mul(24 * 60 * 60)),
         limit: drill.limit,
         check: check.unwrap_or_default(),
+        abort_after: drill.abort_after,
         blocked: drill.blocked.0.iter().map(window).collect(),
     }
 }

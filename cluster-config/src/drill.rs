@@ -17,6 +17,9 @@ section! {
         /// How long a drill waits for anything, such as for the old region to be a standby again,
         /// before it has failed.
         limit: Duration [default Duration::from_secs(30 * 60)],
+        /// A drill's plan that has not passed its point of no return this long after it opened is
+        /// undone, and the drill with it.
+        abort_after: Option<Duration> [unset ("\"30s\"", "as long as any plan")],
         /// Your own checks: run beside the new active region's data, or beside a copy of it that a
         /// rehearsal promoted, and good if they exit 0. No shell: the words of the line are the
         /// program and its arguments. In their environment: ARBITER_PART (check or rehearsal),

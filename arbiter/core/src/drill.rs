@@ -170,6 +170,9 @@ pub struct DrillPolicy {
     pub check: BTreeMap<String, String>,
     /// When none may begin.
     pub blocked: Vec<Window>,
+    /// How long its plan may be on its way to the point of no return; none: as long as any plan.
+    #[serde(default)]
+    pub abort_after: Option<Duration>,
 }
 
 impl Group {

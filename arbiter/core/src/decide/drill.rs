@@ -6,15 +6,23 @@ use super::context::Context;
 use super::preflight::{OpenRequest, preflight};
 use crate::{
     Command, DRILL_SAID, Drill, DrillKind, DrillPhase, ErrorReport, Goal, GroupId, InstanceId,
-    InstanceReport, Instant, OpenPlan, PlanKind, Proposal, State, View, drill_parts,
+    InstanceReport, Instant, OpenPlan, Plan, PlanKind, Proposal, State, View, drill_parts,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What is to be proposed about the open drill.
 pub(super) fn drive(context: &Context) -> Option<Proposal> {
     let drill = context.group.drill.as_ref()?;
+    let mut reason = format!("drill {}", drill.id);
     let command = match turn(context, drill) {
         Turn::Open(open) => Command::OpenDrillPlan { drill: drill.id, open },
+        Turn::Undo(why) => {
+            reason = why;
+            let (group, expected_epoch) = (context.id.clone(), context.group.epoch());
+            let took = context.row_ran();
+            Command::AbortDrill { group, drill: drill.id, expected_epoch, took }
+        }
         Turn::Ended(said) => end(context, drill, said, None),
         Turn::Failed(why) => end(context, drill, BTreeMap::new(), Some(why)),
         Turn::Runs => return None,
@@ -30,7 +38,6 @@ pub(super) fn drive(context: &Context) -> Option<Proposal> {
         Command::OpenDrillPlan { .. } => drill.by.clone(),
         _ => crate::By::Policy,
     };
-    let reason = format!("drill {}", drill.id);
     Some(Proposal { by, reason, ..super::proposal(command) })
 }
 
@@ -55,6 +62,8 @@ enum Turn {
     Ended(BTreeMap<InstanceId, String>),
     /// It goes no further.
     Failed(String),
+    /// It goes no further, and its plan is undone.
+    Undo(String),
 }
 
 fn turn(context: &Context, drill: &Drill) -> Turn {
@@ -68,7 +77,7 @@ fn plans(context: &Context, drill: &Drill) -> Turn {
     if let Some(plan) = &context.group.plan {
         return match &plan.halt {
             Some(halt) => Turn::Failed(format!("plan {} is halted: {}", plan.id, halt.reason)),
-            None => Turn::Runs,
+            None => overdue(context, plan).map_or(Turn::Runs, Turn::Undo),
         };
     }
     if let Some(id) = context.group.returning.first() {
@@ -85,6 +94,17 @@ fn plans(context: &Context, drill: &Drill) -> Turn {
             Turn::Waits(closed.join("; "))
         }
     }
+}
+
+/// Why a plan that can be undone has taken too long for a drill.
+fn overdue(context: &Context, plan: &Plan) -> Option<String> {
+    let limit =
+        context.spec.policy.drill.abort_after.filter(|_| plan.before_point_of_no_return())?;
+    let ended: Duration = plan.steps.iter().map(|step| step.took).sum();
+    let at = plan.step().map_or("its end", |step| step.as_str());
+    (ended + context.row_ran() > limit).then(|| {
+        format!("plan {} was at {at} after {limit:?}, the abort_after of its drill", plan.id)
+    })
 }
 
 fn request(context: &Context, drill: &Drill) -> Option<OpenRequest> {

@@ -260,6 +260,20 @@ fn an_abort_undoes_what_can_be_undone() {
     assert_eq!(world.group().epoch(), Epoch(1));
 }
 
+/// The fence stalls, and nobody writes meanwhile: a drill does not wait for it as a failover would.
+#[test]
+fn a_plan_that_is_long_on_its_way_is_undone_with_its_drill() {
+    let mut world = with(|spec| spec.policy.drill.abort_after = Some(ms(3_000)));
+    world.agent(EU).stubborn.insert("db-eu-west".into());
+    run(&mut world, DrillKind::Switchover, false).unwrap();
+    world.run(ms(2_000));
+    assert!(world.group().plan.is_some() && world.group().drill.is_some());
+    world.run(ms(3_000));
+    assert!(matches!(&last(&world).end, Some(DrillEnd::Aborted(why)) if why.contains("3s")));
+    assert!(matches!(world.last_plan().end, Some(PlanEnd::Aborted(_))), "{:?}", world.last_plan());
+    assert_eq!(world.group().active(), Some(&EU.into()));
+}
+
 #[test]
 fn none_begins_while_policy_blocks_it_a_plan_is_open_or_nothing_is_ordered() {
     let code = |refused: Rejected| match refused {

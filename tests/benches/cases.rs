@@ -4,7 +4,7 @@ use crate::{commit, idle};
 use arbiter::clock;
 use arbiter::lab::cluster::EU;
 use arbiter::lab::writer::verdict;
-use arbiter_core::Instant;
+use arbiter_core::{Durability, Instant};
 use arbiter_tests::hosts::proofs::longest_gap;
 use arbiter_tests::hosts::stage::{Figures, LIMIT, Stage, until, wrong};
 use arbiter_tests::hosts::{Case, leader, pooled, rejoin};
@@ -96,9 +96,30 @@ pub const BENCHES: &[Bench] = &[
     ),
     once(
         Case::new("rejoin", "failover, rejoin by rewind and failback, ten times", |s| {
-            Box::pin(rejoin::rejoin(s, REJOINS))
+            Box::pin(rejoin::rejoin(s, REJOINS, Durability::Async))
         })
         .mode("manual"),
+    ),
+    once(
+        Case::new("rejoin-strict", "the same in strict, ten times", |s| {
+            Box::pin(rejoin::rejoin(s, REJOINS, Durability::Strict))
+        })
+        .group("durability = \"strict\"\n")
+        .mode("manual"),
+    ),
+    bench(
+        Case::new("region-cut-strict", "the active region is cut off, nothing may be lost", |s| {
+            Box::pin(region_cut(s))
+        })
+        .group("durability = \"strict\"\n")
+        .profile("wan"),
+    ),
+    bench(
+        Case::new("region-cut-stall", "the same, and a cut-off primary stalls", |s| {
+            Box::pin(region_cut(s))
+        })
+        .group("on_isolation = \"stall\"\n")
+        .profile("wan"),
     ),
     Bench {
         name: "commit",

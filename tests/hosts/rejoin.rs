@@ -5,6 +5,7 @@ use super::Case;
 use super::stage::{LIMIT, Stage, check, wrong};
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP};
+use arbiter_core::Durability;
 use arbiter_proto::v1;
 use std::collections::BTreeSet;
 use std::io;
@@ -16,23 +17,32 @@ const ROUNDS: usize = 3;
 const BACK_LIMIT: Duration = Duration::from_secs(90);
 
 /// The cases of this file.
-pub const CASES: &[Case] = &[Case::new(
-    "rejoin",
-    "failover, rejoin by rewind and failback, three times: what was lost is what the report lists",
-    |stage| Box::pin(rejoin(stage, ROUNDS)),
-)
-.mode("manual")];
+pub const CASES: &[Case] = &[
+    Case::new(
+        "rejoin",
+        "failover, rejoin by rewind and failback, three times: what is lost is what is listed",
+        |stage| Box::pin(rejoin(stage, ROUNDS, Durability::Async)),
+    )
+    .mode("manual"),
+    Case::new(
+        "rejoin-strict",
+        "the same in strict, asked for late: nothing that was acknowledged is lost",
+        |stage| Box::pin(rejoin(stage, ROUNDS, Durability::Strict)),
+    )
+    .group("durability = \"strict\"\n")
+    .mode("manual"),
+];
 
 /// Fail over, come back and fail back, `rounds` times; figures `rounds`, `lost` and `back_ms`, the
 /// longest time that a region took to come back.
 ///
 /// # Errors
 /// What did not hold.
-pub async fn rejoin(stage: &mut Stage, rounds: usize) -> io::Result<()> {
+pub async fn rejoin(stage: &mut Stage, rounds: usize, durability: Durability) -> io::Result<()> {
     stage.pin("us-east")?;
     let (mut known, mut longest) = (BTreeSet::new(), Duration::ZERO);
     for _ in 0..rounds {
-        longest = longest.max(round(stage, &mut known).await?);
+        longest = longest.max(round(stage, &mut known, durability).await?);
     }
     stage.figure("rounds", rounds as f64);
     stage.figure("lost", known.len() as f64);
@@ -42,15 +52,24 @@ pub async fn rejoin(stage: &mut Stage, rounds: usize) -> io::Result<()> {
 
 /// Fail over, come back, fail back; how long the region took to come back. `known`: ids that
 /// earlier rounds lost.
-async fn round(stage: &mut Stage, known: &mut BTreeSet<i64>) -> io::Result<Duration> {
+async fn round(
+    stage: &mut Stage,
+    known: &mut BTreeSet<i64>,
+    durability: Durability,
+) -> io::Result<Duration> {
+    let strict = durability == Durability::Strict;
     let epoch = stage.lab.epoch(GROUP).await?;
     stage.lab.net.cut_region(EU)?;
+    if strict {
+        // Longer than a primary that is heard would wait for its standby.
+        alone_for(stage, stage.timing().lease * 2).await?;
+    }
     let opened = stage.lab.open_plan(GROUP, "failover", "us-east").await;
     let plan = opened.map_err(|status| wrong(format!("failover: {status}")))?;
     stage.serves("us-east", epoch + 1, stage.dead_after() + LIMIT).await?;
     let lost: BTreeSet<i64> =
         stage.lost("us-east").await?.into_iter().filter(|id| !known.contains(id)).collect();
-    check(!lost.is_empty(), || "a cut-off region lost nothing: there is nothing to count".into())?;
+    check(lost.is_empty() == strict, || format!("{durability:?}: {} are lost", lost.len()))?;
     stage.lab.net.heal()?;
     let healed = clock::now();
     let listed = counted(stage, plan).await?;
@@ -64,6 +83,17 @@ async fn round(stage: &mut Stage, known: &mut BTreeSet<i64>) -> io::Result<Durat
     check(after == *known, || format!("lost by the failback: {:?}", after.difference(known)))?;
     stage.ready_to_move("us-east").await?;
     Ok(took)
+}
+
+/// The standby of the region that was cut off has not heard from its primary for `time`.
+async fn alone_for(stage: &Stage, time: Duration) -> io::Result<()> {
+    let alone = async || {
+        let Ok(group) = stage.group().await else { return false };
+        let mut agents = group.regions.iter().flat_map(|region| &region.agents);
+        let standby = agents.find_map(|a| a.instances.iter().find(|i| i.instance == "db-us"));
+        standby.is_some_and(|i| u128::from(i.lag_age_ms) > time.as_millis())
+    };
+    super::stage::until("the standby is alone for long", time + LIMIT, alone).await
 }
 
 /// The loss as the report has it, once the old primary could be read.

@@ -197,6 +197,7 @@ impl World {
             immediate: kind == PlanKind::Failover && self.rng.chance(500),
             accept_loss: self.rng.chance(700),
             by_policy: false,
+            by_drill: false,
         }
     }
 

@@ -6,7 +6,9 @@ mod part;
 mod window;
 
 pub use measure::{Due, Measured, due, predicted_recovery, proposals};
-pub use part::{DRILL_CHECK, DRILL_SAID, REHEARSAL, check_id, drills_beside, rehearsal_id};
+pub use part::{
+    DRILL_CHECK, DRILL_KIND, DRILL_SAID, REHEARSAL, check_id, drills_beside, rehearsal_id,
+};
 pub(crate) use part::{drill_orders, drill_parts};
 pub use window::Window;
 

@@ -235,6 +235,7 @@ pub static KINDS: &[Kind] = &[
     pgbouncer::KIND,
     object_store::KIND,
     kubernetes::KIND,
+    kubernetes::secrets::KIND,
     velero::KIND,
     dns::RFC2136,
     dns::ROUTE53,

@@ -331,6 +331,7 @@ fn resources(group: &str) -> Value {
         ("v1", "pods", &["po"], false),
         ("v1", "nodes", &["no"], false),
         ("v1", "configmaps", &["cm"], false),
+        ("v1", "secrets", &[], false),
     ];
     let verbs = json!(["get", "list", "create", "update", "patch", "delete"]);
     let mut all = Vec::new();

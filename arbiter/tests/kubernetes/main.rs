@@ -10,6 +10,7 @@ mod faults;
 mod http;
 mod published;
 mod scaling;
+mod secrets;
 mod selector;
 mod store;
 #[path = "../support/mod.rs"]

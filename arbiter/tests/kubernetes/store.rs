@@ -78,6 +78,7 @@ pub fn kind(group: &str, plural: &str) -> Option<&'static str> {
         ("v1", "pods") => "Pod",
         ("v1", "nodes") => "Node",
         ("v1", "configmaps") => "ConfigMap",
+        ("v1", "secrets") => "Secret",
         ("v1", "namespaces") => "Namespace",
         _ => return None,
     })

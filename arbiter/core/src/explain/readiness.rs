@@ -63,13 +63,21 @@ fn proven(id: &InstanceId, fact: &Fact) -> Option<Reason> {
 fn unlike(context: &Context) -> Vec<Reason> {
     let mut found = Vec::new();
     for (id, instance) in &context.spec.instances {
-        let Some(primary) = context.group.primaries.get(&instance.resource) else { continue };
+        let Some(primary) = reference(context, instance) else { continue };
         let both = context.live_fact(primary).zip(context.live_fact(id));
         if let Some((there, here)) = both.filter(|_| primary != id) {
             found.extend(differences(primary, there, id, here));
         }
     }
     found
+}
+
+/// The primary of its resource; of what has none, what stands in the active region.
+fn reference<'a>(context: &Context<'a>, instance: &Instance) -> Option<&'a InstanceId> {
+    let active = context.group.active();
+    let there = |i: &Instance| i.resource == instance.resource && Some(&i.region) == active;
+    let mut others = context.spec.instances.iter().filter(|(_, i)| there(i)).map(|(id, _)| id);
+    context.group.primaries.get(&instance.resource).or_else(|| others.next())
 }
 
 /// What either tells and both must have alike. What only one can tell is not compared: the other

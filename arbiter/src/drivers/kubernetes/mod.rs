@@ -14,6 +14,7 @@ mod login;
 mod look;
 mod objects;
 mod quantity;
+pub(super) mod secrets;
 pub(super) mod settings;
 mod wants;
 

@@ -26,6 +26,7 @@ impl Face {
             immediate: request.immediate,
             accept_loss: request.accept_loss,
             by_policy: false,
+            by_drill: false,
         };
         if request.dry_run {
             return self.try_plan(&group, &open).await;

@@ -81,6 +81,11 @@ fn what_differs_between_the_sides_is_told() {
     assert!(said(&world).is_empty());
     tell(&mut world, "db-us-east", "2.41");
     assert_eq!(said(&world), [r#"db-us-east: collation is "2.41", and on db-eu-west "2.36""#]);
+    tell(&mut world, "db-us-east", "2.36");
+    // What has no primary is compared with what stands in the active region.
+    tell(&mut world, "web-eu-west", "one");
+    tell(&mut world, "web-us-east", "two");
+    assert_eq!(said(&world), [r#"web-us-east: collation is "two", and on web-eu-west "one""#]);
 }
 
 /// The last Report shows this detail of `id`.

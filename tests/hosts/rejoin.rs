@@ -59,6 +59,10 @@ async fn round(
 ) -> io::Result<Duration> {
     let strict = durability == Durability::Strict;
     let epoch = stage.lab.epoch(GROUP).await?;
+    if strict {
+        let counted = |g: &v1::GroupStatus| g.predicted.contains("no acknowledged write");
+        stage.lab.operator.wait_group(GROUP, "a standby is counted on", LIMIT, counted).await?;
+    }
     stage.lab.net.cut_region(EU)?;
     if strict {
         // Longer than a primary that is heard would wait for its standby.

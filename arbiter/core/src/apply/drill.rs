@@ -259,8 +259,8 @@ pub(super) fn plan_ended(entry: &mut Entry, group: &GroupId, plan: &Plan) -> Out
     }
 }
 
-/// The oldest that nothing is told by: of each kind the newest that was completed says when the next
-/// is due and what to expect.
+/// The oldest that nothing is told by: of each kind the newest that was completed says when the
+/// next is due, and what to expect.
 fn least_missed(drills: &[Drill]) -> usize {
     let missed = |at: usize| {
         let same =

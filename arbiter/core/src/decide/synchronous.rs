@@ -21,8 +21,8 @@ fn change(context: &Context, resource: &ResourceId) -> Option<Command> {
     let known = context.group.synchronous.get(resource).cloned().unwrap_or_default();
     let strict = context.group.durability(context.spec) == Durability::Strict;
     let waits = context.spec.instances.get(primary).is_some_and(|instance| instance.waits);
-    // Whoever does not serve acknowledges nothing, and one that is not heard can be told nothing: it
-    // goes on waiting for whom it was told, and a failover may count on them.
+    // Whoever does not serve acknowledges nothing, and one that is not heard can be told nothing:
+    // it goes on waiting for whom it was told, and a failover may count on them.
     if strict && waits && !serves(context, resource) {
         return None;
     }

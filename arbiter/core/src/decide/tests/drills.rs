@@ -187,7 +187,7 @@ fn a_real_loss_takes_precedence() {
     assert!(world.group().holding_down, "that failover was real");
 }
 
-/// The drill of the lost region waits for its standby; the failover that it was a drill for does not.
+/// The drill of the lost region waits for its standby; the failover that it was for does not.
 #[test]
 fn a_real_loss_before_the_drills_own_plan_is_bounded_by_policy_alone() {
     let mut world = checked();

@@ -205,6 +205,10 @@ impl Postgres {
     /// Put the server's own configuration where neither a rewind nor a copy reaches it.
     pub(super) fn save_own_files(&self) -> io::Result<()> {
         let place = self.beside(OWN_FILES);
+        // A rewind that was broken off has left anything in their place; they were saved before it.
+        if self.beside(DIRTY).exists() && place.exists() {
+            return Ok(());
+        }
         fs::create_dir_all(&place)?;
         for path in self.own_files() {
             let Some(name) = path.file_name() else { continue };

@@ -4,8 +4,11 @@ use super::rig::{Node, eventually};
 use crate::drivers::DriverError;
 use crate::drivers::postgres::keep::LOSS;
 use crate::drivers::postgres::rewind::DIRTY;
+use crate::drivers::processes;
 use arbiter_core::{Loss, Role};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -161,6 +164,45 @@ async fn a_rewind_that_was_broken_off_is_never_started_as_it_is() {
     brought_back(&a, &b).await;
     assert!(!a.driver.beside(DIRTY).exists());
     assert_eq!(a.driver.old_data().len(), 1);
+}
+
+/// Kill pg_rewind once it has begun to bring `file` of `whole` bytes to `node`.
+async fn killed_half_way(node: &Node, file: &str, whole: u64) {
+    let (file, dir) = (node.data_dir.join(file), node.data_dir.display().to_string());
+    eventually("half rewound", async || {
+        let begun = std::fs::metadata(&file).is_ok_and(|meta| (1..whole).contains(&meta.len()));
+        let ours = |title: &str| title.contains("pg_rewind") && title.contains(&dir);
+        let all = processes::all().unwrap();
+        let found = all.iter().find(|process| begun && ours(&process.title));
+        found.is_some_and(|process| kill(Pid::from_raw(process.pid), Signal::SIGKILL).is_ok())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rewind_that_is_killed_half_way_ends_in_a_new_copy() {
+    let (a, b) = pair().await;
+    b.drain(None).await.unwrap();
+    insert(&a, 2).await;
+    a.fence(Duration::from_secs(5)).await.unwrap();
+    b.active().await;
+    b.sql("CREATE TABLE big (x text)").await;
+    for _ in 0..50 {
+        b.sql("INSERT INTO big SELECT repeat('x', 1000) FROM generate_series(1, 1000)").await;
+    }
+    eventually("on disk", async || b.try_sql("CHECKPOINT").await.is_ok()).await;
+    let (file, whole) = {
+        let session = b.driver.session().await.unwrap();
+        let sql = "SELECT pg_relation_filepath('big') AS file, pg_relation_size('big') AS size";
+        let row = session.row(sql).await.unwrap();
+        (row.get::<_, String>("file"), row.get::<_, i64>("size") as u64)
+    };
+    let follow = brought_back(&a, &b);
+    tokio::join!(follow, killed_half_way(&a, &file, whole));
+    assert!(!a.driver.beside(DIRTY).exists());
+    assert_eq!(a.driver.old_data().len(), 1, "half of a rewind is kept, and never started");
+    assert!(!has(&a, 2).await);
+    assert_eq!(lost(&a).count, Some(1));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::{
     Position, RegionId, RequestId, ResourceId, StepId, StepState, Synchronous, Token, WallMillis,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -141,6 +141,9 @@ pub enum Command {
     RecordStandby { group: GroupId, instance: InstanceId },
     /// What a failover cost was read on its old side.
     RecordLoss { group: GroupId, plan: PlanId, instance: InstanceId, loss: Loss },
+    /// Instances were seen to serve at the epoch of the plan, for its report: see
+    /// [`crate::PlanTimes::serving`].
+    RecordServing { group: GroupId, plan: PlanId, instances: BTreeSet<InstanceId> },
     /// Traffic was first written to a zone, or read there.
     RecordZone { group: GroupId, zone: String },
     /// Traffic records were changed by somebody else, in words; empty: they are right again.

@@ -145,6 +145,32 @@ pub struct Plan {
     pub end: Option<PlanEnd>,
     /// How long it was open, by the clock of the leader that ended it.
     pub took: Duration,
+    /// When what happened.
+    #[serde(default)]
+    pub times: PlanTimes,
+}
+
+/// When things of a plan happened, for its report: by the wall clock of the leader that proposed
+/// the entry, so that two of them may differ by what two hosts' clocks do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanTimes {
+    /// When each row ended; those that were resolved when it opened are left out.
+    pub ended: BTreeMap<StepId, WallMillis>,
+    /// Everything that is to serve from the point of no return on: what is promoted, the target's
+    /// workloads and traffic, every pooler. When it was first seen to: a verified write of what is
+    /// fenced by evidence, the goal reached of the others; none: not yet.
+    pub serving: BTreeMap<InstanceId, Option<WallMillis>>,
+    /// Best-effort instances of the source that nothing proved fenced.
+    pub unfenced: BTreeMap<InstanceId, Unfenced>,
+}
+
+/// How long an instance may have taken writes beside the new active region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfenced {
+    /// When the epoch rose.
+    pub since: WallMillis,
+    /// When it was seen fenced, or its region was made active again; none: not yet.
+    pub until: Option<WallMillis>,
 }
 
 impl Plan {
@@ -159,6 +185,11 @@ impl Plan {
     /// Whether the source may still be resumed.
     pub fn before_point_of_no_return(&self) -> bool {
         self.step().is_some_and(|step| step <= StepId::AdvanceEpoch)
+    }
+
+    /// The epoch rose by it.
+    pub fn advanced(&self) -> bool {
+        self.record(StepId::AdvanceEpoch).is_some_and(|record| record.state == StepState::Done)
     }
 
     /// Why this plan's source cannot be promoted again with `resource` at `position`; none: it can.

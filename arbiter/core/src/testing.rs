@@ -213,9 +213,11 @@ impl World {
         self.down.remove(&RegionId::from(region));
     }
 
+    /// The leader's wall clock is its other one.
     pub fn propose(&mut self, proposal: &Proposal) -> Result<(), Rejected> {
         self.at.index += 1;
-        self.state = apply(&self.state, proposal, self.at)?.0;
+        let proposal = Proposal { wall: self.wall(), ..proposal.clone() };
+        self.state = apply(&self.state, &proposal, self.at)?.0;
         self.log.push(proposal.command.clone());
         Ok(())
     }
@@ -223,7 +225,11 @@ impl World {
     pub fn operator(&mut self, command: Command) -> Result<(), Rejected> {
         let by = By::Operator("ada".to_owned());
         let reason = "a test".to_owned();
-        self.propose(&Proposal { request: None, by, reason, wall: WallMillis(1), command })
+        self.propose(&Proposal { request: None, by, reason, wall: WallMillis(0), command })
+    }
+
+    pub fn wall(&self) -> WallMillis {
+        WallMillis(self.now.since(Instant::default()).as_millis() as u64)
     }
 
     pub fn request(&self, kind: PlanKind) -> OpenRequest {

@@ -5,7 +5,7 @@ use super::entry::{Entry, Outcome, refusal, refuse};
 use super::synchronous;
 use crate::{
     Durability, EventKind, FenceProof, Fencing, Goal, Group, GroupId, GroupSpec, InstanceId,
-    LagMark, Layer, Plan, PlanId, PlanKind, WallMillis,
+    LagMark, Layer, Plan, PlanId, PlanKind, Unfenced, WallMillis,
 };
 use std::collections::BTreeMap;
 
@@ -27,6 +27,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
         refusal("not-fenced", reasons.join("; "), format!("arbiter plan show --group {group}"))
     })?;
     let unfenced = without_evidence(spec, &plan, wall);
+    let serving = to_serve(spec, &plan);
     let returning = spec.needing_evidence(&plan.source).map(|(id, _)| id.clone()).collect();
     let found = entry.group_mut(group)?;
     found.advance(proof);
@@ -39,6 +40,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
     found.returning = returning;
     found.fence_region(&plan.source, at);
     found.set_goal(&plan.target, Layer::Data, Goal::Active, at);
+    noted(found, serving, wall);
     let message = format!("{} is active for group {group} at epoch {}", plan.target, found.epoch());
     entry.tell(EventKind::ActiveChanged, Some(group), message, "arbiter status".to_owned());
     Ok(())
@@ -61,6 +63,31 @@ fn loss_is_allowed(id: &GroupId, spec: &GroupSpec, group: &Group, plan: &Plan) -
             "arbiter plan resume --group {id} --accept-loss, or arbiter plan abort --group {id}"
         ),
     )
+}
+
+/// What the report of the open plan begins to count. Instances of the earlier ones' sources are
+/// fenced now, active again, or counted here.
+fn noted(group: &mut Group, serving: BTreeMap<InstanceId, Option<WallMillis>>, wall: WallMillis) {
+    for before in group.plans.iter_mut().flat_map(|plan| plan.times.unfenced.values_mut()) {
+        before.until.get_or_insert(wall);
+    }
+    let Some(plan) = &mut group.plan else { return };
+    let unfenced = group.unfenced.iter();
+    let unfenced =
+        unfenced.map(|(id, since)| (id.clone(), Unfenced { since: *since, until: None }));
+    plan.times.unfenced = unfenced.collect();
+    plan.times.serving = serving;
+}
+
+/// Everything that serves once the plan is through.
+fn to_serve(spec: &GroupSpec, plan: &Plan) -> BTreeMap<InstanceId, Option<WallMillis>> {
+    let chosen = plan.candidates.values().cloned();
+    let others = spec.instances.iter().filter(|(_, i)| match i.layer {
+        Layer::Workload | Layer::Traffic => i.region == plan.target,
+        Layer::Pooler => true,
+        Layer::Data | Layer::Watched => false,
+    });
+    chosen.chain(others.map(|(id, _)| id.clone())).map(|id| (id, None)).collect()
 }
 
 /// Best-effort instances that nothing proves fenced: named, and fenced when they can be reached.

@@ -154,6 +154,7 @@ fn run(entry: &mut Entry) -> Outcome {
         }
         RecordFenced { group, instance } => record::fenced(entry, group, instance),
         RecordStandby { group, instance } => record::standby(entry, group, instance),
+        RecordServing { group, plan, instances } => record::serving(entry, group, *plan, instances),
         RecordLoss { group, plan, instance, loss } => {
             record::loss(entry, group, *plan, instance, loss)
         }

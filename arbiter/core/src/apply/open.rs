@@ -6,8 +6,8 @@ use super::group::{covers, expect_epoch};
 use super::{drill, evidence, plan_end, rows, synchronous};
 use crate::{
     By, Durability, EventKind, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId,
-    PlanKind, Position, RegionId, RegionKind, Rejected, ResourceId, Revision, STEPS, StepId,
-    StepRecord, StepState, Token,
+    PlanKind, PlanTimes, Position, RegionId, RegionKind, Rejected, ResourceId, Revision, STEPS,
+    StepId, StepRecord, StepState, Token,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -259,6 +259,7 @@ fn plan_of(entry: &Entry, open: &OpenPlan, source: RegionId) -> Result<Plan, Rej
         halt: None,
         end: None,
         took: Duration::ZERO,
+        times: PlanTimes::default(),
     })
 }
 

@@ -1,15 +1,45 @@
-//! Facts about a region that lost the active role, as Reports showed them later.
+//! Facts about either region of a plan, as Reports showed them later.
 
 use super::entry::{Entry, Outcome, stale};
 use crate::{EventKind, GroupId, InstanceId, Loss, Plan, PlanEnd, PlanId, PlanKind, Rejected};
+use std::collections::BTreeSet;
 
 /// A best-effort instance without evidence was fenced after all.
 pub(super) fn fenced(entry: &mut Entry, group: &GroupId, instance: &InstanceId) -> Outcome {
-    if entry.group_mut(group)?.unfenced.remove(instance).is_none() {
+    let wall = entry.proposal.wall;
+    let found = entry.group_mut(group)?;
+    if found.unfenced.remove(instance).is_none() {
         return stale(format!("{instance} is not listed as unfenced"));
+    }
+    for plan in found.plan.iter_mut().chain(&mut found.plans) {
+        if let Some(listed) = plan.times.unfenced.get_mut(instance) {
+            listed.until.get_or_insert(wall);
+        }
     }
     let message = format!("{instance} of group {group} is fenced now");
     entry.tell(EventKind::EvidenceRecorded, Some(group), message, String::new());
+    Ok(())
+}
+
+/// Instances were first seen to serve at the epoch that the plan made.
+pub(super) fn serving(
+    entry: &mut Entry,
+    group: &GroupId,
+    id: PlanId,
+    instances: &BTreeSet<InstanceId>,
+) -> Outcome {
+    let wall = entry.proposal.wall;
+    let found = entry.group_mut(group)?;
+    let mut plans = found.plan.iter_mut().chain(found.plans.iter_mut().rev());
+    let Some(plan) = plans.find(|plan| plan.id == id) else {
+        return stale(format!("plan {id} is not kept"));
+    };
+    let listed = plan.times.serving.iter_mut();
+    let mut news = listed.filter(|(name, at)| at.is_none() && instances.contains(*name)).peekable();
+    if news.peek().is_none() {
+        return stale(format!("plan {id} knows of all of these"));
+    }
+    news.for_each(|(_, at)| *at = Some(wall));
     Ok(())
 }
 

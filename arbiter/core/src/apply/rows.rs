@@ -156,6 +156,7 @@ fn mark(
     note: &str,
     took: Duration,
 ) -> Outcome {
+    let wall = entry.proposal.wall;
     let Some(plan) = entry.group_mut(group)?.plan.as_mut() else { return stale("no plan") };
     let (id, cursor) = (plan.id, plan.cursor);
     let Some(record) = plan.steps.get_mut(cursor) else { return stale("the plan ended") };
@@ -163,6 +164,7 @@ fn mark(
     record.note = note.to_owned();
     record.took += took;
     let step = record.id;
+    plan.times.ended.insert(step, wall);
     let word = format!("{state:?}").to_lowercase();
     let message = format!("plan {id}: {step} {word} after {took:.1?}: {note}");
     entry.tell(EventKind::StepEnded, Some(group), message, String::new());

@@ -12,6 +12,7 @@ mod leadership;
 mod open;
 mod plan;
 mod preflight;
+mod serving;
 mod strength;
 pub(crate) mod synchronous;
 
@@ -55,6 +56,7 @@ pub fn decide(state: &State, view: &View, now: Instant) -> Vec<Proposal> {
         commands.extend(opens);
         commands.extend(synchronous::changes(&context));
         commands.extend(housekeeping::group(&context));
+        commands.extend(serving::serving(&context));
     }
     commands.into_iter().map(proposal).chain(asked).collect()
 }

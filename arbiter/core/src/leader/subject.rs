@@ -6,7 +6,7 @@ use crate::{
     Incarnation, InstanceId, LagMark, OpenPlan, PlanId, PlanKind, RegionId, ResourceId, StepId,
     StepState, Token,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The subject of a command.
@@ -48,6 +48,8 @@ pub enum Subject {
     /// An instance that is a standby again.
     Standby(GroupId, InstanceId),
     Loss(GroupId, PlanId, InstanceId),
+    /// Instances that serve.
+    Serving(GroupId, PlanId, BTreeSet<InstanceId>),
     /// A zone.
     Zone(GroupId, String),
     /// What somebody else changed in the records.
@@ -113,6 +115,9 @@ impl Subject {
             RecordStandby { group, instance } => Self::Standby(group.clone(), instance.clone()),
             RecordLoss { group, plan, instance, loss: _ } => {
                 Self::Loss(group.clone(), *plan, instance.clone())
+            }
+            RecordServing { group, plan, instances } => {
+                Self::Serving(group.clone(), *plan, instances.clone())
             }
             RecordZone { group, zone } => Self::Zone(group.clone(), zone.clone()),
             RecordDrift { group, instance, drift } => {

@@ -144,11 +144,11 @@ impl Row<'_> {
         self.context.row_ran() >= self.context.spec.policy.step_limit
     }
 
-    /// What the table's rows after the point of no return have in common: done, refused, or tried
-    /// again when the attempt is over.
-    pub fn settle(&self, progress: Progress) -> Vec<Command> {
+    /// What the table's rows after the point of no return have in common: done, and what `note`
+    /// names; refused; or tried again when the attempt is over.
+    pub fn settle(&self, progress: Progress, note: impl FnOnce() -> String) -> Vec<Command> {
         match progress {
-            Progress::Reached => vec![self.end(StepState::Done, "")],
+            Progress::Reached => vec![self.end(StepState::Done, note())],
             Progress::Refused(why) => vec![self.end(StepState::Failed, why)],
             Progress::Waiting(why) if self.attempt_over() => vec![self.retry(why)],
             Progress::Waiting(_) => Vec::new(),

@@ -125,22 +125,32 @@ pub(super) fn promote_data(row: &Row) -> Vec<Command> {
     let required = required_candidates(row);
     let progress = row.progress(required.values().copied(), token, there);
     if !matches!(progress, Progress::Reached) {
-        return row.settle(progress);
+        return row.settle(progress, String::new);
     }
-    match row.progress(row.plan.candidates.values(), token, there) {
+    let all = row.progress(row.plan.candidates.values(), token, there);
+    let active = named("active", row.plan.candidates.values().filter(|id| there(id)));
+    match all {
         Progress::Waiting(_) if !row.attempt_over() => Vec::new(),
-        Progress::Reached => vec![row.end(StepState::Done, "")],
-        Progress::Waiting(why) | Progress::Refused(why) => vec![row.end(StepState::Done, why)],
+        Progress::Reached => vec![row.end(StepState::Done, active)],
+        Progress::Waiting(why) | Progress::Refused(why) => {
+            vec![row.end(StepState::Done, format!("{active}; {why}"))]
+        }
     }
+}
+
+/// Who did it, after what was done.
+fn named<'i>(what: &str, ids: impl Iterator<Item = &'i InstanceId>) -> String {
+    let ids: Vec<&str> = ids.map(|id| id.0.as_str()).collect();
+    format!("{what}: {}", ids.join(", "))
 }
 
 /// Every workload in the target is active.
 pub(super) fn activate_workloads(row: &Row) -> Vec<Command> {
     let target = &row.plan.target;
     let Some(token) = row.token(target, Layer::Workload) else { return Vec::new() };
-    let workloads = row.context.spec.instances_of(target, Layer::Workload).map(|(id, _)| id);
+    let workloads = || row.context.spec.instances_of(target, Layer::Workload).map(|(id, _)| id);
     let there = |id: &InstanceId| row.done(id, Goal::Active, token).is_some();
-    row.settle(row.progress(workloads, token, there))
+    row.settle(row.progress(workloads(), token, there), || named("active", workloads()))
 }
 
 /// A real write succeeded at the new epoch.
@@ -149,7 +159,8 @@ pub(super) fn verify_target(row: &Row) -> Vec<Command> {
     let there = |id: &InstanceId| {
         row.context.instance(id).is_some_and(|shown| shown.verified == Some(token))
     };
-    row.settle(row.progress(required_candidates(row).into_values(), token, there))
+    let required = || required_candidates(row).into_values();
+    row.settle(row.progress(required(), token, there), || named("took a write", required()))
 }
 
 /// Every name is written by one of its instances in the target, and read back.
@@ -162,5 +173,7 @@ pub(super) fn switch_traffic(row: &Row) -> Vec<Command> {
         let mut twins = traffic.iter().filter(|(_, i)| Some(&i.resource) == resource);
         twins.any(|(twin, _)| row.done(twin, Goal::Active, token).is_some())
     };
-    row.settle(row.progress(traffic.iter().map(|(id, _)| *id), token, there))
+    let wrote = |(id, _): &&(&InstanceId, _)| row.done(id, Goal::Active, token).is_some();
+    let note = || named(&format!("{target} named by"), traffic.iter().filter(wrote).map(|t| t.0));
+    row.settle(row.progress(traffic.iter().map(|(id, _)| *id), token, there), note)
 }

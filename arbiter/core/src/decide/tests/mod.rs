@@ -8,6 +8,7 @@ mod losses;
 mod managed;
 mod plans;
 mod pooled;
+mod recovered;
 mod signals;
 mod strict;
 mod superseding;

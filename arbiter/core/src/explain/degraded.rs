@@ -1,9 +1,9 @@
 //! What makes a group degraded: it serves, and something that it needs to be safe is missing.
 
-use super::reason;
+use super::fault::Fault;
 use crate::{
     ARCHIVE_FAILS, Durability, GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepId,
-    StepState, StrictAlone, Topic, apply::unarmed_in, decide::Context, decide::unseen,
+    StepState, StrictAlone, apply::unarmed_in, decide::Context, decide::unseen,
 };
 
 pub(super) fn degraded(context: &Context) -> Vec<Reason> {
@@ -26,14 +26,9 @@ fn poolers(context: &Context) -> Vec<Reason> {
     let poolers = context.spec.poolers().filter(|_| between);
     let failing = poolers.filter_map(|(id, _)| {
         let error = context.instance(id)?.error.as_ref()?;
-        let next = "see the pooler and its settings".to_owned();
-        Some(fault("pooler", format!("{id}: {}", error.message), next))
+        Some(Fault::Pooler.told(context, &id.0, format!("{id}: {}", error.message)))
     });
     failing.collect()
-}
-
-fn fault(code: &str, text: String, next: String) -> Reason {
-    reason(Topic::Degraded, code, false, text, next)
 }
 
 fn silent_agents(context: &Context) -> Vec<Reason> {
@@ -41,7 +36,10 @@ fn silent_agents(context: &Context) -> Vec<Reason> {
     let agents = regions.into_iter().flat_map(|r| context.spec.agents_in(r));
     agents
         .filter(|agent| !context.is_live(agent))
-        .map(|agent| fault("agent-silent", format!("agent {agent} does not report"), String::new()))
+        .map(|agent| {
+            let text = format!("agent {agent} does not report");
+            Fault::AgentSilent.told(context, &format!("agent {agent}"), text)
+        })
         .collect()
 }
 
@@ -57,14 +55,14 @@ fn replication(context: &Context, active: &RegionId) -> Vec<Reason> {
             let down = fact.upstream.map_or(fact.position.is_some(), |u| !u.streaming);
             down.then(|| {
                 let text = format!("{id} does not receive from its primary: a loss would grow");
-                fault("not-streaming", text, "see the link between the regions".to_owned())
+                Fault::NotStreaming.told(context, &id.0, text)
             })
         })
         .collect();
     if context.group.lag == LagMark::Over {
         let rpo = context.spec.policy.rpo;
         let text = format!("a failover now would lose more than {rpo:?}");
-        found.push(fault("lag", text, "see replication".to_owned()));
+        found.push(Fault::Lag.told(context, &active.0, text));
     }
     found
 }
@@ -87,7 +85,7 @@ fn alone(context: &Context) -> Vec<Reason> {
                 StrictAlone::Block => "no write is acknowledged",
             };
             let text = format!("{resource} has no synchronous standby: {what}");
-            fault("strict-alone", text, "see the standby and the link to it".to_owned())
+            Fault::StrictAlone.told(context, &resource.0, text)
         })
         .collect()
 }
@@ -98,8 +96,8 @@ fn archiving(context: &Context) -> Vec<Reason> {
     let primaries = context.group.primaries.values();
     let failing = primaries.filter_map(|id| {
         let why = context.live_fact(id)?.detail.get(ARCHIVE_FAILS)?;
-        let next = "see archive_command and the server's log".to_owned();
-        Some(fault("archive", format!("{id} does not archive its WAL: {why}"), next))
+        let text = format!("{id} does not archive its WAL: {why}");
+        Some(Fault::Archive.told(context, &id.0, text))
     });
     failing.collect()
 }
@@ -114,7 +112,7 @@ fn arming(context: &Context) -> Vec<Reason> {
     unarmed
         .map(|agent| {
             let text = format!("agent {agent} is not armed: the mode is not in effect");
-            fault("not-armed", text, format!("arbiter arm --group {}", context.id))
+            Fault::NotArmed.told(context, &agent.0, text)
         })
         .collect()
 }
@@ -123,19 +121,20 @@ fn records(context: &Context) -> Vec<Reason> {
     let group = context.group;
     let unfenced = group.unfenced.iter().map(|(id, since)| {
         let text = format!("{id} is unfenced since {} (wall clock, ms)", since.0);
-        fault("unfenced", text, "it is fenced when it can be reached".to_owned())
+        Fault::Unfenced.told(context, &id.0, text)
     });
     let returning = group.returning.iter().filter(|_| group.plan.is_none()).map(|id| {
         let error = context.instance(id).and_then(|shown| shown.error.as_ref());
         let why = error.map_or(String::new(), |error| format!(": {}", error.message));
-        fault("not-standby-yet", format!("{id} is not a standby again{why}"), String::new())
+        Fault::NotStandbyYet.told(context, &id.0, format!("{id} is not a standby again{why}"))
     });
     let last = group.plans.last().filter(|plan| plan.end == Some(PlanEnd::Completed));
     let steps = last.into_iter().flat_map(|plan| &plan.steps);
     // What an arbiter did not see then may be seen now.
     let seen = |id| id == StepId::VerifyService && seen_now(context);
     let verify = steps.filter(|r| r.state == StepState::Degraded && !seen(r.id));
-    let verify = verify.map(|r| fault("verify", format!("{}: {}", r.id, r.note), String::new()));
+    let verify =
+        verify.map(|r| Fault::Verify.told(context, r.id.as_str(), format!("{}: {}", r.id, r.note)));
     unfenced.chain(returning).chain(verify).collect()
 }
 
@@ -157,15 +156,15 @@ fn traffic(context: &Context, active: &RegionId) -> Vec<Reason> {
             && context.group.plan.is_none()
         {
             let text = format!("{id}: traffic names {other}, and is moved to {active}");
-            found.push(fault("traffic", text, String::new()));
+            found.push(Fault::Traffic.told(context, &id.0, text));
         }
         if !drift.is_empty() {
             let zone = GroupSpec::zone(instance);
-            let next = format!("arbiter traffic adopt {zone} --group {}", context.id);
-            found.push(fault("drift", format!("{id}: {drift}"), next));
+            found.push(Fault::Drift.told(context, &zone, format!("{id}: {drift}")));
         }
         if let Some(error) = &shown.error {
-            found.push(fault("traffic", format!("{id}: {}", error.message), String::new()));
+            let text = format!("{id}: {}", error.message);
+            found.push(Fault::Unwritten.told(context, &id.0, text));
         }
     }
     found

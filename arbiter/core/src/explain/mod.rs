@@ -2,6 +2,7 @@
 //! nothing.
 
 mod degraded;
+mod fault;
 mod objective;
 mod readiness;
 mod signals;
@@ -45,7 +46,14 @@ pub fn explain_group(state: &State, view: &View, now: Instant, group: &GroupId) 
     found.extend(readiness::readiness(&context));
     found.extend(objective::objectives(&context));
     found.extend(writes::writes(&context));
+    debug_assert!(found.iter().all(has_remedy), "{found:?}");
     found
+}
+
+/// What is wrong with a group that serves is never told without what to do about it.
+fn has_remedy(reason: &Reason) -> bool {
+    let fault = !reason.open && matches!(reason.topic, Topic::Degraded | Topic::Readiness);
+    !fault || !reason.next.is_empty()
 }
 
 pub(crate) fn reason(topic: Topic, code: &str, open: bool, text: String, next: String) -> Reason {

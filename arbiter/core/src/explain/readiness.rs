@@ -1,6 +1,7 @@
 //! What a failover would miss: what drivers say is missing, and where the two sides differ. And
 //! what is weaker than it could be. It holds up no plan.
 
+use super::fault::Fault;
 use super::reason;
 use crate::{
     Control, FENCE_FAULT, FENCE_PROVEN_MS, Fact, Instance, InstanceId, NOTE, PARITY, Reason, Topic,
@@ -15,7 +16,8 @@ pub(super) fn readiness(context: &Context) -> Vec<Reason> {
     let instances = context.spec.instances.keys();
     let facts = instances.filter_map(|id| Some((id, context.live_fact(id)?)));
     let faults = facts.clone().flat_map(|(id, fact)| fact.faults.iter().map(move |why| (id, why)));
-    let faults = faults.map(|(id, why)| fault("resource", format!("{id}: {why}")));
+    let faults =
+        faults.map(|(id, why)| Fault::Resource.told(context, &id.0, format!("{id}: {why}")));
     let notes = facts.filter_map(|(id, fact)| Some((id, fact.detail.get(NOTE)?)));
     let notes = notes.map(|(id, what)| note(format!("{id}: {what}")));
     faults.chain(unlike(context)).chain(fences(context)).chain(notes).collect()
@@ -26,19 +28,15 @@ fn note(text: String) -> Reason {
     reason(Topic::Readiness, "note", true, text, String::new())
 }
 
-fn fault(code: &str, text: String) -> Reason {
-    reason(Topic::Readiness, code, false, text, String::new())
-}
-
 /// Whether the fence of each required instance was proven lately, by a rehearsal beside it.
 fn fences(context: &Context) -> Vec<Reason> {
     let armed = |i: &Instance| context.state.arming(&i.agent, context.id).is_some();
     let held = context.spec.instances.iter();
     let held = held.filter(|(_, i)| i.needs_evidence() && i.control != Control::Api && armed(i));
-    held.filter_map(|(id, _)| proven(id, context.live_fact(id)?)).collect()
+    held.filter_map(|(id, _)| proven(context, id, context.live_fact(id)?)).collect()
 }
 
-fn proven(id: &InstanceId, fact: &Fact) -> Option<Reason> {
+fn proven(context: &Context, id: &InstanceId, fact: &Fact) -> Option<Reason> {
     let age = fact.detail.get(FENCE_PROVEN_MS).and_then(|text| text.parse().ok());
     let age = age.map(Duration::from_millis);
     let last = match age {
@@ -46,17 +44,17 @@ fn proven(id: &InstanceId, fact: &Fact) -> Option<Reason> {
         Some(age) if age < Duration::from_secs(60) => format!("{} s ago", age.as_secs()),
         Some(age) => format!("{} min ago", age.as_secs() / 60),
     };
-    let (open, text) = match (fact.detail.get(FENCE_FAULT), age) {
-        (Some(why), _) => {
-            (false, format!("the fence of {id} could not be proven: {why}; last proven {last}"))
-        }
-        // It was just started, or nothing of it runs.
-        (None, None) => return None,
-        (None, Some(age)) => {
-            (age <= FENCE_PROVEN_MAX, format!("the fence of {id} was last proven {last}"))
-        }
-    };
-    Some(reason(Topic::Readiness, "fence", open, text, String::new()))
+    if let Some(why) = fact.detail.get(FENCE_FAULT) {
+        let text = format!("the fence of {id} could not be proven: {why}; last proven {last}");
+        return Some(Fault::Fence.told(context, &id.0, text));
+    }
+    // None: it was just started, or nothing of it runs.
+    let age = age?;
+    let text = format!("the fence of {id} was last proven {last}");
+    if age > FENCE_PROVEN_MAX {
+        return Some(Fault::FenceOld.told(context, &id.0, text));
+    }
+    Some(reason(Topic::Readiness, "fence", true, text, String::new()))
 }
 
 /// Where an instance is not as the primary of its resource.
@@ -66,7 +64,7 @@ fn unlike(context: &Context) -> Vec<Reason> {
         let Some(primary) = reference(context, instance) else { continue };
         let both = context.live_fact(primary).zip(context.live_fact(id));
         if let Some((there, here)) = both.filter(|_| primary != id) {
-            found.extend(differences(primary, there, id, here));
+            found.extend(differences(context, (primary, there), (id, here)));
         }
     }
     found
@@ -82,11 +80,16 @@ fn reference<'a>(context: &Context<'a>, instance: &Instance) -> Option<&'a Insta
 
 /// What either tells and both must have alike. What only one can tell is not compared: the other
 /// may not run.
-fn differences(primary: &InstanceId, there: &Fact, id: &InstanceId, here: &Fact) -> Vec<Reason> {
+fn differences(
+    context: &Context,
+    (primary, there): (&InstanceId, &Fact),
+    (id, here): (&InstanceId, &Fact),
+) -> Vec<Reason> {
     let parity = there.detail.iter().filter_map(|(key, wanted)| {
         let name = key.strip_prefix(PARITY)?;
         let own = here.detail.get(key).filter(|own| *own != wanted)?;
-        Some(fault("parity", format!("{id}: {name} is {own:?}, and on {primary} {wanted:?}")))
+        let text = format!("{id}: {name} is {own:?}, and on {primary} {wanted:?}");
+        Some(Fault::Parity.told(context, &format!("{name} of {id} and {primary}"), text))
     });
     parity.collect()
 }
@@ -94,15 +97,20 @@ fn differences(primary: &InstanceId, there: &Fact, id: &InstanceId, here: &Fact)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Mode;
+    use crate::testing::{World, group};
 
     #[test]
     fn a_fence_is_proven_until_it_is_old_or_a_rehearsal_failed() {
+        let world = World::in_mode(Mode::Manual);
+        let id = group();
+        let context = Context::new(&world.state, &world.view, world.now, &id).unwrap();
         let said = |proven: &str, fault: &str| {
             let told = [(FENCE_PROVEN_MS, proven), (FENCE_FAULT, fault)];
             let told = told.into_iter().filter(|(_, text)| !text.is_empty());
             let detail = told.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
             let fact = Fact { detail, ..Fact::default() };
-            super::proven(&"db".into(), &fact).map(|reason| (reason.open, reason.text))
+            super::proven(&context, &"db".into(), &fact).map(|reason| (reason.open, reason.text))
         };
         assert_eq!(said("", ""), None);
         let recent = "the fence of db was last proven 3 min ago".to_owned();

@@ -26,7 +26,13 @@ pub struct Report {
     pub groups: BTreeMap<GroupId, GroupReport>,
     /// Whether its host has a watchdog device, for people; none: not said.
     pub watchdog: Option<bool>,
+    /// The longest time that it waited for a renewal today, yesterday and so on, by the days of its
+    /// host's running, [`RENEWAL_GAP_DAYS`] at most; zero: not known.
+    pub gaps: Vec<Duration>,
 }
+
+/// Days for which the longest waits for a renewal are remembered.
+pub const RENEWAL_GAP_DAYS: usize = 7;
 
 /// Enforcement of one group as an agent shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -408,6 +408,7 @@ impl World {
             sequence: agent.sequence,
             groups: BTreeMap::from([(group(), part)]),
             watchdog: None,
+            gaps: agent.gaps.clone(),
         })
     }
 }

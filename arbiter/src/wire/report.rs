@@ -5,8 +5,8 @@ use super::commits::{names_in, names_out, wait_in, wait_out};
 use super::parts::*;
 use arbiter_core::{
     AgentId, Arming, ClusterId, DoneReport, ErrorReport, Fact, GroupId, GroupReport, Incarnation,
-    InstanceId, InstanceReport, Loss, LostTransaction, RegionId, Report, TrafficFact, Upstream,
-    WallMillis,
+    InstanceId, InstanceReport, Loss, LostTransaction, RENEWAL_GAP_DAYS, RegionId, Report,
+    TrafficFact, Upstream, WallMillis,
 };
 use arbiter_proto::v1 as pb;
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ pub fn report_to_proto(report: &Report) -> pb::Report {
         sequence: report.sequence,
         groups: report.groups.iter().map(|(id, group)| (id.0.clone(), group_out(group))).collect(),
         watchdog: report.watchdog,
+        gap_ns: report.gaps.iter().map(|gap| ns(*gap)).collect(),
     }
 }
 
@@ -44,6 +45,7 @@ pub fn report_from_proto(report: pb::Report) -> Result<Report, WireError> {
         sequence: report.sequence,
         groups,
         watchdog: report.watchdog,
+        gaps: report.gap_ns.into_iter().take(RENEWAL_GAP_DAYS).map(duration).collect(),
     })
 }
 

@@ -112,6 +112,7 @@ fn report(n: usize) -> Report {
         sequence: n as u64,
         groups: BTreeMap::from([("default".into(), group)]),
         watchdog: (!n.is_multiple_of(3)).then(|| n.is_multiple_of(2)),
+        gaps: (0..n % 4).map(|day| Duration::from_nanos((day + n) as u64)).collect(),
     }
 }
 

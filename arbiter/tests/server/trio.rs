@@ -312,6 +312,7 @@ impl FakeAgent {
             sequence: self.sequence,
             groups: BTreeMap::from([("default".into(), group)]),
             watchdog: None,
+            gaps: Vec::new(),
         }
     }
 

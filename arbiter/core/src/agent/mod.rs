@@ -4,6 +4,7 @@
 
 mod deadman;
 mod executor;
+mod gaps;
 mod group;
 mod isolation;
 mod lease;
@@ -191,6 +192,7 @@ pub struct AgentMachine {
     term: u64,
     sequence: u64,
     sent: BTreeMap<u64, Instant>,
+    gaps: gaps::Gaps,
     reported_at: Option<Instant>,
     report_wanted: bool,
     /// What the deadman holds was shown, or that it is gone: before, a Report would show less
@@ -235,6 +237,7 @@ impl AgentMachine {
             // earlier Report would be taken for one to a later.
             sequence: now.0,
             sent: BTreeMap::new(),
+            gaps: gaps::Gaps::default(),
             reported_at: None,
             report_wanted: true,
             deadman_known: false,
@@ -340,6 +343,9 @@ impl AgentMachine {
             }
         }
         let sent = directive.answers.and_then(|sequence| self.sent.get(&sequence).copied());
+        if let Some(sent) = sent {
+            self.gaps.answered(sent, now);
+        }
         let old_term = directive.term < self.term;
         self.term = self.term.max(directive.term);
         for (id, told) in directive.groups {

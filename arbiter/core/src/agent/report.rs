@@ -22,6 +22,7 @@ impl AgentMachine {
             sequence: self.sequence,
             groups: self.groups.iter().map(|(id, group)| (id.clone(), group.report(now))).collect(),
             watchdog: None,
+            gaps: self.gaps.shown(now),
         }
     }
 }

@@ -9,7 +9,7 @@ mod signals;
 mod waiting;
 mod writes;
 
-pub use objective::drill_due;
+pub use objective::{Predicted, drill_due, predicted};
 pub use signals::{SignalSeen, SignalValue, signals};
 
 use crate::{

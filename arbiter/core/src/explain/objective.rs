@@ -3,8 +3,8 @@
 
 use super::reason;
 use crate::{
-    AgentId, Due, Durability, GroupId, Reason, State, Topic, WallMillis, decide::Context,
-    decide::predicted_loss, due, predicted_recovery,
+    AgentId, Due, Durability, GroupId, Instant, Reason, State, Topic, View, WallMillis,
+    decide::Context, decide::predicted_loss, due, predicted_recovery,
 };
 use std::time::Duration;
 
@@ -35,23 +35,46 @@ fn recovery(context: &Context) -> Reason {
     reason(Topic::Readiness, "objective", open, text, next)
 }
 
-/// Whether it is within the RPO says the mark in State; this is the number.
-fn loss(context: &Context) -> Reason {
-    let rpo = context.spec.policy.rpo;
+/// What a failover now would cost, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Predicted {
+    /// How long writes would not be possible; none: no drill has shown it yet.
+    pub recovery: Option<Duration>,
+    /// For how long acknowledged writes would be lost at most; none: not known.
+    pub loss: Option<Duration>,
+}
+
+/// What a failover of `group` would cost now; nothing is known of one that was never activated.
+pub fn predicted(state: &State, view: &View, now: Instant, group: &GroupId) -> Predicted {
+    let context = Context::new(state, view, now, group);
+    let Some(context) = context.filter(|context| context.group.active().is_some()) else {
+        return Predicted::default();
+    };
+    let loss = if is_strict(&context) { Some(Duration::ZERO) } else { predicted_loss(&context) };
+    Predicted { recovery: predicted_recovery(context.spec, context.group), loss }
+}
+
+/// Whoever is promoted has every acknowledged write. // I11
+fn is_strict(context: &Context) -> bool {
     let counted = |resource: &crate::ResourceId| {
         context.group.synchronous.get(resource).is_some_and(|set| !set.counted.is_empty())
     };
-    let strict = context.group.durability(context.spec) == Durability::Strict
-        && context.spec.required_resources().into_iter().all(counted);
+    context.group.durability(context.spec) == Durability::Strict
+        && context.spec.required_resources().into_iter().all(counted)
+}
+
+/// Whether it is within the RPO says the mark in State; this is the number.
+fn loss(context: &Context) -> Reason {
+    let rpo = context.spec.policy.rpo;
     let text = match predicted_loss(context) {
-        _ if strict => "it would lose no acknowledged write".to_owned(),
+        _ if is_strict(context) => "it would lose no acknowledged write".to_owned(),
         None => format!("what it would lose is not known, the objective is {rpo:?}"),
         Some(loss) => format!("it would lose at most {loss:.1?}, the objective is {rpo:?}"),
     };
     reason(Topic::Readiness, "objective", true, text, String::new())
 }
 
-/// Whether L outlasts the longest time that an agent was not heard, with half of it to spare.
+/// Whether L outlasts the longest time that an agent was without renewal, with half of it to spare.
 fn lease(context: &Context) -> Option<Reason> {
     let timing = context.spec.policy.timing;
     let (agent, worst) = worst_gap(context)?;
@@ -59,8 +82,8 @@ fn lease(context: &Context) -> Option<Reason> {
     let open = needed <= timing.lease.saturating_sub(timing.fence);
     let advised = Duration::from_millis(round_up((timing.fence + needed).as_millis()));
     let text = format!(
-        "agent {agent} was not heard for {worst:.1?} at worst in the last week, as far as this \
-         leader has seen; a lease of {advised:?} outlasts that with half of it to spare, and it is \
+        "agent {agent} was without renewal for {worst:.1?} at worst in the last week, as far as it \
+         and this leader know; a lease of {advised:?} outlasts that with half of it to spare, and it is \
          {:?}",
         timing.lease
     );
@@ -118,6 +141,8 @@ mod tests {
         world.run(ms(5_000));
         let after = said(&world, "objective");
         assert!(after[1].1.starts_with("it would lose at most 5"), "{after:?}");
+        let cost = predicted(&world.state, &world.view, world.now, &group());
+        assert_eq!((cost.recovery, cost.loss.map(|loss| loss.as_secs())), (None, Some(5)));
     }
 
     #[test]
@@ -139,5 +164,13 @@ mod tests {
         world.agent(EU).alive = true;
         world.run(ms(500));
         assert_eq!(said(&world, "lease")[0].1, text, "an outage is no gap");
+        // Another leader saw none of it, and the agents did.
+        world.elect();
+        world.run(ms(1000));
+        assert!(said(&world, "lease")[0].0);
+        world.agent(EU).gaps = vec![ms(400), ms(0), ms(6_000)];
+        world.run(ms(1000));
+        let (open, text) = said(&world, "lease").remove(0);
+        assert!(!open && text.contains("agent-eu-west was without renewal for 6.0s"), "{text}");
     }
 }

@@ -31,6 +31,8 @@ pub struct FakeAgent {
     pub lost: BTreeMap<InstanceId, Loss>,
     /// What it reads in its zone that is not its own.
     pub drift: String,
+    /// How long it waited for renewals, today first.
+    pub gaps: Vec<std::time::Duration>,
     pub orders: BTreeMap<InstanceId, Order>,
     pub obeyed: u64,
     pub sequence: u64,

@@ -4,14 +4,12 @@ mod note;
 
 use crate::{
     AgentId, ArbiterId, Directive, DrillId, DrillPhase, GroupId, InstanceId, Instant, LagTrack,
-    LeaseBook, PlanId, RegionId, Report, ResourceId, State, StepId, Token, decide::crossed,
-    directive,
+    LeaseBook, PlanId, RENEWAL_GAP_DAYS, RegionId, Report, ResourceId, State, StepId, Token,
+    decide::crossed, directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Days for which gaps between renewals are remembered.
-const GAP_DAYS: u64 = 7;
 const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// The leader's view, rebuilt from nothing at each election.
@@ -52,7 +50,8 @@ pub struct View {
     /// Since when this leader has granted no lease longer than the policy's L, and the entry that
     /// set this L.
     pub short_since: BTreeMap<GroupId, (u64, Instant)>,
-    /// The longest time between two Reports of one life of an agent, by day of this leader's clock.
+    /// The longest time without renewal of an agent, by day of this leader's clock: between two
+    /// Reports of one life that this leader heard, and as the agent itself tells.
     pub renewal_gaps: BTreeMap<AgentId, BTreeMap<u64, Duration>>,
     /// Since when a drill is in its phase, with or without an open plan.
     pub drilling: BTreeMap<GroupId, ((DrillId, DrillPhase, bool), Instant)>,
@@ -129,17 +128,24 @@ impl View {
         true
     }
 
-    /// How long its last Report was ago, where it is of the same life; a week is remembered.
+    /// How long its last Report was ago, where it is of the same life, and what it says itself: that
+    /// outlives a change of leader. A week is remembered.
     fn gap(&mut self, report: &Report, now: Instant) {
         let before = self.reports.get(&report.agent);
-        let Some(before) = before.filter(|h| h.report.incarnation == report.incarnation) else {
-            return;
-        };
-        let (gap, day) = (now.since(before.at), now.since(Instant::default()).as_secs() / DAY_SECS);
+        let before = before.filter(|h| h.report.incarnation == report.incarnation);
+        let seen = before.map(|before| now.since(before.at));
+        // No day is before the first: a host that leads may just have been started.
+        let week = RENEWAL_GAP_DAYS as u64;
+        let today = now.since(Instant::default()).as_secs() / DAY_SECS + week;
+        let told = report.gaps.iter().enumerate().take(RENEWAL_GAP_DAYS);
+        let told = told.map(|(ago, gap)| (today - ago as u64, *gap));
         let days = self.renewal_gaps.entry(report.agent.clone()).or_default();
-        days.retain(|then, _| then + GAP_DAYS > day);
-        let worst = days.entry(day).or_default();
-        *worst = gap.max(*worst);
+        days.retain(|then, _| then + week > today);
+        let all = seen.map(|gap| (today, gap)).into_iter().chain(told);
+        for (day, gap) in all.filter(|(_, gap)| !gap.is_zero()) {
+            let worst = days.entry(day).or_default();
+            *worst = gap.max(*worst);
+        }
     }
 
     /// The stream of `agent` ended; its last Report stays.

@@ -84,6 +84,7 @@ impl World {
             sequence: 1,
             groups: BTreeMap::from([("default".into(), part)]),
             watchdog: Some(false),
+            gaps: Vec::new(),
         };
         self.view.hear(report, NOW);
     }

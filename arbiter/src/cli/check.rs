@@ -1,5 +1,5 @@
-//! `arbiter check`: every precondition of failing over now, each with its remedy. Asks what
-//! `explain` asks; renders it the other way round.
+//! `arbiter check`: every precondition of failing over now, each with its remedy, and how each
+//! instance is. Asks what `explain` and `status` ask; renders it the other way round.
 
 use super::connect::{Arbiters, Common, Node};
 use super::exit::{Exit, Fail, on_terminal, say};
@@ -22,7 +22,8 @@ pub(super) async fn run(args: Args) -> Result<Exit, Fail> {
         async move { node.query().explain(request).await }
     };
     let answer = arbiters.ask(call).await?;
-    let found = render::Check::of(&answer);
+    let shown = arbiters.group(&args.common.group).await?;
+    let found = render::Check::of(&answer, &shown);
     let look = Look { colour: on_terminal() };
     say(&if args.common.json { json(&found)? } else { render::check(&found, look) });
     Ok(if found.ready() { Exit::Yes } else { Exit::No })

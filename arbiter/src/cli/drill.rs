@@ -4,10 +4,12 @@ use super::connect::{Arbiters, Common, Node, Why};
 use super::control::done;
 use super::exit::{Exit, Fail, on_terminal, say};
 use super::plan::Steps;
-use super::render::{Look, drill as render};
+use super::render::{Look, drill as render, page};
+use super::show::write_page;
 use super::status::json;
 use arbiter_proto::v1 as pb;
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How often a drill is looked at while a command follows it.
@@ -69,6 +71,9 @@ struct ShowArgs {
     common: Common,
     /// Its id; the newest drill otherwise.
     id: Option<u64>,
+    /// Write it as a page into this file, with the time of each step of its plans drawn.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -192,7 +197,25 @@ async fn show(args: ShowArgs) -> Result<Exit, Fail> {
         let next = format!("arbiter drill list --group {}", args.common.group);
         Fail::refused("no-drill", why, next)
     };
-    shown(&found.ok_or_else(none)?, args.common.json, Look { colour: on_terminal() })
+    let drill = found.ok_or_else(none)?;
+    if let Some(file) = &args.html {
+        let mut plans = Vec::new();
+        for id in [drill.plan_out, drill.plan_back].into_iter().filter(|id| *id != 0) {
+            match plan_of(&arbiters, id).await {
+                Ok(plan) => plans.push(plan),
+                // Drills are kept for longer than plans.
+                Err(Fail::Refused { .. }) => {}
+                Err(fail) => return Err(fail),
+            }
+        }
+        write_page(file, &page::drill(&drill, &plans))?;
+    }
+    shown(&drill, args.common.json, Look { colour: on_terminal() })
+}
+
+async fn plan_of(arbiters: &Arbiters, id: u64) -> Result<pb::Plan, Fail> {
+    let request = pb::GetPlanRequest { id };
+    arbiters.ask(|node| async move { node.query().get_plan(request).await }).await
 }
 
 async fn abort(args: AbortArgs) -> Result<Exit, Fail> {

@@ -6,7 +6,7 @@ use super::render::{Look, explain as explain_text, history as history_text, page
 use super::status::json;
 use arbiter_proto::v1 as pb;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Options of `arbiter explain`.
 #[derive(Args, Debug)]
@@ -82,9 +82,14 @@ pub(super) async fn report(args: ReportArgs) -> Result<Exit, Fail> {
     };
     let look = Look { colour: on_terminal() };
     if let Some(file) = &args.html {
-        let failed = |error| Fail::error(format!("{}: {error}", file.display()), "");
-        std::fs::write(file, page::page(&found)).map_err(failed)?;
+        write_page(file, &page::page(&found))?;
     }
     say(&if args.common.json { json(&found)? } else { plan::report(&found, look) });
     Ok(Exit::Yes)
+}
+
+/// A report as a page, into a file.
+pub(super) fn write_page(file: &Path, page: &str) -> Result<(), Fail> {
+    let failed = |error| Fail::error(format!("{}: {error}", file.display()), "");
+    std::fs::write(file, page).map_err(failed)
 }

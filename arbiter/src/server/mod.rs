@@ -4,7 +4,7 @@
 //! # Layout
 //! - [`refusal`]: statuses; `peers`: connections to other arbiters
 //! - `query`, `admin`, `agent`, `vantage`: a gRPC service each
-//! - `status`: what `arbiter status` shows, as a pure function
+//! - `status`: what `arbiter status` shows, as a pure function; `report`: what a plan did
 //! - `http`, `metrics`, `limited`: the operations port
 
 mod active;
@@ -18,6 +18,7 @@ mod peers;
 mod query;
 pub mod refusal;
 mod relay;
+mod report;
 mod serve;
 mod status;
 mod vantage;

@@ -1,11 +1,12 @@
 //! Questions: any arbiter answers, none changes anything.
 
 use super::peers::forwarded;
-use super::status::{Shown, status};
+use super::report::report;
+use super::status::{Shown, present, status};
 use super::{ASK_LIMIT, Answerer, Face, active, drills, group_name, refusal};
 use crate::clock;
 use crate::wire;
-use arbiter_core::{ArbiterId, GroupId, PlanId, drill_due, explain_group, signals};
+use arbiter_core::{ArbiterId, GroupId, PlanId, State, View, drill_due, explain_group, signals};
 use arbiter_proto::v1 as pb;
 use futures::Stream;
 use pb::query_client::QueryClient;
@@ -220,7 +221,12 @@ impl pb::query_server::Query for Query {
         }
         let id = PlanId(request.get_ref().id);
         let state = self.face.state();
-        let plan = state.plan(id).map(|(group, plan)| wire::plan_to_proto(group, plan));
+        let plan = state.plan(id).map(|(group, plan)| {
+            let present =
+                |now: &State, view: &View, at| present(now, view, at, group, &plan.target);
+            let present = self.face.leader.look(present).unwrap_or_default();
+            pb::Plan { present, ..report(&state, group, plan) }
+        });
         plan.map(Response::new).ok_or_else(|| {
             let text = format!("no plan {id} is open or kept");
             refusal::precondition("no-such-plan", text, "arbiter history")
@@ -295,7 +301,7 @@ fn list_plans(
     let events = state.events.iter().rev();
     let events = events.filter(|event| event.group.as_ref().is_none_or(wanted));
     Ok(pb::ListPlansResponse {
-        plans: plans.iter().take(limit).map(|(id, plan)| wire::plan_to_proto(id, plan)).collect(),
+        plans: plans.iter().take(limit).map(|(id, plan)| report(&state, id, plan)).collect(),
         events: events.take(limit).map(wire::event_to_proto).collect(),
     })
 }

@@ -71,17 +71,18 @@ pub fn plan_to_proto(group: &GroupId, plan: &Plan) -> pb::Plan {
         fence_token: plan.fence_token.to_string(),
         losses: plan.lost.iter().map(|(instance, loss)| loss_of(instance, loss)).collect(),
         losses_awaited: losses_awaited(plan),
+        ..pb::Plan::default()
     }
 }
 
 fn loss_of(instance: &InstanceId, loss: &Loss) -> pb::PlanLoss {
-    pb::PlanLoss { instance: instance.0.clone(), loss: Some(loss_to_proto(loss)) }
+    let (instance, loss) = (instance.0.clone(), Some(loss_to_proto(loss)));
+    pb::PlanLoss { instance, loss, ..pb::PlanLoss::default() }
 }
 
 /// Resources of which the old side was not read yet, after a failover.
 fn losses_awaited(plan: &Plan) -> u32 {
-    let advanced = plan.record(StepId::AdvanceEpoch).is_some_and(|r| r.state == StepState::Done);
-    if plan.kind != PlanKind::Failover || !advanced {
+    if plan.kind != PlanKind::Failover || !plan.advanced() {
         return 0;
     }
     plan.target_end.len().saturating_sub(plan.lost.len()) as u32

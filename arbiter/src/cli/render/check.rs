@@ -1,7 +1,7 @@
 //! `arbiter check`: whether a failover would open now, by command and by itself, and what either
 //! would miss. Knows topics and words; judges nothing.
 
-use super::{Look, next_line, row};
+use super::{Look, instance, next_line, row};
 use arbiter_proto::v1 as pb;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -24,6 +24,8 @@ pub(in crate::cli) struct Check {
     /// Once the active region were lost, one would open by itself.
     automatic_opens: bool,
     preconditions: Vec<Precondition>,
+    /// Each instance, also where nothing is wrong.
+    instances: Vec<instance::Line>,
 }
 
 #[derive(Debug, Serialize)]
@@ -37,7 +39,8 @@ struct Precondition {
 }
 
 impl Check {
-    pub(in crate::cli) fn of(found: &pb::Explanation) -> Self {
+    /// By the gates, and what the status shows of the same group.
+    pub(in crate::cli) fn of(found: &pb::Explanation, shown: &pb::GroupStatus) -> Self {
         let of = |topic: &'static str| found.reasons.iter().filter(move |r| r.topic == topic);
         let opens = |topic| {
             let mut gates = of(topic).peekable();
@@ -56,6 +59,7 @@ impl Check {
             failover_opens: opens(OPENS[0]),
             automatic_opens: opens(OPENS[1]),
             preconditions,
+            instances: instance::lines(shown),
         }
     }
 
@@ -84,7 +88,7 @@ fn one(reason: &pb::Reason, state: &'static str) -> Precondition {
 }
 
 pub(in crate::cli) fn check(found: &Check, look: Look) -> String {
-    let Check { group, failover_opens, automatic_opens, preconditions } = found;
+    let Check { group, failover_opens, automatic_opens, preconditions, instances } = found;
     let would = |yes: &bool| if *yes { "would open" } else { "would not open" };
     let mut out = format!("{group}: a failover by command {} now", would(failover_opens));
     let faults = preconditions.iter().filter(|found| found.state == "fault").count();
@@ -101,6 +105,10 @@ pub(in crate::cli) fn check(found: &Check, look: Look) -> String {
     }
     out.push_str(&look.columns(&rows));
     out.push('\n');
+    if !instances.is_empty() {
+        out.push_str(&instance::table(instances, look));
+        out.push('\n');
+    }
     let remedies = preconditions.iter().map(|found| found.remedy.as_str());
     out + &next_line(remedies.into_iter().find(|remedy| !remedy.is_empty()).unwrap_or_default())
 }

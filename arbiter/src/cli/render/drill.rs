@@ -67,6 +67,11 @@ fn next(drill: &pb::Drill) -> String {
 
 /// What was measured, against the objectives.
 fn measures(drill: &pb::Drill, look: Look) -> String {
+    look.columns(&measured(drill))
+}
+
+/// It in rows, the first of them the head.
+pub(super) fn measured(drill: &pb::Drill) -> Vec<Vec<String>> {
     let held = |within: bool| if within { "ok" } else { "failed" };
     let rto = drill.rto_ms;
     let (objective, word) = match rto {
@@ -83,7 +88,7 @@ fn measures(drill: &pb::Drill, look: Look) -> String {
         let lost = format!("{} transactions", drill.lost_transactions);
         rows.push(row(&["lost", &lost, "-", "-"]));
     }
-    look.columns(&rows)
+    rows
 }
 
 fn loss(drill: &pb::Drill) -> String {

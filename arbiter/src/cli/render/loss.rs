@@ -1,6 +1,6 @@
-//! What a failover lost, transaction by transaction. Knows layout; counts nothing.
+//! What a failover lost, transaction by transaction, or how much of a stream. Knows layout; counts nothing.
 
-use super::{Look, row};
+use super::{Look, bytes, row};
 use arbiter_proto::v1 as pb;
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ pub(super) fn losses(plan: &pb::Plan, look: Look) -> String {
     let mut out = String::new();
     for found in &plan.losses {
         if let Some(loss) = &found.loss {
-            out.push_str(&one(&found.instance, loss, look));
+            out.push_str(&one(found, loss, look));
         }
     }
     if plan.losses_awaited > 0 {
@@ -25,14 +25,33 @@ pub(super) fn losses(plan: &pb::Plan, look: Look) -> String {
     out
 }
 
-fn one(instance: &str, loss: &pb::Loss, look: Look) -> String {
-    let Some(count) = loss.count else {
-        return format!(
-            "lost on {instance}: it cannot be counted, since its log cannot be read; what it had is \
-             kept in {}\n",
-            loss.kept
-        );
+/// Of a kind that keeps no log of what was written when: how much of its stream is all there is.
+fn uncounted(found: &pb::PlanLoss, loss: &pb::Loss) -> String {
+    let (from, end) = (loss.from.unwrap_or_default(), loss.end.unwrap_or_default());
+    let lacks = end.offset.saturating_sub(from.offset);
+    let what = if from.timeline == end.timeline && lacks > 0 {
+        let (from, end) = (from.offset, end.offset);
+        format!("{} of its stream, from offset {from} to {end}", bytes(lacks))
+    } else {
+        format!("it ended at offset {}, and where it left the others is not known", end.offset)
     };
+    let mut out = format!(
+        "lost on {}: {what}; which changes these were, its server does not write down\n\
+         all of its data is kept on its host in {}\n",
+        found.instance, loss.kept
+    );
+    if found.kind == "redis" {
+        out.push_str(
+            "look into it: redis-server --port 6400 --dir A_COPY_OF_IT, with --appendonly yes where \
+             it has an appendonlydir\n",
+        );
+    }
+    out
+}
+
+fn one(found: &pb::PlanLoss, loss: &pb::Loss, look: Look) -> String {
+    let instance = &found.instance;
+    let Some(count) = loss.count else { return uncounted(found, loss) };
     if count == 0 {
         return format!("lost on {instance}: nothing\n");
     }

@@ -5,11 +5,13 @@ pub(super) mod cost;
 pub(super) mod drill;
 pub(super) mod explain;
 pub(super) mod history;
+mod instance;
 mod loss;
 pub(super) mod members;
 pub(super) mod notify;
 pub(super) mod page;
 pub(super) mod plan;
+mod recovered;
 pub(super) mod status;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
-//! A report as one page that needs nothing else: what a plan did, with its time drawn. Knows HTML
+//! A report as one page that needs nothing else: what a plan or a drill did, with its time drawn. Knows HTML
 //! and the messages; loads nothing and runs nothing.
 
-use super::{bytes, loss, span, wall};
+use super::{bytes, loss, recovered, span, wall};
 use arbiter_proto::v1 as pb;
 use std::fmt::Write;
 
@@ -21,20 +21,65 @@ border-bottom:1px solid #ddd;vertical-align:top}svg{width:100%;height:auto;font-
 .done{fill:#2b7a4b}.failed{fill:#b3261e}.degraded,.unanswered{fill:#b26a00}.other{fill:#8a8a8a}\
 pre{overflow:auto}";
 
-/// The page.
+/// The page of a plan.
 pub(in crate::cli) fn page(plan: &pb::Plan) -> String {
-    let title = text(&super::plan::title(plan));
+    framed(&super::plan::title(plan), &body(plan))
+}
+
+/// The page of a drill, with the plans that it opened.
+pub(in crate::cli) fn drill(drill: &pb::Drill, plans: &[pb::Plan]) -> String {
     let mut out = format!(
+        "<p>Began {} by {}{}.</p>\n<p><b>{}</b>{}</p>\n",
+        wall(drill.began_wall_ms),
+        text(&drill.began_by),
+        said(": ", &drill.reason),
+        text(&drill.state),
+        said(": ", &drill.why)
+    );
+    let listed = |heading: &str, lines: &[String]| {
+        let items: String = lines.iter().map(|line| format!("<li>{}</li>\n", text(line))).collect();
+        if items.is_empty() { items } else { format!("<h2>{heading}</h2>\n<ul>{items}</ul>\n") }
+    };
+    if drill.measured {
+        let rows = super::drill::measured(drill).into_iter().skip(1);
+        let head = ["Measure", "Found", "Objective", "State"];
+        let _ = write!(out, "<h2>Measured</h2>\n{}", table(&head, rows));
+    }
+    let parts = drill.parts.iter().map(|part| vec![part.name.clone(), part.said.clone()]);
+    if !drill.parts.is_empty() {
+        let _ = write!(out, "<h2>Parts</h2>\n{}", table(&["Part", "What"], parts));
+    }
+    out.push_str(&listed("Faults", &drill.faults));
+    out.push_str(&listed("Proposed", &drill.proposals));
+    for plan in plans {
+        let title = text(&super::plan::title(plan));
+        let _ = write!(out, "<h1>{title}</h1>\n{}", body(plan));
+    }
+    framed(&super::drill::title(drill), &out)
+}
+
+/// `text` after `before`; nothing where there is none.
+fn said(before: &str, what: &str) -> String {
+    if what.is_empty() { String::new() } else { format!("{before}{}", text(what)) }
+}
+
+fn framed(title: &str, body: &str) -> String {
+    let title = text(title);
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
-    );
+         <style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n{body}</body></html>\n"
+    )
+}
+
+fn body(plan: &pb::Plan) -> String {
+    let mut out = String::new();
     let _ = writeln!(
         out,
         "<p>Opened {} by {}{}. Open for {}.</p>",
         wall(plan.opened_wall_ms),
         text(&plan.opened_by),
-        if plan.reason.is_empty() { String::new() } else { format!(": {}", text(&plan.reason)) },
+        said(": ", &plan.reason),
         span(plan.took_ms)
     );
     if !plan.halt_reason.is_empty() {
@@ -45,6 +90,7 @@ pub(in crate::cli) fn page(plan: &pb::Plan) -> String {
     out.push_str(&timeline(&plan.steps));
     out.push_str(&steps(&plan.steps));
     out.push_str(&evidence(&plan.evidence));
+    out.push_str(&recovery(plan));
     out.push_str("<h2>Loss</h2>\n");
     let bound = if plan.loss_known { bytes(plan.loss_bytes) } else { "not known".to_owned() };
     let _ = writeln!(out, "<p>Bound at the decision, as last heard: {bound}.</p>");
@@ -52,7 +98,6 @@ pub(in crate::cli) fn page(plan: &pb::Plan) -> String {
     if !losses.is_empty() {
         let _ = writeln!(out, "<pre>{}</pre>", text(&losses));
     }
-    out.push_str("</body></html>\n");
     out
 }
 
@@ -111,6 +156,24 @@ fn evidence(found: &[pb::Evidence]) -> String {
     format!("<h2>Proof of the fence</h2>\n{}", table(&head, rows))
 }
 
+/// What became of each instance, and when clients could go on.
+fn recovery(plan: &pb::Plan) -> String {
+    let mut out = titled("Instances", recovered::instances(plan));
+    out.push_str(&titled("Recovery", recovered::recovered(plan)));
+    for sentence in recovered::since(plan) {
+        let _ = writeln!(out, "<p>{}</p>", text(&sentence));
+    }
+    out + &titled("As of this report", recovered::present(plan))
+}
+
+/// A table under a heading; nothing where it has no rows.
+fn titled(heading: &str, found: recovered::Table) -> String {
+    if found.rows.is_empty() {
+        return String::new();
+    }
+    format!("<h2>{heading}</h2>\n{}", table(&found.head, found.rows.into_iter()))
+}
+
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head: String = head.iter().map(|cell| format!("<th>{cell}</th>")).collect();
     let mut out = format!("<table><tr>{head}</tr>\n");
@@ -164,6 +227,35 @@ mod tests {
         let bar = |x: f64| format!("x=\"{x:.1}\"");
         assert!(drawn.contains(&bar(LEFT)) && drawn.contains(&bar(LEFT + quarter)));
         assert!(drawn.contains(&format!("width=\"{:.1}\"", 3.0 * quarter)), "{drawn}");
+    }
+
+    #[test]
+    fn a_drill_shows_what_it_measured_and_the_plans_that_it_opened() {
+        let drill = pb::Drill {
+            id: 91,
+            kind: "switchover".into(),
+            state: "completed".into(),
+            began_by: "<i>ada</i>".into(),
+            measured: true,
+            recovery_ms: 2_300,
+            rto_ms: 2_000,
+            parts: vec![pb::DrillPart { name: "check:us".into(), said: "all well".into() }],
+            proposals: vec!["raise <rto>".into()],
+            ..pb::Drill::default()
+        };
+        let page = super::drill(&drill, &[plan()]);
+        for said in [
+            "<td>recovery</td><td>2.3 s</td><td>2.0 s</td><td>failed</td>",
+            "<td>check:us</td><td>all well</td>",
+            "<li>raise &lt;rto&gt;</li>",
+            "<h1>plan 7: failover",
+            "<svg",
+            "db-eu",
+        ] {
+            assert!(page.contains(said), "{said}: {page}");
+        }
+        assert!(!page.contains("<i>") && !page.contains("<script") && !page.contains("http"));
+        assert_eq!(page.matches("</html>").count(), 1);
     }
 
     #[test]

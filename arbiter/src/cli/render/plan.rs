@@ -80,6 +80,8 @@ pub(in crate::cli) fn report(plan: &pb::Plan, look: Look) -> String {
     out.push_str(&steps(plan, look));
     out.push('\n');
     out.push_str(&evidence(plan, look));
+    out.push('\n');
+    out.push_str(&super::recovered::text(plan, look));
     let _ = writeln!(out, "loss bound: {}", loss(plan));
     out.push_str(&super::loss::losses(plan, look));
     if !plan.end_note.is_empty() {

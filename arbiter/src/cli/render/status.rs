@@ -82,11 +82,22 @@ fn one_group(out: &mut String, status: &pb::Status, group: &pb::GroupStatus, loo
     );
     out.push_str(&regions(group, look));
     out.push('\n');
+    let instances = super::instance::table(&super::instance::lines(group), look);
+    if !instances.is_empty() && !(status.stale && unseen(group)) {
+        out.push_str(&instances);
+        out.push('\n');
+    }
     out.push_str(&look.columns(&facts(status, group)));
     if let Some(plan) = &group.plan {
         out.push('\n');
         out.push_str(&super::plan::progress(plan, look));
     }
+}
+
+/// An arbiter that does not lead has heard of no instance.
+fn unseen(group: &pb::GroupStatus) -> bool {
+    let agents = group.regions.iter().flat_map(|region| &region.agents);
+    agents.flat_map(|agent| &agent.instances).all(|one| one.condition == "unknown")
 }
 
 fn warnings(status: &pb::Status, look: Look) -> String {

@@ -5,6 +5,7 @@ use arbiter_proto::v1 as pb;
 use std::path::Path;
 
 mod drills;
+mod estate;
 mod receivers;
 use receivers::signal;
 
@@ -351,6 +352,7 @@ fn what_a_plan_lost() {
     read.losses = vec![
         pb::PlanLoss {
             instance: "db-eu".into(),
+            kind: "postgres".into(),
             loss: Some(pb::Loss {
                 from: Some(pb::StreamPosition { timeline: 1, offset: 0x301_A000 }),
                 end: Some(pb::StreamPosition { timeline: 1, offset: 0x302_0000 }),
@@ -364,6 +366,7 @@ fn what_a_plan_lost() {
         },
         pb::PlanLoss {
             instance: "db-eu-2".into(),
+            kind: "postgres".into(),
             loss: Some(pb::Loss { count: Some(0), ..pb::Loss::default() }),
         },
     ];
@@ -428,10 +431,10 @@ fn what_a_failover_needs() {
         ],
         ..Default::default()
     };
-    golden("check.txt", &check::check(&check::Check::of(&shown), Look::default()));
-    assert!(!check::Check::of(&shown).ready());
+    golden("check.txt", &check::check(&check::Check::of(&shown, &group()), Look::default()));
+    assert!(!check::Check::of(&shown, &group()).ready());
     shown.reasons.drain(2..5);
-    assert!(check::Check::of(&shown).ready());
+    assert!(check::Check::of(&shown, &group()).ready());
 }
 
 #[test]

@@ -14,7 +14,9 @@ mod tsig;
 
 use super::{Declaration, Done, Driver, DriverError, Opening};
 use crate::clock;
-use arbiter_core::{Condition, Control, Fact, Goal, Instant, Layer, RegionId, Terms, Token};
+use arbiter_core::{
+    Condition, Control, Fact, Goal, Instance, Instant, Layer, RegionId, Terms, Token,
+};
 use async_trait::async_trait;
 use cas::{Change, Seen, Verdict, judge};
 use settings::{Reader, Settings};
@@ -25,6 +27,15 @@ use std::time::Duration;
 const SWAPS_MAX: u32 = 3;
 
 pub use kinds::{RFC2136, ROUTE53, TRAFFIC_MANAGER};
+
+/// How long clients may keep an answer of `instance`, in seconds; none: it is of no kind that writes
+/// records.
+pub fn ttl_seconds(instance: &Instance) -> Option<u32> {
+    let ours = [&RFC2136, &ROUTE53, &TRAFFIC_MANAGER];
+    ours.into_iter().find(|kind| kind.config.name == instance.kind)?;
+    let set = instance.settings.get("ttl").and_then(|text| text.parse().ok());
+    Some(set.unwrap_or(settings::TTL_DEFAULT))
+}
 
 fn open_rfc2136(opening: Opening<'_>) -> Result<Box<dyn Driver>, DriverError> {
     let mut reader = Reader::new(opening.id, opening.instance);

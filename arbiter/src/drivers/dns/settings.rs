@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// TTL where none is set, in seconds: clients follow a switch within it.
-const TTL_DEFAULT: u32 = 5;
+pub(super) const TTL_DEFAULT: u32 = 5;
 /// Longest TTL accepted, in seconds: one day.
 const TTL_MAX: u32 = 86_400;
 /// Names and values that fit one atomic change of every authority with room to spare.

@@ -156,7 +156,7 @@ impl Look {
     pub fn fact(&self, settings: &Settings, rooms: Option<&Rooms>) -> Fact {
         let order = self.order();
         let goal = order.and_then(|(_, goal)| goal);
-        let mut said = Said { goal, fact: Fact::default(), worst: None };
+        let mut said = Said { goal, fact: Fact::default(), worst: None, replicas: (0, 0) };
         // No object's name has a space in it.
         let detail = &mut said.fact.detail;
         detail.insert("api server".to_owned(), self.server.clone());
@@ -184,6 +184,8 @@ impl Look {
         if goal != Some(Goal::Active) {
             self.capacity(&mut said, settings, rooms);
         }
+        let (available, wanted) = said.replicas;
+        said.fact.detail.insert("all replicas".to_owned(), format!("{available}/{wanted}"));
         said.fact.condition = said.worst.unwrap_or(Condition::Stopped);
         said.fact
     }
@@ -193,6 +195,8 @@ impl Look {
             Ok(owner) => owner,
             Err(fault) => return said.unreadable(named, &fault),
         };
+        said.replicas.0 += workload.available;
+        said.replicas.1 += workload.asked;
         let mut shows = format!("{} wanted, {} available", workload.asked, workload.available);
         if let Some(owner) = owner {
             shows = format!("{shows}, at least {} by {}", owner.min, owner.called());
@@ -278,6 +282,8 @@ struct Said {
     goal: Option<Goal>,
     fact: Fact,
     worst: Option<Condition>,
+    /// Available and wanted, of all workloads together.
+    replicas: (i32, i32),
 }
 
 impl Said {

@@ -1,6 +1,7 @@
 //! Plans by command: open, try, abort, resume.
 
 use super::change::{asked_before, asker, epoch_or_now, expected, known};
+use crate::server::report::report;
 use crate::server::{Face, group_name, refusal};
 use crate::wire;
 use arbiter_core::{
@@ -39,7 +40,7 @@ impl Face {
             .await?;
         // A plan's id is the index of the entry that opened it.
         let state = self.state();
-        let plan = state.plan(PlanId(index)).map(|(id, plan)| wire::plan_to_proto(id, plan));
+        let plan = state.plan(PlanId(index)).map(|(id, plan)| report(&state, id, plan));
         Ok(pb::OpenPlanResponse { plan, refused_because: Vec::new() })
     }
 

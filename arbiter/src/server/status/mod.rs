@@ -8,7 +8,7 @@ mod tests;
 mod voters;
 
 use crate::raft::{Leadership, RaftStatus, VoterAt};
-use arbiter_core::{GroupId, Instant, State, View, WallMillis};
+use arbiter_core::{GroupId, Instant, Layer, RegionId, State, View, WallMillis};
 use arbiter_proto::v1 as pb;
 use std::time::Duration;
 
@@ -55,6 +55,25 @@ pub fn status(shown: &Shown, state: &State, view: Option<&View>, now: Instant) -
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+/// Instances of `group` as the leader sees them now: those that are only watched, and the workloads
+/// of `region`.
+pub(super) fn present(
+    state: &State,
+    view: &View,
+    now: Instant,
+    group: &GroupId,
+    region: &RegionId,
+) -> Vec<pb::InstanceStatus> {
+    let Some(spec) = state.spec.groups.get(group) else { return Vec::new() };
+    let at = region::At { state, view: Some(view), now, id: group, spec };
+    let shown = spec.instances.iter().filter(|(_, instance)| match instance.layer {
+        Layer::Watched => true,
+        Layer::Workload => instance.region == *region,
+        Layer::Data | Layer::Traffic | Layer::Pooler => false,
+    });
+    shown.map(|(id, instance)| region::instance_status(&at, id, instance)).collect()
+}
+
+pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

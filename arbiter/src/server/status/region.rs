@@ -32,7 +32,7 @@ impl At<'_> {
         self.shown(&instance.agent)?.instances.get(id)
     }
 
-    fn age(&self, agent: &AgentId) -> Option<Duration> {
+    pub fn age(&self, agent: &AgentId) -> Option<Duration> {
         self.heard(agent).map(|heard| self.now.since(heard.at))
     }
 
@@ -102,12 +102,11 @@ fn agent_status(at: &At, id: &AgentId) -> pb::AgentStatus {
     }
 }
 
-fn instance_status(at: &At, id: &InstanceId, instance: &Instance) -> pb::InstanceStatus {
+pub(super) fn instance_status(at: &At, id: &InstanceId, instance: &Instance) -> pb::InstanceStatus {
     let group = at.state.groups.get(at.id);
     let shown = at.instance(id, instance);
     let fact = shown.map(|shown| &shown.fact);
     let goal = group.and_then(|group| group.goal(&instance.region, instance.layer));
-    let age = at.age(&instance.agent).unwrap_or_default();
     let lag = shown.and_then(|shown| lag(at, instance, shown));
     let unfenced = group.and_then(|group| group.unfenced.get(id));
     pb::InstanceStatus {
@@ -126,7 +125,7 @@ fn instance_status(at: &At, id: &InstanceId, instance: &Instance) -> pb::Instanc
             .map_or(String::new(), |position| position.to_string()),
         lag_bytes: lag.map_or(0, |(bytes, _)| bytes),
         lag_known: lag.is_some(),
-        lag_age_ms: lag.map_or(0, |(_, old)| ms(old + age)),
+        lag_age_ms: lag.map_or(0, |(_, old)| ms(old)),
         error: shown
             .and_then(|shown| shown.error.as_ref())
             .map_or(String::new(), |error| error.message.clone()),
@@ -137,12 +136,13 @@ fn instance_status(at: &At, id: &InstanceId, instance: &Instance) -> pb::Instanc
 }
 
 /// Bytes that a replica lacks of its primary's stream, and how old the word of that stream is.
-fn lag(at: &At, instance: &Instance, shown: &InstanceReport) -> Option<(u64, Duration)> {
+pub(super) fn lag(at: &At, instance: &Instance, shown: &InstanceReport) -> Option<(u64, Duration)> {
     if shown.fact.role != Role::Replica {
         return None;
     }
     let have = shown.fact.position?;
-    let upstream = shown.fact.upstream.map(|up| (up.position, up.age + shown.age));
+    let own = at.age(&instance.agent).unwrap_or_default();
+    let upstream = shown.fact.upstream.map(|up| (up.position, up.age + shown.age + own));
     let primary = at.state.groups.get(at.id)?.primaries.get(&instance.resource);
     let primary = primary.and_then(|id| {
         let beside = at.spec.instances.get(id)?;

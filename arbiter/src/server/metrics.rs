@@ -1,8 +1,15 @@
 //! Metrics in OpenMetrics text, made from what is so at the moment of asking: no counter to forget.
+//!
+//! # Layout
+//! - here: what every arbiter knows of itself and of State
+//! - `seen`: what only the leader sees; another arbiter has no line of it
+
+mod seen;
 
 use super::Face;
+use super::status::measures;
 use crate::clock;
-use arbiter_core::{Due, Mode, State, due};
+use arbiter_core::{Due, LagMark, Mode, State, due};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
@@ -39,11 +46,13 @@ pub struct Metrics {
     epoch: Family<ByGroup, Gauge>,
     active: Family<ByRegion, Gauge>,
     mode: Family<ByGroup, Gauge>,
+    lag_mark: Family<ByGroup, Gauge>,
     plan_open: Family<ByGroup, Gauge>,
     plan_halted: Family<ByGroup, Gauge>,
     drill_open: Family<ByGroup, Gauge>,
     drill_due: Family<ByGroup, Gauge>,
     armed: Family<ByAgent, Gauge>,
+    seen: seen::Seen,
 }
 
 impl Default for Metrics {
@@ -59,11 +68,13 @@ impl Default for Metrics {
             epoch: Family::default(),
             active: Family::default(),
             mode: Family::default(),
+            lag_mark: Family::default(),
             plan_open: Family::default(),
             plan_halted: Family::default(),
             drill_open: Family::default(),
             drill_due: Family::default(),
             armed: Family::default(),
+            seen: seen::Seen::registered(&mut registry),
         };
         registry.register("raft_term", "Raft term", made.term.clone());
         registry.register("raft_leader", "1 when this arbiter leads", made.leads.clone());
@@ -82,6 +93,8 @@ impl Default for Metrics {
         registry.register("group_active", "1 for the active region", made.active.clone());
         let modes = "Mode: 0 observe, 1 manual, 2 automatic";
         registry.register("group_mode", modes, made.mode.clone());
+        let mark = "Loss by the lag, against the RPO: 0 within, 1 over, 2 unknown";
+        registry.register("group_lag_mark", mark, made.lag_mark.clone());
         registry.register("group_plan_open", "1 while a plan is open", made.plan_open.clone());
         let halted = "1 while a plan waits for an operator";
         registry.register("group_plan_halted", halted, made.plan_halted.clone());
@@ -113,13 +126,14 @@ impl Metrics {
         self.applied.set(signed(face.raft.state().applied_index()));
         self.confirmed_age.set(face.confirmed_age().as_secs_f64());
         self.posted.set(signed(face.posted.load(std::sync::atomic::Ordering::Relaxed)));
-        let drills = [&self.drill_open, &self.drill_due];
+        let drills = [&self.drill_open, &self.drill_due, &self.lag_mark];
         let groups = [&self.epoch, &self.mode, &self.plan_open, &self.plan_halted];
         groups.into_iter().chain(drills).for_each(|family| family.clear());
         self.active.clear();
         self.armed.clear();
         let state = face.state();
         self.fill_drills(&state);
+        self.seen.fill(&face.leader.look(measures).unwrap_or_default());
         for (id, group) in &state.groups {
             let labels = ByGroup { group: id.0.clone() };
             self.epoch.get_or_create(&labels).set(signed(group.epoch().0));
@@ -127,6 +141,11 @@ impl Metrics {
                 Mode::Observe => 0,
                 Mode::Manual => 1,
                 Mode::Automatic => 2,
+            });
+            self.lag_mark.get_or_create(&labels).set(match group.lag {
+                LagMark::Within => 0,
+                LagMark::Over => 1,
+                LagMark::Unknown => 2,
             });
             let plan = group.plan.as_ref();
             let halted = plan.is_some_and(|plan| plan.halt.is_some());

@@ -113,7 +113,21 @@ async fn the_operations_port_tells_load_balancers() {
         let (code, text) = get("/metrics").await;
         let line = "arbiter_group_active{group=\"default\",region=\"eu-west\"} 1";
         assert!(code == 200 && text.contains(line), "{text}");
+        assert!(text.contains("arbiter_group_lag_mark{group=\"default\"} "), "{text}");
     }
+    // What only the leader sees the others do not tell, so that a sum over all is right.
+    let blocked = "arbiter_group_automatic_blocked{group=\"default\"} 1";
+    let told = async |name: &str| reqwest(&trio.http(name, "/metrics")).await.1.contains(blocked);
+    until("the leader alone tells what it sees", async || {
+        let mut telling = Vec::new();
+        for name in NAMES {
+            if told(name).await {
+                telling.push(name.to_owned());
+            }
+        }
+        telling == [trio.leader()]
+    })
+    .await;
 }
 
 /// GET: status and body.

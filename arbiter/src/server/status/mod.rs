@@ -2,10 +2,15 @@
 //! State, View and the clock are arguments. It asks the core what it thinks; it judges nothing.
 
 mod group;
+mod measures;
 mod region;
 #[cfg(test)]
 mod tests;
 mod voters;
+
+#[cfg(test)]
+pub(super) use measures::Measured;
+pub(super) use measures::{Measures, measures};
 
 use crate::raft::{Leadership, RaftStatus, VoterAt};
 use arbiter_core::{GroupId, Instant, Layer, RegionId, State, View, WallMillis};

@@ -4,8 +4,9 @@ use super::{Shown, status};
 use crate::policy_file;
 use crate::raft::{Leadership, RaftStatus};
 use arbiter_core::{
-    AgentId, Arming, By, Command, Epoch, EvidenceKind, GroupReport, Incarnation, Instant, LogId,
-    Mode, Proposal, Report, State, View, WallMillis, apply,
+    AgentId, Arming, By, Command, Epoch, EvidenceKind, FENCE_PROVEN_MS, Fact, GroupReport,
+    Incarnation, InstanceReport, Instant, LogId, Mode, Position, Proposal, Report, Role, State,
+    View, WallMillis, apply,
 };
 use arbiter_proto::v1 as pb;
 use std::collections::BTreeMap;
@@ -170,4 +171,41 @@ fn a_mode_is_in_effect_where_a_quorum_confirms_it_and_everybody_is_armed() {
     assert!(!unarmed.mode_in_effect);
     assert_eq!(unarmed.mode_blocked_by, "agent agent-us is not armed");
     assert!(World::active().shown(false, secs(0)).mode_in_effect, "observe needs no arming");
+}
+
+#[test]
+fn the_numbers_behind_the_status_are_as_old_as_what_they_were_read_from() {
+    let mut world = World::armed(Mode::Manual);
+    let at = |offset| Some(Position { timeline: 1, offset });
+    let shown = |role, offset, detail: &[(&str, &str)]| InstanceReport {
+        fact: Fact {
+            role,
+            position: at(offset),
+            detail: detail.iter().map(|(key, text)| ((*key).into(), (*text).into())).collect(),
+            faults: vec!["its disk is full: make room".to_owned()],
+            ..Fact::default()
+        },
+        age: secs(1),
+        ..InstanceReport::default()
+    };
+    let primary = shown(Role::Primary, 9_000, &[(FENCE_PROVEN_MS, "60000")]);
+    let replica = shown(Role::Replica, 8_000, &[]);
+    for (agent, id, one) in [("agent-eu", "db-eu", primary), ("agent-us", "db-us", replica)] {
+        world.hear(agent, secs(5));
+        let heard = world.view.reports.get_mut(&AgentId::from(agent)).unwrap();
+        let part = heard.report.groups.get_mut(&"default".into()).unwrap();
+        part.instances.insert(id.into(), one);
+    }
+    let later = NOW + Duration::from_millis(500);
+    let mut found = super::measures(&world.state, &world.view, later);
+    let found = found.remove(&"default".into()).expect("one group");
+    assert!(found.automatic_blocked, "the mode is manual");
+    assert_eq!(found.faults.get("resource"), Some(&2), "{found:?}");
+    let of = |id: &str| found.instances[&id.into()];
+    assert_eq!(
+        (of("db-eu").fence_proven, of("db-eu").lag),
+        (Some(Duration::from_millis(61_500)), None)
+    );
+    let old = Duration::from_millis(1_500);
+    assert_eq!((of("db-us").fence_proven, of("db-us").lag), (None, Some((1_000, old))));
 }

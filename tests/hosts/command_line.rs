@@ -125,6 +125,8 @@ async fn moves(stage: &Stage) -> io::Result<()> {
     let report =
         ["failover of default", "by olga: drill", "epoch 2 → 3", "confirmed", "loss bound"];
     says(stage, "report", YES, &report)?;
+    let became = ["promoted", "it took a write", "first write", "last client", "at most"];
+    says(stage, "report", YES, &became)?;
     says(stage, "report 999999", NO, &["refused (", "NEXT:"])?;
     stage.ready_to_move("us-east").await
 }

@@ -32,6 +32,8 @@ const WARM_UP_WRITES: usize = 20;
 const PACE: Duration = Duration::from_millis(5);
 /// Limit of one transaction of a client whose region may be lost.
 const GIVE_UP: Duration = Duration::from_secs(1);
+/// How much later than the clients the report may have them go on: agents tell, and it is written.
+const TOLD_LATE_MAX: Duration = Duration::from_secs(2);
 
 const POOLS: &str = r#"
 [groups.default.resources.pool]
@@ -298,6 +300,7 @@ async fn pooled(stage: &mut Stage) -> io::Result<()> {
         let took = pooled.recovered(old, new, from)?;
         println!("   to {target}: the last of {} clients after {took:.1?}", pooled.clients.len());
         longest = longest.max(took);
+        told(stage, took).await?;
         everybody_was_held_back(&stage.newest_plan().await?)?;
         old = new;
     }
@@ -307,6 +310,25 @@ async fn pooled(stage: &mut Stage) -> io::Result<()> {
     each_once(stage, &pooled).await?;
     stage.figure("last_client_ms", longest.as_secs_f64() * 1000.0);
     stage.each_once("eu-west").await
+}
+
+/// The report knows when the last client could go on: no later than the clients themselves, but for
+/// the way of the agents' word.
+async fn told(stage: &Stage, took: Duration) -> io::Result<()> {
+    let known = async || {
+        let plan = stage.newest_plan().await.ok()?;
+        let after = |found: Option<v1::Recovered>| {
+            let wall = found?.wall_ms.checked_sub(plan.opened_wall_ms)?;
+            Some(Duration::from_millis(wall))
+        };
+        Some((after(plan.first_write.clone())?, after(plan.last_client.clone())?))
+    };
+    let what = "the report knows when the first write and the last client could go on";
+    until(what, LIMIT, async || known().await.is_some()).await?;
+    let (write, client) = known().await.ok_or_else(|| wrong("the report lost what it knew"))?;
+    check(write.max(client) <= took + TOLD_LATE_MAX, || {
+        format!("clients went on after {took:.1?}; told: {write:.1?} and {client:.1?}")
+    })
 }
 
 /// The source stopped when both poolers had paused.

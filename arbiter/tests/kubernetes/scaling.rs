@@ -34,6 +34,11 @@ async fn a_region_serves_stands_by_is_fenced_and_serves_again() {
     assert_eq!(done.facts.condition, Condition::Healthy);
     assert!(done.facts.writable);
     assert_eq!(done.facts.detail["web"], "3 wanted, 3 available");
+    let all = &done.facts.detail["all replicas"];
+    assert!(
+        all.split_once('/').is_some_and(|(here, wanted)| here == wanted && all != "0/0"),
+        "{all}"
+    );
     assert_eq!(done.facts.detail["last token"], "1.3");
 
     let done = reach(&*driver, Goal::Standby, 2, 9).await.expect("stands by");

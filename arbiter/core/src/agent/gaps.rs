@@ -1,5 +1,5 @@
-//! How long an agent waited for renewals at worst, day by day: what a lease is advised from. A leader
-//! forgets what it saw when another is elected; the agent knows it as long as it runs.
+//! How long an agent waited for renewals at worst, day by day: what a lease is advised from. A
+//! leader forgets what it saw when another is elected; the agent knows it as long as it runs.
 
 use crate::{Instant, RENEWAL_GAP_DAYS};
 use std::collections::BTreeMap;

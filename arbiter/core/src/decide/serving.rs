@@ -1,5 +1,5 @@
-//! When what a plan made active was first seen to serve, instance by instance: for its report, which
-//! shows how long recovery took. Knows Reports; no plan waits for it.
+//! When what a plan made active was first seen to serve, instance by instance: for its report,
+//! which shows how long recovery took. Knows Reports; no plan waits for it.
 
 use super::context::Context;
 use crate::{Command, Goal, Instance, InstanceId, Layer, Plan};

@@ -74,7 +74,8 @@ fn loss(context: &Context) -> Reason {
     reason(Topic::Readiness, "objective", true, text, String::new())
 }
 
-/// Whether L outlasts the longest time that an agent was without renewal, with half of it to spare.
+/// Whether L outlasts the longest time that an agent was without renewal, with half of it to
+/// spare.
 fn lease(context: &Context) -> Option<Reason> {
     let timing = context.spec.policy.timing;
     let (agent, worst) = worst_gap(context)?;
@@ -83,8 +84,8 @@ fn lease(context: &Context) -> Option<Reason> {
     let advised = Duration::from_millis(round_up((timing.fence + needed).as_millis()));
     let text = format!(
         "agent {agent} was without renewal for {worst:.1?} at worst in the last week, as far as it \
-         and this leader know; a lease of {advised:?} outlasts that with half of it to spare, and it is \
-         {:?}",
+         and this leader know; a lease of {advised:?} outlasts that with half of it to spare, and \
+         it is {:?}",
         timing.lease
     );
     let next =

@@ -128,8 +128,8 @@ impl View {
         true
     }
 
-    /// How long its last Report was ago, where it is of the same life, and what it says itself: that
-    /// outlives a change of leader. A week is remembered.
+    /// How long its last Report was ago, where it is of the same life, and what it says itself:
+    /// that outlives a change of leader. A week is remembered.
     fn gap(&mut self, report: &Report, now: Instant) {
         let before = self.reports.get(&report.agent);
         let before = before.filter(|h| h.report.incarnation == report.incarnation);

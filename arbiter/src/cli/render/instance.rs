@@ -1,5 +1,5 @@
-//! Instances of a group, a row each, with what is particular of each. Knows layout, and the names of
-//! details that drivers tell; no kind of resource.
+//! Instances of a group, a row each, with what is particular of each. Knows layout, and the names
+//! of details that drivers tell; no kind of resource.
 
 use super::{Look, bytes, or_dash, row, span};
 use arbiter_proto::v1 as pb;

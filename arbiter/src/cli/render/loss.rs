@@ -1,4 +1,5 @@
-//! What a failover lost, transaction by transaction, or how much of a stream. Knows layout; counts nothing.
+//! What a failover lost, transaction by transaction, or how much of a stream. Knows layout; counts
+//! nothing.
 
 use super::{Look, bytes, row};
 use arbiter_proto::v1 as pb;

@@ -1,5 +1,5 @@
-//! A report as one page that needs nothing else: what a plan or a drill did, with its time drawn. Knows HTML
-//! and the messages; loads nothing and runs nothing.
+//! A report as one page that needs nothing else: what a plan or a drill did, with its time drawn.
+//! Knows HTML and the messages; loads nothing and runs nothing.
 
 use super::{bytes, loss, recovered, span, wall};
 use arbiter_proto::v1 as pb;

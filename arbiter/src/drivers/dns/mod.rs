@@ -28,8 +28,8 @@ const SWAPS_MAX: u32 = 3;
 
 pub use kinds::{RFC2136, ROUTE53, TRAFFIC_MANAGER};
 
-/// How long clients may keep an answer of `instance`, in seconds; none: it is of no kind that writes
-/// records.
+/// How long clients may keep an answer of `instance`, in seconds; none: it is of no kind that
+/// writes records.
 pub fn ttl_seconds(instance: &Instance) -> Option<u32> {
     let ours = [&RFC2136, &ROUTE53, &TRAFFIC_MANAGER];
     ours.into_iter().find(|kind| kind.config.name == instance.kind)?;

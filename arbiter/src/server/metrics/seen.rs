@@ -1,5 +1,5 @@
-//! Metrics of what the leader sees. Another arbiter has none of them, so that the sum or the maximum
-//! over all arbiters is the leader's. What is not known has no line either.
+//! Metrics of what the leader sees. Another arbiter has none of them, so that the sum or the
+//! maximum over all arbiters is the leader's. What is not known has no line either.
 
 use super::ByGroup;
 use crate::server::status::Measures;

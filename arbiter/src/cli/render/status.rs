@@ -83,7 +83,8 @@ fn one_group(out: &mut String, status: &pb::Status, group: &pb::GroupStatus, loo
     out.push_str(&regions(group, look));
     out.push('\n');
     let instances = super::instance::table(&super::instance::lines(group), look);
-    if !instances.is_empty() && !(status.stale && unseen(group)) {
+    let told = !status.stale || !unseen(group);
+    if told && !instances.is_empty() {
         out.push_str(&instances);
         out.push('\n');
     }

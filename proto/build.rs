@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Messages that agents tell and operators read too.
-const READ_TOO: [&str; 3] = ["Loss", "LostTransaction", "StreamPosition"];
+const READ_TOO: [&str; 5] =
+    ["Loss", "LostTransaction", "LateObjects", "LateObject", "StreamPosition"];
 
 /// The messages that `--json` prints: those of the operators' services.
 fn printed(descriptors: &prost_types::FileDescriptorSet) -> Vec<String> {

@@ -330,7 +330,8 @@ section! {
     ExternalFence {
         /// Cuts the region off. Run again until fence_check is true.
         fence_command: String [required "\"/usr/local/bin/power off eu-west\""],
-        /// Exits 0 when the region is off.
+        /// Exits 0 when the region is off. Run every ten minutes too, to see that it can be and
+        /// that it does not say so while the region serves.
         fence_check: String [required "\"/usr/local/bin/power status eu-west\""],
         /// Time limit of one run of either.
         limit: Duration [default secs(10)],

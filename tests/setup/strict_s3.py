@@ -9,12 +9,13 @@ S3 does, and gives a policy back in another spelling that means the same.
 Prints its URL on one line, and ends when its standard input does.
 Usage: strict_s3.py DIR
   DIR  gets `credentials` with the profiles agent (may do all), app (writes objects), admin (a role,
-       likewise) and nobody (may do nothing)
+       may do all), unfencing (all but write policies) and nobody (may do nothing)
 
 Buckets orders-eu and orders-us are there, with versions kept. By POST:
   /-/replicate/FROM/TO  copies what TO lacks, as replication does: no bucket policy denies it
   /-/stale/N            the next N reads of a policy or replication show what was there before
   /-/obey/0             writes pass, whatever the bucket policy says; /-/obey/1: as before
+  /-/sums/0             a wrong checksum is not noticed; /-/sums/1: as before
   /-/seen               how many policies and replications were written
   /-/policy/BUCKET      the policy; with a body that becomes the policy, none of `none`
   /-/replication/BUCKET the replication, as JSON
@@ -34,8 +35,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import moto.settings
+from moto.iam.access_control import PermissionResult, S3IAMRequest
+from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket, s3_backends
-from moto.iam.access_control import PermissionResult
 from moto.server import ThreadedMotoServer
 
 REGION = "eu-west-1"
@@ -123,6 +125,7 @@ class Front(BaseHTTPRequestHandler):
     stale = 0
     written = 0
     obeys = True
+    sums = True
 
     def log_message(self, *_):
         pass
@@ -208,10 +211,23 @@ class Front(BaseHTTPRequestHandler):
         sums = [name for name in self.headers if name.lower().startswith("x-amz-checksum-")]
         if not sums and self.headers.get("Content-MD5") is None:
             raise Refused(400, "InvalidRequest")
-        if given is not None and given != wanted:
+        if given is not None and given != wanted and Front.sums:
+            # S3 knows who asks before it has read what is sent.
+            self.authorised("PutBucketPolicy" if setting == {"policy"} else "", bucket, body)
             raise Refused(400, "BadDigest")
         if setting == {"policy"}:
             check_policy(bucket, body)
+
+    def authorised(self, action, bucket, body):
+        asked = S3IAMRequest(
+            account_id=ACCOUNT, method=self.command, path=self.path, body=body, action=action,
+            data={"BucketName": bucket},
+            headers={name.title(): value for name, value in self.headers.items()})
+        try:
+            asked.check_signature()
+            asked.check_action_permitted(f"arn:aws:s3:::{bucket}")
+        except S3ClientError as error:
+            raise Refused(403, "AccessDenied") from error
 
     def policy(self, bucket, body):
         status, text, headers = self.forward(body)
@@ -232,6 +248,8 @@ class Front(BaseHTTPRequestHandler):
             Front.stale = int(words[0])
         elif name == "obey":
             Front.obeys = words[0] == "1"
+        elif name == "sums":
+            Front.sums = words[0] == "1"
         elif name == "seen":
             answer = str(Front.written)
         elif name == "policy":
@@ -277,6 +295,7 @@ def furnish(url, directory):
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     profiles = []
     users = {"agent": ["s3:*", "iam:PassRole"], "nobody": ["ec2:DescribeInstances"],
+             "unfencing": ["s3:Get*", "s3:List*", "s3:PutObject"],
              "app": ["s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"]}
     for user, actions in users.items():
         arn = iam.create_user(UserName=user)["User"]["Arn"]

@@ -173,6 +173,9 @@ pub struct OpenPlan {
     pub source_end: BTreeMap<ResourceId, Position>,
     /// What it may lose.
     pub loss: LossBound,
+    /// For people: what was compared on both sides, a sentence each.
+    #[serde(default)]
+    pub compared: Vec<String>,
 }
 
 /// How a row ended, with what later rows need of it.

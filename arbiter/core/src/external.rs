@@ -5,7 +5,7 @@
 
 use crate::decide::Context;
 use crate::{
-    AgentId, Control, DoneReport, EvidenceKind, FenceProof, Fencing, Goal, Group, GroupId,
+    AgentId, Control, DoneReport, EvidenceKind, Fact, FenceProof, Fencing, Goal, Group, GroupId,
     GroupSpec, Instance, InstanceId, InstanceReport, Instant, Layer, Order, PlanKind, RegionId,
     State, StepId, Terms, Token, View,
 };
@@ -87,6 +87,21 @@ fn shown<'a>(context: &Context<'a>, source: &RegionId) -> Vec<(&'a AgentId, &'a 
     let id = external_fence_id(source);
     let agents = context.spec.agents_in(&plan.target).into_iter();
     agents.filter_map(|agent| Some((agent, context.shown(agent)?.instances.get(&id)?))).collect()
+}
+
+/// The external fences that live agents stand ready to run: of which region, and as last shown.
+pub(crate) fn beside<'a>(context: &Context<'a>) -> Vec<(&'a RegionId, &'a AgentId, &'a Fact)> {
+    let mut found = Vec::new();
+    for region in context.spec.policy.external_fence.keys() {
+        let id = external_fence_id(region);
+        let agents: BTreeSet<&AgentId> =
+            context.spec.instances.values().map(|i| &i.agent).collect();
+        for agent in agents.into_iter().filter(|agent| context.is_live(agent)) {
+            let shown = context.shown(agent).and_then(|shown| shown.instances.get(&id));
+            found.extend(shown.map(|shown| (region, agent, &shown.fact)));
+        }
+    }
+    found
 }
 
 /// The check came back true, for this goal, at the leader or at an agent of the target.

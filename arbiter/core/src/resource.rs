@@ -1,6 +1,6 @@
 //! What is seen of a resource and what is asked of it. Knows no kind of resource in particular.
 
-use crate::{AgentId, EvidenceKind, RegionId, ResourceId, Token, WallMillis};
+use crate::{AgentId, EvidenceKind, Loss, RegionId, ResourceId, Token};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -208,66 +208,19 @@ pub const ARCHIVE_FAILS: &str = "archive";
 /// then: of one time it must be alike for every instance of a resource.
 pub const CHECKSUM: &str = "checksum.";
 
+/// In a Fact's detail: what begins so is what came of comparing an instance with the one that it
+/// follows, in words, by the name that the user gave it; where they differ it begins with
+/// [`DIFFERS`].
+pub const COMPARED: &str = "compared.";
+
+/// See [`COMPARED`].
+pub const DIFFERS: &str = "differs: ";
+
 /// In a Fact's detail: how long ago the local fence of an instance was last proven by a rehearsal,
 /// in milliseconds.
 pub const FENCE_PROVEN_MS: &str = "fence_proven_ms";
 /// In a Fact's detail: why the last rehearsal of its fence failed.
 pub const FENCE_FAULT: &str = "fence_fault";
-
-/// A transaction that was committed where nobody has it now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LostTransaction {
-    /// Its id, as the server numbers them.
-    pub id: u64,
-    /// Where its commit stands in the log, as the server writes it.
-    pub lsn: String,
-    /// When it was committed, as the server writes it.
-    pub at: String,
-}
-
-impl fmt::Display for LostTransaction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\t{}\t{}", self.id, self.lsn, self.at)
-    }
-}
-
-/// What a failover cost, exactly: found on the old side before anything there was changed. That a
-/// transaction is listed does not say that its client was told of the commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Loss {
-    /// Where the old side left the line that is now everybody's.
-    pub from: Position,
-    /// Where the old side ended.
-    pub end: Position,
-    /// Transactions, all of them; none: its log could not be read.
-    pub count: Option<u64>,
-    /// When the first of them was committed; empty where there is none.
-    pub first: String,
-    /// When the last of them was.
-    pub last: String,
-    /// They, one by one, as far as they are listed here.
-    pub listed: Vec<LostTransaction>,
-    /// Where everything that was kept lies, on the host of the instance.
-    pub kept: String,
-    /// When it was found.
-    pub found: WallMillis,
-}
-
-impl Loss {
-    /// The old side ended at `end`, and all of it is everybody's.
-    pub fn nothing(end: Position, found: WallMillis) -> Self {
-        Self {
-            from: end,
-            end,
-            count: Some(0),
-            first: String::new(),
-            last: String::new(),
-            listed: Vec::new(),
-            kept: String::new(),
-            found,
-        }
-    }
-}
 
 /// In a Fact's detail: what begins so must be alike for every instance of a resource.
 pub const PARITY: &str = "parity.";

@@ -2,7 +2,7 @@
 
 use super::show::ms;
 use arbiter_core::{
-    By, Drill, DrillKind, Group, GroupId, GroupSpec, LossBound, Measured, Plan, proposals,
+    By, Drill, DrillKind, Group, GroupId, GroupSpec, Loss, LossBound, Measured, Plan, proposals,
 };
 use arbiter_proto::v1 as pb;
 
@@ -69,6 +69,7 @@ fn parts(drill: &Drill) -> Vec<pb::DrillPart> {
 
 /// Transactions that the plan cost, where each old side was read.
 fn lost(plan: &Plan) -> Option<u64> {
-    let read = !plan.lost.is_empty() && plan.lost.len() >= plan.target_end.len();
-    read.then(|| plan.lost.values().map(|loss| loss.count).sum()).flatten()
+    let streams: Vec<&Loss> = plan.lost.values().filter(|loss| loss.late.is_none()).collect();
+    let read = !streams.is_empty() && streams.len() >= plan.target_end.len();
+    read.then(|| streams.into_iter().map(|loss| loss.count).sum()).flatten()
 }

@@ -4,9 +4,9 @@ use super::WireError;
 use super::commits::{names_in, names_out, wait_in, wait_out};
 use super::parts::*;
 use arbiter_core::{
-    AgentId, Arming, ClusterId, DoneReport, ErrorReport, Fact, GroupId, GroupReport, Incarnation,
-    InstanceId, InstanceReport, Loss, LostTransaction, RENEWAL_GAP_DAYS, RegionId, Report,
-    TrafficFact, Upstream, WallMillis,
+    AgentId, Arming, ClusterId, DoneReport, Epoch, ErrorReport, Fact, GroupId, GroupReport,
+    Incarnation, InstanceId, InstanceReport, LateObject, LateObjects, Loss, LostTransaction,
+    RENEWAL_GAP_DAYS, RegionId, Report, TrafficFact, Upstream, WallMillis,
 };
 use arbiter_proto::v1 as pb;
 use std::collections::BTreeMap;
@@ -188,6 +188,31 @@ pub fn loss_to_proto(loss: &Loss) -> pb::Loss {
         listed: listed.collect(),
         kept: loss.kept.clone(),
         found_wall_ms: loss.found.0,
+        late: loss.late.as_deref().map(late_out),
+    }
+}
+
+fn late_out(late: &LateObjects) -> pb::LateObjects {
+    let one = |one: &LateObject| pb::LateObject { key: one.key.clone(), at_wall_ms: one.at.0 };
+    pb::LateObjects {
+        epoch: late.epoch.0,
+        since_wall_ms: late.since.0,
+        listed: late.listed.iter().map(one).collect(),
+        unknown: late.unknown,
+        whole: late.whole,
+        read: late.read.clone(),
+    }
+}
+
+fn late_in(late: pb::LateObjects) -> LateObjects {
+    let one = |one: pb::LateObject| LateObject { key: one.key, at: WallMillis(one.at_wall_ms) };
+    LateObjects {
+        epoch: Epoch(late.epoch),
+        since: WallMillis(late.since_wall_ms),
+        listed: late.listed.into_iter().map(one).collect(),
+        unknown: late.unknown,
+        whole: late.whole,
+        read: late.read,
     }
 }
 
@@ -203,6 +228,7 @@ fn loss_in(loss: pb::Loss) -> Result<Loss, WireError> {
         listed: listed.collect(),
         kept: loss.kept,
         found: WallMillis(loss.found_wall_ms),
+        late: loss.late.map(|late| Box::new(late_in(late))),
     })
 }
 

@@ -85,7 +85,8 @@ fn losses_awaited(plan: &Plan) -> u32 {
     if plan.kind != PlanKind::Failover || !plan.advanced() {
         return 0;
     }
-    plan.target_end.len().saturating_sub(plan.lost.len()) as u32
+    let read = plan.lost.values().filter(|loss| loss.late.is_none()).count();
+    plan.target_end.len().saturating_sub(read) as u32
 }
 
 /// The rows of a plan of `kind` that was not opened.

@@ -45,6 +45,16 @@ fn loss(n: usize) -> Loss {
         listed: vec![LostTransaction { id: 7, lsn: "0/7".into(), at: "now".into() }],
         kept: "/kept".into(),
         found: WallMillis(n as u64),
+        late: n.is_multiple_of(2).then(|| {
+            Box::new(LateObjects {
+                epoch: Epoch(n as u64 + 1),
+                since: WallMillis(n as u64 + 2),
+                listed: vec![LateObject { key: "orders/1".into(), at: WallMillis(n as u64 + 3) }],
+                unknown: n as u64 + 4,
+                whole: n.is_multiple_of(4),
+                read: "cat KEY".into(),
+            })
+        }),
     }
 }
 

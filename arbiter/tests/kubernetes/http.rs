@@ -225,6 +225,9 @@ impl Inside {
         if let Some(value) = discovery(path) {
             return Ok(value);
         }
+        if path.ends_with("/selfsubjectaccessreviews") {
+            return Ok(self.reviewed(&request.body));
+        }
         let missing = || Refusal {
             code: 404,
             reason: "NotFound",
@@ -259,6 +262,25 @@ impl Inside {
         }?;
         self.store.written.push(value.clone());
         Ok(value)
+    }
+
+    /// Whether what it asks for would be answered with 403.
+    fn reviewed(&mut self, body: &Value) -> Value {
+        let asked = &body["spec"]["resourceAttributes"];
+        let word = |key: &str| asked[key].as_str().unwrap_or_default();
+        let path = ["resource", "name", "subresource"].map(word).join("/");
+        let verb =
+            if word("verb") == "list" { "GET".to_owned() } else { word("verb").to_uppercase() };
+        let denied = self.spoils.iter().any(|spoil| {
+            let verb = spoil.verb.is_empty() || spoil.verb == verb;
+            let all = matches!(spoil.instead, Instead::Status(403, _)) && spoil.times > 0;
+            all && verb && format!("/{path}").contains(spoil.path)
+        });
+        let mut answer = body.clone();
+        answer["metadata"] = json!({});
+        answer["status"] = json!({ "allowed": !denied });
+        self.store.written.push(answer.clone());
+        answer
     }
 
     fn listed(&self, place: &Place, kind: &str, query: &BTreeMap<String, String>) -> Value {

@@ -9,6 +9,7 @@ mod cut_off;
 mod faults;
 mod http;
 mod published;
+mod rehearsal;
 mod scaling;
 mod secrets;
 mod selector;

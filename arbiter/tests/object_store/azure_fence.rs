@@ -163,7 +163,7 @@ async fn principals() -> String {
 }
 
 /// One whole request, its body included.
-async fn request(stream: &mut TcpStream) -> String {
+pub async fn request(stream: &mut TcpStream) -> String {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     loop {
         let length = stream.read(&mut buffer).await.unwrap_or_default();

@@ -124,5 +124,11 @@ async fn late_writes_are_listed_and_replicas_are_not() {
     let listed = |fact: &Fact| fact.detail.contains_key("late-writes");
     let fact = shows(&*eu, "late writes", listed).await;
     assert_eq!(fact.detail["late-writes"], "1: orders/late %7E1");
+    let lost = fact.lost.expect("for the report");
+    let late = lost.late.expect("of a bucket");
+    assert_eq!((lost.count, late.epoch.0, late.unknown, late.whole), (Some(1), 2, 0, true));
+    assert_eq!((late.listed.len(), late.listed[0].key.as_str()), (1, "orders/late %7E1"));
+    assert!(late.listed[0].at.0 + 1000 > late.since.0, "{late:?}");
+    assert_eq!(late.read, "aws s3 cp s3://orders-eu/KEY -");
     assert!(!us.observe().await.expect("looks").detail.contains_key("late-writes"));
 }

@@ -3,10 +3,12 @@
 
 mod azure;
 mod azure_fence;
+mod count;
 mod drain;
 mod fault;
 mod fence;
 mod lag;
+mod rehearsal;
 mod s3;
 mod terraform;
 

@@ -227,10 +227,11 @@ fn plan_of(entry: &Entry, open: &OpenPlan, source: RegionId) -> Result<Plan, Rej
         PlanKind::Switchover if spec.poolers().next().is_some() => (StepState::Pending, ""),
         PlanKind::Switchover => (StepState::Done, RENEWED),
     };
+    let fits = [&["nothing speaks against it".to_owned()], open.compared.as_slice()].concat();
     let steps: Vec<StepRecord> = STEPS
         .iter()
         .map(|step| match step.id {
-            StepId::Preflight => record(step.id, StepState::Done, "nothing speaks against it"),
+            StepId::Preflight => record(step.id, StepState::Done, &fits.join("; ")),
             StepId::StopLease => record(step.id, state, note),
             _ => record(step.id, StepState::Pending, ""),
         })

@@ -1,7 +1,9 @@
 //! Facts about either region of a plan, as Reports showed them later.
 
 use super::entry::{Entry, Outcome, stale};
-use crate::{EventKind, GroupId, InstanceId, Loss, Plan, PlanEnd, PlanId, PlanKind, Rejected};
+use crate::{
+    Control, EventKind, GroupId, InstanceId, Loss, Plan, PlanEnd, PlanId, PlanKind, Rejected,
+};
 use std::collections::BTreeSet;
 
 /// A best-effort instance without evidence was fenced after all.
@@ -44,7 +46,7 @@ pub(super) fn serving(
 }
 
 /// An instance follows the active region again, so that it may be disarmed. One that came back
-/// without having left the line of the others lost nothing. // I11
+/// without having left the line of the others lost nothing, where its agent would have told. // I11
 pub(super) fn standby(entry: &mut Entry, group: &GroupId, instance: &InstanceId) -> Outcome {
     let wall = entry.proposal.wall;
     let found = entry.group_mut(group)?;
@@ -52,13 +54,20 @@ pub(super) fn standby(entry: &mut Entry, group: &GroupId, instance: &InstanceId)
         return stale(format!("{instance} is not on its way back"));
     }
     let spec = &entry.next.spec.groups[group];
-    let Some(resource) = spec.instances.get(instance).map(|i| i.resource.clone()) else {
-        return Ok(());
-    };
+    let Some(own) = spec.instances.get(instance).cloned() else { return Ok(()) };
+    // A manager or a script brings its servers back by itself, and discards what they had alone.
+    let untold = own.control != Control::Owned;
+    let same = spec.instances.iter().filter(|(_, i)| i.resource == own.resource);
+    let same: BTreeSet<InstanceId> = same.map(|(id, _)| id.clone()).collect();
     let Some(plan) = counted_in(entry, group, instance)? else { return Ok(()) };
-    if let Some(end) = plan.target_end.get(&resource).copied() {
-        plan.lost.entry(instance.clone()).or_insert(Loss::nothing(end, wall));
+    let Some(fork) = plan.target_end.get(&own.resource).copied() else { return Ok(()) };
+    if untold && plan.lost.keys().any(|id| same.contains(id)) {
+        return Ok(());
     }
+    let known = plan.source_end.get(&own.resource).copied().unwrap_or_default();
+    let loss =
+        if untold { Loss::untold(fork, known.max(fork), wall) } else { Loss::nothing(fork, wall) };
+    plan.lost.entry(instance.clone()).or_insert(loss);
     Ok(())
 }
 
@@ -76,9 +85,10 @@ pub(super) fn loss(
         }
         _ => return stale(format!("{instance} has nothing to count in plan {id}")),
     }
-    let what = match loss.count {
-        Some(count) => format!("{count} transactions, kept in {}", loss.kept),
-        None => format!("it cannot be counted; what it had is kept in {}", loss.kept),
+    let what = match (&loss.late, loss.count) {
+        (Some(late), _) => format!("{} objects written too late", late.listed.len()),
+        (None, Some(count)) => format!("{count} transactions, kept in {}", loss.kept),
+        (None, None) => format!("it cannot be counted; what it had is kept in {}", loss.kept),
     };
     let message = format!("plan {id}: lost on {instance}: {what}");
     let next = format!("arbiter report {id}");

@@ -1,14 +1,15 @@
 //! The gates of a plan: each one predicate, said in words whether it is open. Knows what must be
 //! so before a plan opens; opens none.
 
+use super::compared;
 use super::context::Context;
 use super::judge::signal_kinds;
 use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
-    CHECKSUM, Condition, Durability, EvidenceKind, Fact, LagMark, Layer, Mode, Plan, PlanKind,
-    Reason, RegionId, RegionKind, ResourceId, Role,
+    Condition, Durability, EvidenceKind, Fact, LagMark, Layer, Mode, Plan, PlanKind, Reason,
+    RegionId, RegionKind, ResourceId, Role,
     apply::{mode_word, unarmed_in},
 };
 
@@ -218,8 +219,8 @@ impl Gates<'_> {
         for resource in self.context.spec.required_resources() {
             self.source_healthy(resource, target);
             self.follows(resource, target);
-            self.same_rows(resource, target);
         }
+        self.compared(target);
         // A failover goes on without its services rather than not at all; nothing presses here.
         for (id, _) in self.context.spec.instances_of(target, Layer::Workload) {
             self.obstacles(self.context.live_fact(id));
@@ -263,18 +264,10 @@ impl Gates<'_> {
         self.gate("lag", !over, text, "wait until it has caught up".to_owned());
     }
 
-    /// Rows that the user names are alike on both sides, as far as both were summed for one time.
-    fn same_rows(&mut self, resource: &ResourceId, target: &RegionId) {
-        let there = self.context.primary(resource).and_then(|id| self.context.live_fact(id));
-        let here = self.context.furthest(resource, target);
-        let here = here.and_then(|(id, _)| Some((id, self.context.live_fact(id)?)));
-        let Some((there, (id, here))) = there.zip(here) else { return };
-        for (name, own) in here.detail.iter().filter(|(key, _)| key.starts_with(CHECKSUM)) {
-            let same = there.detail.get(name).and_then(|other| alike(own, other));
-            let Some(same) = same else { continue };
-            let word = if same { "are as on" } else { "are not as on" };
-            let text = format!("the rows of {name} in {id} {word} the primary");
-            self.gate("checksum", same, text, "compare both sides, then rebuild it".to_owned());
+    /// What the user has compared is alike on both sides.
+    fn compared(&mut self, target: &RegionId) {
+        for found in compared::in_region(self.context, target) {
+            self.gate("checksum", found.alike, found.text, compared::REMEDY.to_owned());
         }
     }
 
@@ -382,12 +375,6 @@ impl Gates<'_> {
         let next = format!("arbiter arm --group {}", self.name());
         self.gate("evidence", best.is_some_and(|kind| kind >= least), text, next);
     }
-}
-
-/// Whether two checksums are the same; none where they are of two times.
-fn alike(own: &str, other: &str) -> Option<bool> {
-    let time = |text: &str| text.split_once(' ').map(|(time, _)| time.to_owned());
-    (time(own) == time(other)).then(|| own == other)
 }
 
 /// The old source as a target again: fenced or standing by, its position known and not before the

@@ -5,7 +5,8 @@ use super::context::{Context, VANTAGE_FRESH_MAX, session_limit};
 use super::lag;
 use crate::{
     AgentId, Command, Condition, Goal, GroupReport, GroupSpec, Heard, InstanceId, Instant, Layer,
-    PlanKind, ResourceId, Role, State, View, Waited, apply::leases_to_outlive, orders::enforces,
+    Plan, PlanEnd, PlanKind, ResourceId, Role, State, View, Waited, apply::leases_to_outlive,
+    orders::enforces,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -228,8 +229,13 @@ fn losses<'a>(context: &'a Context) -> impl Iterator<Item = Command> + 'a {
         let source = context.spec.instances_of(&plan.source, Layer::Data);
         source.filter_map(move |(id, instance)| {
             let loss = context.live_fact(id)?.lost.as_deref()?;
-            let here = plan.target_end.get(&instance.resource) == Some(&loss.from)
-                || loss.count.is_none() && loss.found >= plan.opened;
+            let here = match &loss.late {
+                Some(late) => late.epoch.0 == plan.epoch.0 + 1 && is_newest(context, plan),
+                None => {
+                    plan.target_end.get(&instance.resource) == Some(&loss.from)
+                        || loss.count.is_none() && loss.found >= plan.opened
+                }
+            };
             (here && !plan.lost.contains_key(id)).then_some((plan.id, id, loss))
         })
     });
@@ -239,6 +245,13 @@ fn losses<'a>(context: &'a Context) -> impl Iterator<Item = Command> + 'a {
         instance: instance.clone(),
         loss: loss.clone(),
     })
+}
+
+/// No later plan took the active role from its source.
+fn is_newest(context: &Context, plan: &Plan) -> bool {
+    let plans = context.group.plans.iter().rev();
+    let mut advanced = plans.filter(|plan| !matches!(plan.end, Some(PlanEnd::Aborted(_))));
+    advanced.find(|other| other.source == plan.source).is_some_and(|other| other.id == plan.id)
 }
 
 /// It has reached the goal that its region has now, and takes no writes.

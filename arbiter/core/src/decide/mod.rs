@@ -1,6 +1,7 @@
 //! `decide`: what the leader proposes now. It reads State and View; it changes neither.
 
 mod attest;
+pub(crate) mod compared;
 mod context;
 mod drill;
 pub(crate) mod failback;

@@ -1,5 +1,6 @@
 //! Whether a plan would open now. The same gates serve `decide`, `explain` and the admin face.
 
+use super::compared;
 use super::context::Context;
 use super::gates::{gates, target_of};
 use super::judge::failed_primary;
@@ -149,6 +150,10 @@ fn open_plan(context: &Context, request: &OpenRequest) -> Option<OpenPlan> {
         loss.bytes = loss.bytes.zip(bytes).map(|(sum, more)| sum.saturating_add(more));
         loss.age = loss.age.zip(known.map(|k| k.age)).map(|(one, other)| one.max(other));
     }
+    let found = match request.kind {
+        PlanKind::Switchover => compared::in_region(context, &target),
+        PlanKind::Failover => Vec::new(),
+    };
     Some(OpenPlan {
         group: request.group.clone(),
         kind: request.kind,
@@ -159,6 +164,7 @@ fn open_plan(context: &Context, request: &OpenRequest) -> Option<OpenPlan> {
         candidates,
         source_end,
         loss,
+        compared: found.into_iter().map(|found| found.text).collect(),
     })
 }
 

@@ -5,7 +5,8 @@ use super::fault::Fault;
 use super::reason;
 use crate::{
     Control, FENCE_FAULT, FENCE_PROVEN_MS, Fact, Instance, InstanceId, NOTE, PARITY, Reason, Topic,
-    decide::Context,
+    decide::{Context, compared},
+    external,
 };
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ pub(super) fn readiness(context: &Context) -> Vec<Reason> {
         faults.map(|(id, why)| Fault::Resource.told(context, &id.0, format!("{id}: {why}")));
     let notes = facts.filter_map(|(id, fact)| Some((id, fact.detail.get(NOTE)?)));
     let notes = notes.map(|(id, what)| note(format!("{id}: {what}")));
-    faults.chain(unlike(context)).chain(fences(context)).chain(notes).collect()
+    let found = faults.chain(unlike(context)).chain(comparisons(context));
+    found.chain(fences(context)).chain(notes).collect()
 }
 
 /// Nothing is missing, but somebody who decides should know it.
@@ -28,15 +30,24 @@ fn note(text: String) -> Reason {
     reason(Topic::Readiness, "note", true, text, String::new())
 }
 
-/// Whether the fence of each required instance was proven lately, by a rehearsal beside it.
+/// Whether each fence was proven lately, by a rehearsal beside it: those of instances, where what
+/// holds processes is armed, and those from outside, by each agent that may be ordered to run one.
 fn fences(context: &Context) -> Vec<Reason> {
     let armed = |i: &Instance| context.state.arming(&i.agent, context.id).is_some();
-    let held = context.spec.instances.iter();
-    let held = held.filter(|(_, i)| i.needs_evidence() && i.control != Control::Api && armed(i));
-    held.filter_map(|(id, _)| proven(context, id, context.live_fact(id)?)).collect()
+    let own = context.spec.instances.iter();
+    let own = own.filter(|(_, i)| i.control == Control::Api || i.needs_evidence() && armed(i));
+    let own = own.filter_map(|(id, _)| {
+        proven(context, id.as_str(), id.as_str(), context.live_fact(id)?)
+    });
+    let outside = external::beside(context).into_iter();
+    let outside = outside.filter_map(|(region, agent, fact)| {
+        proven(context, region.0.as_str(), &format!("{region} from outside, by {agent},"), fact)
+    });
+    own.chain(outside).collect()
 }
 
-fn proven(context: &Context, id: &InstanceId, fact: &Fact) -> Option<Reason> {
+/// `whose` is what the remedy names, `of` what the sentence does.
+fn proven(context: &Context, whose: &str, of: &str, fact: &Fact) -> Option<Reason> {
     let age = fact.detail.get(FENCE_PROVEN_MS).and_then(|text| text.parse().ok());
     let age = age.map(Duration::from_millis);
     let last = match age {
@@ -45,16 +56,26 @@ fn proven(context: &Context, id: &InstanceId, fact: &Fact) -> Option<Reason> {
         Some(age) => format!("{} min ago", age.as_secs() / 60),
     };
     if let Some(why) = fact.detail.get(FENCE_FAULT) {
-        let text = format!("the fence of {id} could not be proven: {why}; last proven {last}");
-        return Some(Fault::Fence.told(context, &id.0, text));
+        let text = format!("the fence of {of} could not be proven: {why}; last proven {last}");
+        return Some(Fault::Fence.told(context, whose, text));
     }
     // None: it was just started, or nothing of it runs.
     let age = age?;
-    let text = format!("the fence of {id} was last proven {last}");
+    let text = format!("the fence of {of} was last proven {last}");
     if age > FENCE_PROVEN_MAX {
-        return Some(Fault::FenceOld.told(context, &id.0, text));
+        return Some(Fault::FenceOld.told(context, whose, text));
     }
     Some(reason(Topic::Readiness, "fence", true, text, String::new()))
+}
+
+/// What came of comparing what instances hold with what their primaries do.
+fn comparisons(context: &Context) -> Vec<Reason> {
+    let found = context.spec.instances.keys().flat_map(|id| compared::of(context, id));
+    let found = found.map(|one| {
+        let next = if one.alike { "" } else { compared::REMEDY };
+        reason(Topic::Readiness, "checksum", one.alike, one.text, next.to_owned())
+    });
+    found.collect()
 }
 
 /// Where an instance is not as the primary of its resource.
@@ -110,7 +131,7 @@ mod tests {
             let told = told.into_iter().filter(|(_, text)| !text.is_empty());
             let detail = told.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
             let fact = Fact { detail, ..Fact::default() };
-            super::proven(&context, &"db".into(), &fact).map(|reason| (reason.open, reason.text))
+            super::proven(&context, "db", "db", &fact).map(|reason| (reason.open, reason.text))
         };
         assert_eq!(said("", ""), None);
         let recent = "the fence of db was last proven 3 min ago".to_owned();

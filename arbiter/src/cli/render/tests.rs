@@ -6,6 +6,7 @@ use std::path::Path;
 
 mod drills;
 mod estate;
+mod losses;
 mod receivers;
 use receivers::signal;
 
@@ -339,39 +340,6 @@ fn a_plan_that_ended() {
     halted.halt_reason = "no evidence for db-eu".into();
     halted.halt_next = "arbiter attest db-eu --reason \"…\"".into();
     golden("report-halted.txt", &plan::report(&halted, Look::default()));
-}
-
-#[test]
-fn what_a_plan_lost() {
-    let mut read = completed_plan();
-    let listed = |n: u64| pb::LostTransaction {
-        id: 700 + n,
-        lsn: format!("0/301A{n:03X}"),
-        at: format!("2026-11-22 10:11:{n:02}.5 UTC"),
-    };
-    read.losses = vec![
-        pb::PlanLoss {
-            instance: "db-eu".into(),
-            kind: "postgres".into(),
-            loss: Some(pb::Loss {
-                from: Some(pb::StreamPosition { timeline: 1, offset: 0x301_A000 }),
-                end: Some(pb::StreamPosition { timeline: 1, offset: 0x302_0000 }),
-                count: Some(23),
-                first: "2026-11-22 10:11:00.5 UTC".into(),
-                last: "2026-11-22 10:11:22.5 UTC".into(),
-                listed: (0..23).map(listed).collect(),
-                kept: "/var/lib/postgresql/15/main.arbiter-kept/timeline-1".into(),
-                found_wall_ms: 0,
-            }),
-        },
-        pb::PlanLoss {
-            instance: "db-eu-2".into(),
-            kind: "postgres".into(),
-            loss: Some(pb::Loss { count: Some(0), ..pb::Loss::default() }),
-        },
-    ];
-    read.losses_awaited = 1;
-    golden("report-lost.txt", &plan::report(&read, Look::default()));
 }
 
 #[test]

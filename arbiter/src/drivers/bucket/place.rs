@@ -209,6 +209,19 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The command with which an operator reads an object.
+    pub fn reads(&self, key: &str) -> String {
+        match self {
+            Self::S3 { bucket, .. } => format!("aws s3 cp s3://{bucket}/{key} -"),
+            Self::Azure { account, container, .. } => format!(
+                "az storage blob download --account-name {account} --container-name {container} \
+                 --name {key}"
+            ),
+        }
+    }
+}
+
 impl std::fmt::Display for Place {
     /// As it is named in faults.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

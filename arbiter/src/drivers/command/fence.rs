@@ -4,7 +4,7 @@
 //! Knows two commands of an operator and their time limit. Never knows what they cut, and never
 //! shows what they print: it may hold secrets. Only the check counts, whatever the command said.
 
-use super::run::{Failed, Run};
+use super::run::{Failed, Run, runs};
 use crate::drivers::{Declaration, Done, Driver, DriverError};
 use arbiter_core::{
     Condition, Control, EvidenceKind, Fact, Goal, GroupId, Instance, Layer, RegionId, Terms, Token,
@@ -125,6 +125,26 @@ impl Driver for ExternalFence {
         Err(DriverError::Retry("fence_check does not say that the region is cut off".into()))
     }
 
+    /// The check runs and says that the region is not cut off, and the command is there. That it
+    /// would cut nobody can try.
+    async fn rehearse_fence(&self) -> Result<bool, DriverError> {
+        let program = self.command.split_whitespace().next().unwrap_or_default();
+        if !runs(program) {
+            return Err(DriverError::Retry(format!(
+                "{program}, of fence_command, is no program that can be run here"
+            )));
+        }
+        match self.run(&self.check, None).await {
+            Ok(false) => Ok(true),
+            Ok(true) => Err(DriverError::Retry(format!(
+                "fence_check says that {} is cut off: unless it is, correct it, for it would prove \
+                 a fence that is none",
+                self.region
+            ))),
+            Err(why) => Err(DriverError::Retry(format!("fence_check {why}"))),
+        }
+    }
+
     async fn verify(&self, _: Token) -> Result<Fact, DriverError> {
         let cut = self.is_cut(None).await;
         let condition = if cut { Condition::Stopped } else { Condition::Unknown };
@@ -166,6 +186,27 @@ mod tests {
         assert!(!fence("true", "/nonexistent").is_cut(None).await);
         let nothing = ExternalFence::open(&"g".into(), &"eu-west".into(), &BTreeMap::new());
         assert!(matches!(nothing, Err(DriverError::Refused(_))));
+    }
+
+    #[tokio::test]
+    async fn a_rehearsal_runs_the_check_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let flag = dir.path().join("off").display().to_string();
+        let rehearsed = async |command: &str, check: &str| {
+            fence(command, check).rehearse_fence().await.map_err(|error| error.to_string())
+        };
+        let (touch, test) = (format!("touch {flag}"), format!("test -e {flag}"));
+        assert_eq!(rehearsed(&touch, &test).await, Ok(true));
+        assert!(!dir.path().join("off").exists(), "nothing is cut off");
+        for (command, check, said) in [
+            ("/nonexistent now", test.as_str(), "/nonexistent, of fence_command"),
+            (&touch, "/nonexistent", "fence_check could not be started"),
+            (&touch, "sleep 60", "fence_check took longer"),
+            (&touch, "true", "says that eu-west is cut off"),
+        ] {
+            let why = rehearsed(command, check).await.unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
     }
 
     #[tokio::test]

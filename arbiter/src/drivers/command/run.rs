@@ -9,6 +9,7 @@ use nix::unistd::{Pid, User};
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -129,6 +130,19 @@ async fn bounded(out: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, Failed>
         let _ = out.take(OUTPUT_BYTES_MAX + 1).read_to_end(&mut bytes).await;
     }
     if bytes.len() as u64 > OUTPUT_BYTES_MAX { Err(Failed::TooMuch) } else { Ok(bytes) }
+}
+
+/// Whether `program`, a path or a name that is looked for as a run does, may be run by whoever runs
+/// this process.
+pub fn runs(program: &str) -> bool {
+    let may = |path: &Path| {
+        path.is_file() && nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
+    };
+    if program.contains('/') {
+        return may(Path::new(program));
+    }
+    let path = std::env::var_os("PATH").or_else(|| default("PATH")).unwrap_or_default();
+    !program.is_empty() && std::env::split_paths(&path).any(|dir| may(&dir.join(program)))
 }
 
 /// What does not end goes with all that it started, also when its caller is dropped.

@@ -14,6 +14,7 @@ mod login;
 mod look;
 mod objects;
 mod quantity;
+mod rehearsal;
 pub(super) mod secrets;
 pub(super) mod settings;
 mod wants;
@@ -265,6 +266,11 @@ impl Driver for Kubernetes {
         }
         worst(failed)?;
         self.settle(goal, token).await
+    }
+
+    async fn rehearse_fence(&self) -> Result<bool, DriverError> {
+        let look = self.look().await?;
+        rehearsal::rehearse(&self.api, &look, &self.settings).await
     }
 
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {

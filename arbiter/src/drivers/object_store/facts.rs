@@ -27,6 +27,7 @@ impl Inner {
         tell(&mut fact, "replication", memory.direction.clone());
         if let Some(late) = &memory.late {
             tell(&mut fact, "late-writes", late.said.clone());
+            fact.lost = late.loss.clone();
         }
         for name in &self.settings.unused {
             fact.faults.push(format!("the setting {name} says nothing here: take it out"));
@@ -137,7 +138,7 @@ fn canary(canary: &Canary) -> String {
     format!("{number} of {region} at {}, {} old", canary.token(), span(canary.age()))
 }
 
-fn span(age: Duration) -> String {
+pub(super) fn span(age: Duration) -> String {
     match age.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),

@@ -34,19 +34,20 @@ pub struct Fence {
     pub token: Option<Token>,
     /// It denies all that it would deny if it were written now.
     pub whole: bool,
-    raw: Raw,
+    pub(super) raw: Raw,
 }
 
+/// As it was read.
 #[derive(Clone, Debug, PartialEq)]
-enum Raw {
+pub(super) enum Raw {
     S3(Policy),
     Azure(Container),
 }
 
 /// A container's ACL, and what Set Container ACL and Metadata would take away if left out.
 #[derive(Clone, Debug, PartialEq)]
-struct Container {
-    acl: Acl,
+pub(super) struct Container {
+    pub acl: Acl,
     public_access: String,
     metadata: Vec<(String, String)>,
 }
@@ -58,7 +59,7 @@ impl Fence {
     }
 
     /// Whether there is anything of ours to be lifted.
-    fn is_there(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         match &self.raw {
             Raw::S3(policy) => policy.has_ours(),
             Raw::Azure(_) => self.token.is_some(),
@@ -175,11 +176,11 @@ async fn read_back(
     }
 }
 
-fn s3(settings: &Settings, what: &str, fault: &Fault) -> DriverError {
+pub(super) fn s3(settings: &Settings, what: &str, fault: &Fault) -> DriverError {
     fault.error(&format!("{}: {what}", settings.place), NEEDS_S3)
 }
 
-fn azure(settings: &Settings, what: &str, fault: &Fault) -> DriverError {
+pub(super) fn azure(settings: &Settings, what: &str, fault: &Fault) -> DriverError {
     fault.error(&format!("{}: {what}", settings.place), NEEDS_AZURE)
 }
 
@@ -230,17 +231,31 @@ fn metadata(answer: &Answer) -> Vec<(String, String)> {
 }
 
 /// All metadata of the container anew, as Azure wants it, with this record of the fence or none.
+pub(super) fn record(container: &Container, text: Option<String>) -> Ask<'static> {
+    let kept = container.metadata.iter().filter(|(name, _)| name != FENCE).cloned();
+    let all = kept.chain(text.map(|text| (FENCE.to_owned(), text)));
+    let mut ask = Ask::put("restype=container&comp=metadata", "text/plain", String::new());
+    ask.headers = all.map(|(name, text)| (format!("x-ms-meta-{name}"), text)).collect();
+    ask
+}
+
+/// The whole ACL anew.
+pub(super) fn acl(container: &Container, xml: String) -> Ask<'static> {
+    let mut ask = Ask::put("restype=container&comp=acl", "application/xml", xml);
+    if !container.public_access.is_empty() {
+        let public = ("x-ms-blob-public-access".to_owned(), container.public_access.clone());
+        ask.headers.push(public);
+    }
+    ask
+}
+
 async fn put_record(
     bucket: &Bucket,
     settings: &Settings,
     container: &Container,
-    record: Option<String>,
+    text: Option<String>,
 ) -> Result<(), DriverError> {
-    let kept = container.metadata.iter().filter(|(name, _)| name != FENCE).cloned();
-    let all = kept.chain(record.map(|record| (FENCE.to_owned(), record)));
-    let mut ask = Ask::put("restype=container&comp=metadata", "text/plain", String::new());
-    ask.headers = all.map(|(name, text)| (format!("x-ms-meta-{name}"), text)).collect();
-    let asked = bucket.ask(ask).await;
+    let asked = bucket.ask(record(container, text)).await;
     asked.map(drop).map_err(|fault| azure(settings, "writing its metadata", &fault))
 }
 
@@ -248,13 +263,8 @@ async fn put_acl(
     bucket: &Bucket,
     settings: &Settings,
     container: &Container,
-    acl: String,
+    xml: String,
 ) -> Result<(), DriverError> {
-    let mut ask = Ask::put("restype=container&comp=acl", "application/xml", acl);
-    if !container.public_access.is_empty() {
-        let public = ("x-ms-blob-public-access".to_owned(), container.public_access.clone());
-        ask.headers.push(public);
-    }
-    let asked = bucket.ask(ask).await;
+    let asked = bucket.ask(acl(container, xml)).await;
     asked.map(drop).map_err(|fault| azure(settings, "writing its ACL", &fault))
 }

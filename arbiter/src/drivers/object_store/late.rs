@@ -4,9 +4,10 @@
 //! A listing does not tell a write from a replica that arrived, so that the headers of each changed
 //! object are read: bounded, and said where the bound was met.
 
-use crate::drivers::bucket::{Ask, Bucket, Fault};
-use arbiter_core::WallMillis;
-use std::time::Duration;
+use super::LIST_LIMIT;
+use crate::clock;
+use crate::drivers::bucket::{Ask, Bucket, Fault, Place};
+use arbiter_core::{Epoch, LateObject, LateObjects, Loss, Position, WallMillis};
 
 /// Objects that one listing reads at most.
 const LISTED_MAX: usize = 10_000;
@@ -16,8 +17,6 @@ const ASKED_MAX: usize = 100;
 const SHOWN_MAX: usize = 20;
 /// Characters of a key that are shown.
 const KEY_CHARS_MAX: usize = 200;
-/// Limit of the listing; each look at headers has the limit of a request.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
 
 /// What was written late.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +53,24 @@ impl LateWrites {
             }
         }
         Ok(Self { keys, unknown, whole })
+    }
+
+    /// As the plan's report has it, of the region that lost the active role before `epoch`.
+    pub fn loss(&self, epoch: Epoch, since: WallMillis, place: &Place) -> Loss {
+        let listed = self.keys.iter().map(|(key, at)| LateObject { key: key.clone(), at: *at });
+        Loss {
+            count: Some(self.keys.len() as u64),
+            kept: place.to_string(),
+            late: Some(Box::new(LateObjects {
+                epoch,
+                since,
+                listed: listed.collect(),
+                unknown: self.unknown as u64,
+                whole: self.whole,
+                read: place.reads("KEY"),
+            })),
+            ..Loss::nothing(Position::default(), clock::wall())
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! # Layout
 //! - `goals.rs`: what makes each goal true. `fence.rs`: the fence; `policy.rs` and `acl.rs`: its
-//!   two forms. `canary.rs`: how lag is measured. `direction.rs`, `replication.rs`: which way is
-//!   replicated. `late.rs`: what was written too late. `facts.rs`: what is told.
+//!   two forms; `rehearsal.rs`: proves that it could be made. `canary.rs`: how lag is measured.
+//!   `direction.rs`, `replication.rs`: which way is replicated. `late.rs`: what was written too
+//!   late. `count.rs`: what both sides must have alike. `facts.rs`: what is told.
 //!
 //! It knows the bucket of its own region and asks no other: what it knows of the other region is
 //! what replication brought. It never knows the stored token, or when to try again. A fence is
@@ -12,12 +13,14 @@
 
 mod acl;
 mod canary;
+mod count;
 mod direction;
 mod facts;
 mod fence;
 mod goals;
 mod late;
 mod policy;
+mod rehearsal;
 mod replication;
 mod settings;
 
@@ -28,11 +31,12 @@ use super::bucket::{Bucket, Fault, Lazy};
 use super::{Declaration, Done, Driver, DriverError, Kind};
 use crate::clock;
 use arbiter_core::{
-    Control, EvidenceKind, Fact, Goal, Instance, InstanceId, Instant, Layer, Terms, Token,
-    WallMillis,
+    Control, Epoch, EvidenceKind, Fact, Goal, Instance, InstanceId, Instant, Layer, Loss, Terms,
+    Token, WallMillis,
 };
 use async_trait::async_trait;
 use canary::{Canaries, Canary};
+use count::Counts;
 use fence::Fence;
 use settings::Settings;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -58,6 +62,8 @@ pub const KIND: Kind = Kind {
 
 /// Limit of one whole look, the listing of late writes included.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
+/// Limit of a listing; each look at headers has the limit of a request.
+const LIST_LIMIT: Duration = Duration::from_secs(30);
 /// How often late writes are listed anew where writes are not denied.
 const LATE_EVERY: Duration = Duration::from_secs(600);
 /// How often the direction of replication is looked at where it is active.
@@ -67,6 +73,7 @@ const DIRECTION_EVERY: Duration = Duration::from_secs(60);
 pub struct ObjectStore {
     inner: Arc<Inner>,
     looks: Looks<Seen>,
+    counts: Counts,
     keeper: Mutex<Option<Keeper>>,
 }
 
@@ -106,6 +113,8 @@ struct Late {
     held: bool,
     at: Instant,
     said: String,
+    /// For the plan's report: only once nothing can be added to it.
+    loss: Option<Box<Loss>>,
 }
 
 /// One look.
@@ -135,7 +144,7 @@ impl ObjectStore {
         let bucket = Lazy::new(settings.place.clone());
         let (memory, writing) = (Mutex::default(), tokio::sync::Mutex::default());
         let inner = Arc::new(Inner { settings, bucket, memory, writing });
-        Ok(Self { inner, looks, keeper: Mutex::new(None) })
+        Ok(Self { inner, looks, counts: Counts::default(), keeper: Mutex::new(None) })
     }
 
     /// Objects that were written here after `since`, for a report.
@@ -238,7 +247,7 @@ impl Inner {
 
     /// Once where writes are denied, and again and again where they are not.
     async fn look_for_late_writes(&self, bucket: &Bucket, seen: &Seen) {
-        let Some(since) = self.switched(seen) else { return };
+        let Some((epoch, since)) = self.switched(seen) else { return };
         let held = seen.fence.holds();
         let fresh = |late: &Late| {
             let again = !held && clock::now().since(late.at) >= LATE_EVERY;
@@ -248,21 +257,23 @@ impl Inner {
             return;
         }
         let listed = LateWrites::list(bucket, since, &self.settings.canary_prefix).await;
-        let said = match listed {
-            Ok(late) => late.to_string(),
-            Err(fault) => format!("unknown: {fault}"),
+        let (said, loss) = match listed {
+            Ok(late) => (late.to_string(), Some(late.loss(epoch, since, &self.settings.place))),
+            Err(fault) => (format!("unknown: {fault}"), None),
         };
-        self.memory().late = Some(Late { since, held, at: clock::now(), said });
+        let loss = loss.filter(|_| held).map(Box::new);
+        self.memory().late = Some(Late { since, held, at: clock::now(), said, loss });
     }
 
-    /// When another region became active after this one was, by the other's wall clock: its canary
-    /// says so, once replication has brought it. None while this one is, or where nothing tells.
-    fn switched(&self, seen: &Seen) -> Option<WallMillis> {
+    /// At which epoch another region became active after this one was, and when by the other's wall
+    /// clock: its canary says so, once replication has brought it. None while this one is, or where
+    /// nothing tells.
+    fn switched(&self, seen: &Seen) -> Option<(Epoch, WallMillis)> {
         let quiet = self.memory().goal.is_some_and(|(goal, ..)| goal != Goal::Active);
         let own = seen.canaries.of(&self.settings.region)?;
         let other = seen.canaries.arrived(&self.settings.region)?;
         let newer = other.token().epoch > own.token().epoch;
-        (quiet && newer).then_some(WallMillis(other.since))
+        (quiet && newer).then_some((other.token().epoch, WallMillis(other.since)))
     }
 }
 
@@ -275,11 +286,13 @@ impl Driver for ObjectStore {
 
     async fn observe(&self) -> Result<Fact, DriverError> {
         let inner = self.inner.clone();
-        match self.looks.see(move || inner.look()).await {
-            Some(Ok(seen)) => Ok(self.inner.fact(&seen)),
-            Some(Err(error)) => Ok(self.inner.unseen(&error)),
-            None => Err(DriverError::Retry("the first look goes on".to_owned())),
-        }
+        let mut fact = match self.looks.see(move || inner.look()).await {
+            Some(Ok(seen)) => self.inner.fact(&seen),
+            Some(Err(error)) => self.inner.unseen(&error),
+            None => return Err(DriverError::Retry("the first look goes on".to_owned())),
+        };
+        self.counts.tell(&self.inner, &mut fact);
+        Ok(fact)
     }
 
     async fn ensure(&self, goal: Goal, token: Token, _: &Terms) -> Result<Done, DriverError> {
@@ -288,6 +301,15 @@ impl Driver for ObjectStore {
             Goal::Active => self.activate(token).await,
             Goal::Standby | Goal::Drained | Goal::Fenced => self.quiet(goal, token).await,
         }
+    }
+
+    async fn rehearse_fence(&self) -> Result<bool, DriverError> {
+        if self.inner.memory().goal.is_some_and(|(goal, ..)| goal != Goal::Active) {
+            return Ok(false);
+        }
+        let bucket = self.inner.open().await?;
+        let rehearsed = rehearsal::rehearse(&bucket, &self.inner.settings).await;
+        rehearsed.inspect_err(|_| self.inner.bucket.forget())
     }
 
     async fn verify(&self, token: Token) -> Result<Fact, DriverError> {

@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 
 /// What the id of our statement begins with; the token follows as `epoch-revision`.
 const SID: &str = "ArbiterFence-";
+/// Id of the statement of a rehearsal, and a key that nobody writes.
+const REHEARSAL: &str = "ArbiterRehearsal";
 /// Every action that changes an object of the bucket, other than replication's own.
 const WRITES: [&str; 3] = ["s3:PutObject*", "s3:DeleteObject*", "s3:RestoreObject"];
 /// Version of the policy language.
@@ -71,6 +73,18 @@ impl Policy {
     /// The same without ours, as text; none where nothing is left.
     pub fn lifted(&self) -> Option<String> {
         self.others().map(|policy| policy.to_string())
+    }
+
+    /// A policy that denies what nobody does, as text.
+    pub fn harmless(arn: &str, below: &str) -> String {
+        let statement = json!({
+            "Sid": REHEARSAL,
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": format!("{arn}/{below}/{REHEARSAL}"),
+        });
+        json!({ "Version": VERSION, "Statement": [statement] }).to_string()
     }
 
     fn others(&self) -> Option<Value> {

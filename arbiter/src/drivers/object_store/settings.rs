@@ -5,6 +5,7 @@ use crate::drivers::bucket::given::Given;
 use crate::drivers::bucket::place::{self, Place, Provider};
 use arbiter_core::{Instance, InstanceId, RegionId};
 use cluster_config::{Setting, may, must};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Every setting that is understood.
@@ -50,6 +51,15 @@ pub const SETTINGS: &[Setting] = &[
          when this region becomes active.",
     ),
     may("peer_bucket", "orders-us", "S3: the bucket of the other region, or its ARN."),
+    may(
+        "checksum.*",
+        "invoices/2025",
+        "A prefix of objects, by any name, or / for all: their number, sizes and keys are compared \
+         with the other side's once they have rested on both for lag_max and twice checksum_every. \
+         While they differ, no switchover opens.",
+    ),
+    may("checksum_every", "10m", "How often they are listed. Default: 10m."),
+    may("checksum_objects", "10000", "Objects below a prefix that are compared: the first ones."),
 ];
 
 /// Bounds of `canary_every`.
@@ -60,6 +70,14 @@ const CANARY_EVERY_DEFAULT: Duration = Duration::from_secs(10);
 const LAG_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Where `lag_max` is not set.
 const LAG_DEFAULT: Duration = Duration::from_secs(300);
+/// Bounds of `checksum_every`.
+const CHECKSUM_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(86_400));
+/// Where `checksum_every` is not set.
+const CHECKSUM_EVERY_DEFAULT: Duration = Duration::from_secs(600);
+/// Objects that are compared below a prefix, where that is not set, and at most.
+const CHECKSUM_OBJECTS: (usize, usize) = (10_000, 100_000);
+/// What the settings of comparisons begin with.
+const CHECKSUM: &str = "checksum.";
 /// Where `canary_prefix` is not set.
 const PREFIX_DEFAULT: &str = ".arbiter/canary";
 /// What a fence can take a right from at most: a container has five stored access policies.
@@ -86,6 +104,12 @@ pub struct Settings {
     pub replicated: bool,
     /// S3: how the direction is turned; none: by the user.
     pub direction: Option<Direction>,
+    /// Prefixes whose objects are compared, by name; an empty one is the whole place.
+    pub checksums: BTreeMap<String, String>,
+    /// How often they are listed.
+    pub checksum_every: Duration,
+    /// Objects that are compared below each.
+    pub checksum_objects: usize,
     /// Settings that its provider has no use for.
     pub unused: Vec<String>,
 }
@@ -138,6 +162,13 @@ impl Settings {
             lag_max,
             replicated,
             direction: direction(given, &place)?.filter(|_| provider == Provider::S3),
+            checksums: checksums(given, &instance.settings)?,
+            checksum_every: given.duration(
+                "checksum_every",
+                CHECKSUM_EVERY_DEFAULT,
+                CHECKSUM_EVERY,
+            )?,
+            checksum_objects: objects(given)?,
             unused: provider.unused(given),
             place,
         })
@@ -147,6 +178,32 @@ impl Settings {
     pub fn canary_key(&self, region: &RegionId) -> String {
         format!("{}/{region}", self.canary_prefix)
     }
+}
+
+fn checksums(
+    given: Given<'_>,
+    settings: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, DriverError> {
+    let named = settings.iter().filter_map(|(key, text)| Some((key.strip_prefix(CHECKSUM)?, text)));
+    let parsed = named.map(|(name, text)| {
+        let prefix = text.trim_matches('/');
+        match object_store::path::Path::parse(prefix) {
+            Ok(_) => Ok((name.to_owned(), prefix.to_owned())),
+            Err(_) => Err(given.refuse(format!(
+                "checksum.{name} is {text:?}: give a prefix of whole parts with slashes between"
+            ))),
+        }
+    });
+    parsed.collect()
+}
+
+fn objects(given: Given<'_>) -> Result<usize, DriverError> {
+    let (default, max) = CHECKSUM_OBJECTS;
+    let count = given.text("checksum_objects").map_or(Ok(default), str::parse);
+    count
+        .ok()
+        .filter(|count| (1..=max).contains(count))
+        .ok_or_else(|| given.refuse(format!("checksum_objects must be a number from 1 to {max}")))
 }
 
 fn prefix(given: Given<'_>) -> Result<String, DriverError> {

@@ -163,6 +163,7 @@ fn loss(at: Position, end: Position, lost: &[LostTransaction], place: &Path) -> 
         listed: lost.iter().take(LISTED_MAX).cloned().collect(),
         kept: place.display().to_string(),
         found: clock::wall(),
+        late: None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! own words for primary and replica. Never asks and never decides.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the log of a replica calls its primary.
 pub const UPSTREAM_IN_LOG: &str = "MASTER";
@@ -175,10 +175,19 @@ impl Info {
 
     /// Keys of all databases.
     pub fn keys(&self) -> u64 {
-        let databases = self.0.iter().filter(|(key, _)| {
-            key.strip_prefix("db").is_some_and(|number| number.parse::<u32>().is_ok())
-        });
-        databases.filter_map(|(_, text)| field(text, "keys")?.parse::<u64>().ok()).sum()
+        let found =
+            self.keyspace().filter_map(|(_, text)| field(text, "keys")?.parse::<u64>().ok());
+        found.sum()
+    }
+
+    /// The databases that have keys.
+    pub fn databases(&self) -> BTreeSet<u32> {
+        self.keyspace().map(|(number, _)| number).collect()
+    }
+
+    fn keyspace(&self) -> impl Iterator<Item = (u32, &str)> {
+        let named = self.0.iter();
+        named.filter_map(|(key, text)| Some((key.strip_prefix("db")?.parse().ok()?, text.as_str())))
     }
 }
 
@@ -220,6 +229,7 @@ mod tests {
     fn a_primary_tells_its_line_and_its_followers() {
         let info = Info::parse(PRIMARY);
         assert!(info.is_primary() && info.major() == 7 && info.keys() == 7);
+        assert_eq!(info.databases(), BTreeSet::from([0, 9]));
         let line = info.line().unwrap();
         assert!(line.holds(&at("a7e0", 184)) && line.holds(&at("d711", 156)));
         assert!(!line.holds(&at("d711", 157)), "it wrote one byte past the fork");

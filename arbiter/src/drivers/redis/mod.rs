@@ -9,6 +9,8 @@
 //! a server follows another whose history lacks changes of its own, these are saved. One file for
 //! each goal; `observe.rs` looks; the others are tools.
 
+mod compare;
+mod digest;
 mod drain;
 mod facts;
 mod fence;
@@ -77,6 +79,8 @@ pub struct Redis {
     asked_to_stop: AtomicBool,
     /// What was seen, and outlives what it was seen of.
     memory: Mutex<Memory>,
+    /// What came of comparing it with its primary.
+    comparisons: compare::Comparisons,
 }
 
 /// What was seen.
@@ -115,6 +119,7 @@ impl Redis {
             rewriting: Mutex::default(),
             asked_to_stop: AtomicBool::new(false),
             memory: Mutex::default(),
+            comparisons: compare::Comparisons::default(),
         })
     }
 

@@ -77,6 +77,7 @@ impl Redis {
             fact.faults.extend(facts::faults(&info, &configured, pace));
         }
         fact.detail.extend(facts::details(&info));
+        self.compared(&info, &mut fact);
         tell_kept(&mut fact, standing.as_ref());
         Ok(fact)
     }

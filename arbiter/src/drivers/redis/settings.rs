@@ -50,11 +50,26 @@ pub const SETTINGS: &[Setting] = &[
         "A command of yours, by any name, after a promotion: its answer must be neither nil, 0, \
          empty nor an error. Failing, the step is tried again, then halts.",
     ),
+    may(
+        "checksum.*",
+        "session:*",
+        "A pattern of keys, by any name: now and then a replica compares those that match with its \
+         primary's, in every database. While some differ, no switchover opens.",
+    ),
+    may(
+        "checksum_keys",
+        "1000",
+        "Keys that are compared at a time, of each name; the next time goes on after them.",
+    ),
     may("start", "agent", "agent: the agent starts it while the group is unarmed."),
 ];
 
 /// What the settings of the user's checks begin with.
 const VERIFY: &str = "verify.";
+/// What the settings of comparisons begin with.
+const CHECKSUM: &str = "checksum.";
+/// Keys that are compared at a time, where that is not set, and at most.
+const CHECKSUM_KEYS: (usize, usize) = (1000, 10_000);
 /// Where the program is looked for beside the path.
 const BIN_DIRS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/usr/sbin"];
 /// The program's names.
@@ -113,6 +128,10 @@ pub struct Settings {
     pub quarantine_dir: PathBuf,
     /// The user's checks of a new primary, by name: words of a command.
     pub verify: BTreeMap<String, Vec<String>>,
+    /// Patterns of keys that are compared, by name.
+    pub checksums: BTreeMap<String, String>,
+    /// Keys that are compared at a time.
+    pub checksum_keys: usize,
 }
 
 impl Settings {
@@ -147,6 +166,8 @@ impl Settings {
                 .path("quarantine_dir")?
                 .unwrap_or_else(|| beside(&data_dir, ".quarantine")),
             verify: given.checks(),
+            checksums: given.named(CHECKSUM),
+            checksum_keys: given.keys_at_a_time()?,
             data_dir,
         })
     }
@@ -175,11 +196,23 @@ impl Given<'_> {
         DriverError::Refused(format!("instance {}: {what}", self.id))
     }
 
-    fn checks(&self) -> BTreeMap<String, Vec<String>> {
+    fn named(&self, prefix: &str) -> BTreeMap<String, String> {
         let named = self.settings.iter();
-        let named = named.filter_map(|(key, text)| Some((key.strip_prefix(VERIFY)?, text)));
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
-        named.map(|(name, text)| (name.to_owned(), words(text))).collect()
+        let named = named.filter_map(|(key, text)| Some((key.strip_prefix(prefix)?, text)));
+        named.map(|(name, text)| (name.to_owned(), text.clone())).collect()
+    }
+
+    fn checks(&self) -> BTreeMap<String, Vec<String>> {
+        let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
+        self.named(VERIFY).into_iter().map(|(name, text)| (name, words(text))).collect()
+    }
+
+    fn keys_at_a_time(&self) -> Result<usize, DriverError> {
+        let (default, max) = CHECKSUM_KEYS;
+        let keys = self.text("checksum_keys").map_or(Ok(default), |text| text.parse());
+        keys.ok().filter(|keys| (1..=max).contains(keys)).ok_or_else(|| {
+            self.refuse(&format!("the setting checksum_keys must be a number from 1 to {max}"))
+        })
     }
 
     fn text(&self, key: &str) -> Option<String> {

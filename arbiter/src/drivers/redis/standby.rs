@@ -241,6 +241,7 @@ impl Own {
             listed: Vec::new(),
             kept,
             found: clock::wall(),
+            late: None,
         }
     }
 

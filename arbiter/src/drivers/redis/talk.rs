@@ -84,8 +84,16 @@ impl Session {
 
     /// The same, with another limit.
     pub async fn ask_within(&self, words: &[&str], limit: Duration) -> Result<Value, Unreachable> {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.ask_bytes(&words, limit).await
+    }
+
+    /// The same of words that need not be text.
+    pub async fn ask_bytes(&self, words: &[&[u8]], limit: Duration) -> Result<Value, Unreachable> {
         let mut command = redis::Cmd::new();
-        command.arg(words);
+        for word in words {
+            command.arg(*word);
+        }
         let mut connection = self.connection.clone();
         let answer = within(limit, command.query_async::<Value>(&mut connection)).await?;
         answer.map_err(|error| unreachable(&error, &self.at, &self.secrets))
@@ -185,10 +193,14 @@ fn unreachable(error: &RedisError, at: &str, secrets: &[String]) -> Unreachable 
 impl Redis {
     /// Talk to this server.
     pub(super) async fn session(&self) -> Result<Session, Unreachable> {
-        let addr = match &self.set.unix_socket {
+        Session::open(self.address(), &self.set.login).await
+    }
+
+    /// Where it is asked.
+    pub(super) fn address(&self) -> ConnectionAddr {
+        match &self.set.unix_socket {
             Some(path) => ConnectionAddr::Unix(path.clone()),
             None => ConnectionAddr::Tcp(self.set.host.clone(), self.set.port),
-        };
-        Session::open(addr, &self.set.login).await
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What a failover cost is counted once, on the side that lost.
 
 use crate::testing::*;
-use crate::{InstanceId, Loss, LostTransaction, Mode, PlanKind, Position, WallMillis};
+use crate::{
+    Epoch, InstanceId, LateObject, LateObjects, Loss, LostTransaction, Mode, PlanKind, Position,
+    WallMillis,
+};
 
 fn old_primary() -> InstanceId {
     "db-eu-west".into()
@@ -72,4 +75,38 @@ fn a_loss_that_cannot_be_counted_is_told_as_such() {
     assert_eq!(world.last_plan().lost[&old_primary()].count, None);
     let told = world.state.events.iter().any(|event| event.message.contains("cannot be counted"));
     assert!(told);
+}
+
+/// A bucket has no stream: its epoch says which failover its late writes belong to.
+#[test]
+fn late_writes_of_a_bucket_stand_in_the_failover_that_made_them_late() {
+    let late = |epoch| LateObjects {
+        epoch: Epoch(epoch),
+        since: WallMillis(1),
+        listed: vec![LateObject { key: "orders/7".into(), at: WallMillis(2) }],
+        unknown: 0,
+        whole: true,
+        read: String::new(),
+    };
+    let told = |epoch| Loss {
+        count: Some(1),
+        late: Some(Box::new(late(epoch))),
+        ..Loss::nothing(Position::default(), WallMillis(3))
+    };
+    let bucket = InstanceId::from("bucket-eu-west");
+    let (mut world, _) = failed_over();
+    let later = told(world.group().epoch().0 + 1);
+    world.agent(EU).lost.insert(bucket.clone(), later);
+    world.heal(EU);
+    world.run(ms(5000));
+    let recorded = world.last_plan().lost.get(&bucket);
+    assert!(recorded.is_none_or(|loss| loss.late.is_none()), "it is another one's: {recorded:?}");
+    let (mut world, _) = failed_over();
+    let loss = told(world.group().epoch().0);
+    world.agent(EU).lost.insert(bucket.clone(), loss.clone());
+    world.heal(EU);
+    world.run(ms(5000));
+    assert_eq!(world.last_plan().lost[&bucket], loss);
+    let event = world.state.events.iter().any(|event| event.message.contains("1 objects"));
+    assert!(event);
 }

@@ -98,3 +98,27 @@ fn a_failover_asks_evidence_of_every_node() {
     world.run(ms(10_000));
     assert_eq!(world.group().active(), Some(&US.into()));
 }
+
+/// The manager brings its servers back by itself: that they are back says nothing of their loss.
+#[test]
+fn what_a_managed_region_lost_is_not_said_to_be_nothing() {
+    let mut world = world(Mode::Manual);
+    world.written = 2000;
+    world.link_cut = true;
+    world.run(ms(500));
+    world.cut(EU);
+    world.run(ms(6000));
+    world.open(&OpenRequest { accept_loss: true, ..world.request(PlanKind::Failover) }).unwrap();
+    world.run(ms(30_000));
+    let plan = world.last_plan();
+    let (fork, known) = (plan.target_end[&"db".into()], plan.source_end[&"db".into()]);
+    world.heal(EU);
+    world.link_cut = false;
+    world.run(ms(10_000));
+    assert!(world.group().returning.is_empty());
+    let streams = world.last_plan().lost.iter().filter(|(id, _)| id.as_str().starts_with("db-"));
+    let lost: Vec<&Loss> = streams.map(|(_, loss)| loss).collect();
+    assert_eq!(lost.len(), 1, "one of its nodes stands for all");
+    assert_eq!((lost[0].count, lost[0].from, lost[0].end), (None, fork, known));
+    assert!(lost[0].kept.is_empty() && known > fork, "{known} {fork}");
+}

@@ -2,8 +2,9 @@
 
 use crate::testing::*;
 use crate::{
-    CHECKSUM, Fencing, Instance, InstanceId, Layer, Mode, PARITY, PlanKind, Topic, explain_group,
-    orders, preflight,
+    CHECKSUM, COMPARED, Control, DIFFERS, FENCE_FAULT, FENCE_PROVEN_MS, Fact, Fencing, Instance,
+    InstanceId, Layer, Mode, PARITY, PlanKind, Topic, explain_group, external_fence_id, orders,
+    preflight,
 };
 
 fn state_file() -> InstanceId {
@@ -117,4 +118,74 @@ fn a_switchover_waits_where_rows_of_one_time_differ() {
     shows(&mut world, "db-us-east", &key, "13:00 bbbb");
     assert_eq!(closed(&world, PlanKind::Switchover), ["checksum"]);
     assert!(closed(&world, PlanKind::Failover).is_empty(), "a lost region cannot be compared");
+}
+
+/// A bucket is best-effort, and what an instance compares by itself needs no sum of the primary.
+#[test]
+fn what_differs_closes_a_switchover_is_a_fault_and_what_is_alike_stands_in_the_plan() {
+    let mut world = World::in_mode(Mode::Manual);
+    let asked = |world: &World| {
+        let request = world.request(PlanKind::Switchover);
+        preflight(&world.state, &world.view, world.now, &request)
+            .map_err(|closed| closed.into_iter().map(|reason| reason.text).collect::<Vec<String>>())
+    };
+    let told = |world: &World| -> Vec<(bool, String)> {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        let of = reasons.into_iter().filter(|r| r.topic == Topic::Readiness);
+        of.filter(|r| r.code == "checksum").map(|reason| (reason.open, reason.text)).collect()
+    };
+    let key = format!("{CHECKSUM}invoices");
+    shows(&mut world, "bucket-eu-west", &key, "settled 7");
+    shows(&mut world, "bucket-us-east", &key, "settled 6");
+    let differs = "checksum.invoices of bucket-us-east is not as on bucket-eu-west".to_owned();
+    assert_eq!(asked(&world).unwrap_err(), [differs.as_str()]);
+    assert_eq!(told(&world), [(false, differs)]);
+    shows(&mut world, "bucket-us-east", &key, "settled 7");
+    let own = format!("{COMPARED}sessions");
+    shows(&mut world, "db-us-east", &own, &format!("{DIFFERS}1 of 9 keys"));
+    assert_eq!(asked(&world).unwrap_err(), ["checksum.sessions of db-us-east: 1 of 9 keys"]);
+    shows(&mut world, "db-us-east", &own, "9 keys are alike");
+    let alike = [
+        "checksum.invoices of bucket-us-east is as on bucket-eu-west",
+        "checksum.sessions of db-us-east: 9 keys are alike",
+    ];
+    assert_eq!(asked(&world).unwrap().compared, alike);
+    assert!(told(&world).iter().all(|(open, _)| *open) && told(&world).len() == 2);
+    world.open(&world.request(PlanKind::Switchover)).unwrap();
+    let plan = world.group().plan.as_ref().unwrap();
+    assert!(plan.steps[0].note.ends_with(&alike.join("; ")), "{}", plan.steps[0].note);
+}
+
+/// A bucket's fence is an API's, and one from outside belongs to no instance: both are rehearsed.
+#[test]
+fn fences_that_hold_no_process_say_when_they_were_proven() {
+    let mut world = World::in_mode(Mode::Manual);
+    let policy = &mut world.state.spec.groups.get_mut(&group()).unwrap().policy;
+    policy.external_fence.insert(EU.into(), Default::default());
+    let told = |world: &World| -> Vec<(bool, String)> {
+        let reasons = explain_group(&world.state, &world.view, world.now, &group());
+        let of = reasons.into_iter().filter(|reason| reason.code == "fence");
+        of.map(|reason| (reason.open, reason.text)).collect()
+    };
+    assert!(told(&world).is_empty());
+    world.state.spec.groups.get_mut(&group()).unwrap().instances.iter_mut().for_each(|(id, i)| {
+        if id.as_str().starts_with("bucket") {
+            i.control = Control::Api;
+        }
+    });
+    shows(&mut world, "bucket-eu-west", FENCE_PROVEN_MS, "60000");
+    assert_eq!(
+        told(&world),
+        [(true, "the fence of bucket-eu-west was last proven 1 min ago".into())]
+    );
+    let heard = world.view.reports.get_mut(&"agent-us-east".into()).unwrap();
+    let shown = heard.report.groups.get_mut(&group()).unwrap();
+    let mut outside = shown.instances.values().next().unwrap().clone();
+    outside.fact = Fact::default();
+    outside.fact.detail.insert(FENCE_FAULT.to_owned(), "fence_check took longer".into());
+    shown.instances.insert(external_fence_id(&EU.into()), outside);
+    let (open, text) = told(&world).pop().unwrap();
+    let wanted = "the fence of eu-west from outside, by agent-us-east, could not be proven: \
+        fence_check took longer; last proven never";
+    assert_eq!((open, text.as_str()), (false, wanted));
 }

@@ -7,7 +7,7 @@
 use super::{Delegated, found::Found};
 use crate::clock;
 use crate::drivers::processes;
-use crate::drivers::{Done, DriverError};
+use crate::drivers::{Done, DriverError, files};
 use arbiter_core::{Condition, EvidenceKind, Fact};
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -22,6 +22,22 @@ const KILL_MAX: Duration = Duration::from_secs(2);
 const PORT_LIMIT: Duration = Duration::from_millis(250);
 
 impl Delegated {
+    /// What a fence needs is there: the deadman holds the manager and all that it runs, the manager
+    /// asks for both files, and they can be taken away. The script is not asked: no fence asks it.
+    pub(super) async fn rehearsed_fence(&self) -> Result<bool, DriverError> {
+        let found = self.found()?;
+        if found.managers.is_empty() || !self.holder.armed() {
+            return Ok(false);
+        }
+        self.holder.rehearse_kill(found.all().map(|process| process.pid).collect()).await?;
+        self.must_be_gated()?;
+        let files = [self.start_file(), self.active_file()];
+        for file in files.iter().filter(|file| file.exists()) {
+            files::may_be_removed(file).map_err(|error| self.retry(error))?;
+        }
+        Ok(true)
+    }
+
     /// Fence: lock out, kill, prove. I1, I3
     pub(super) async fn fenced(&self) -> Result<Done, DriverError> {
         // First: whatever dies from here on cannot come back. A file that cannot be removed keeps

@@ -163,6 +163,10 @@ impl Driver for Delegated {
         Ok(Reply { state: Some(state), ..reply }.fact(Layer::Data))
     }
 
+    async fn rehearse_fence(&self) -> Result<bool, DriverError> {
+        self.rehearsed_fence().await
+    }
+
     async fn gate(&self, armed: bool) -> Result<(), DriverError> {
         if armed { self.put_gate_in().await } else { self.take_gate_out() }
     }

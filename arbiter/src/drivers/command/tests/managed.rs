@@ -324,3 +324,32 @@ async fn a_server_without_its_manager_is_dead_and_may_be_writable() {
     let done = rig.ensure(Goal::Fenced).await.unwrap();
     assert_eq!(done.evidence, Some(EvidenceKind::Confirmed));
 }
+
+/// Nothing is stopped, no file is touched, and the script is not asked: no fence asks it.
+#[tokio::test]
+async fn a_fence_is_rehearsed_on_what_runs() {
+    let rig = Rig::new();
+    let rehearsed = async || rig.driver.rehearse_fence().await.map_err(text);
+    assert_eq!(rehearsed().await, Ok(false), "nothing runs");
+    rig.ensure(Goal::Active).await.unwrap();
+    let pids = rig.up().await;
+    assert_eq!(rehearsed().await, Ok(true));
+    assert!(pids.iter().all(|pid| alive(*pid)) && rig.gates() == (true, true));
+    let left = std::fs::read_dir(rig.dir.path().join("gate")).unwrap().count();
+    assert_eq!(left, 2, "it leaves nothing behind");
+    // What is not held, a manager that asks for no file, and a file that cannot be taken away.
+    let held = std::mem::take(&mut *rig.holder.started.lock().unwrap());
+    assert!(rehearsed().await.unwrap_err().contains("is not held"));
+    *rig.holder.started.lock().unwrap() = held;
+    let config = rig.dir.path().join("config");
+    let both = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, "").unwrap();
+    assert!(rehearsed().await.unwrap_err().contains("custom_conf"));
+    std::fs::write(&config, both).unwrap();
+    let blocks = rig.dir.path().join("gate/queue-eu.start.rehearsal");
+    std::fs::create_dir(&blocks).unwrap();
+    assert!(rehearsed().await.unwrap_err().contains("start.conf"));
+    std::fs::remove_dir(&blocks).unwrap();
+    rig.holder.armed.store(false, Ordering::SeqCst);
+    assert_eq!(rehearsed().await, Ok(false), "unarmed, there is nothing to be fenced");
+}

@@ -1,5 +1,6 @@
 //! Against real servers of whatever version is installed.
 
+mod comparing;
 mod fencing;
 mod looking;
 mod moving;

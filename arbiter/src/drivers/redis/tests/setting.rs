@@ -31,6 +31,7 @@ fn a_bad_setting_is_named_with_its_remedy() {
         (at, vec![dir, ("acl_user", "arbiter")], "password_file"),
         (at, vec![dir, ("min_replicas_to_write", "-1")], "whole number"),
         (at, vec![dir, ("port", "0")], "host:port"),
+        (at, vec![dir, ("checksum_keys", "0")], "checksum_keys"),
     ] {
         let refused = read(address, &settings, Fencing::Required).unwrap_err();
         assert!(refused.contains("cache-eu") && refused.contains(said), "{said}: {refused}");

@@ -14,9 +14,14 @@ mod drills;
 mod durability;
 mod fences;
 mod groups;
+mod holds;
+#[path = "../../arbiter/tests/support/kubernetes/mod.rs"]
+mod kubernetes;
 pub mod leader;
 mod patroni;
 mod plans;
+mod platform;
+mod platform_faults;
 pub mod pooled;
 mod processes;
 pub mod proofs;
@@ -24,6 +29,9 @@ mod pull;
 mod quorum;
 pub mod rejoin;
 mod rows;
+#[path = "../../arbiter/tests/support/s3_client.rs"]
+mod s3_client;
+mod services;
 pub mod stage;
 mod standby;
 mod together;
@@ -60,6 +68,8 @@ pub struct Case {
     pub more: &'static str,
     /// What is put in place before anything is started.
     pub prepare: fn(&Lab) -> io::Result<()>,
+    /// Whether each region has a bucket and a Kubernetes cluster too.
+    pub services: bool,
     /// What it does.
     pub play: Play,
     /// What it does instead, without a platform made for it.
@@ -79,6 +89,7 @@ impl Case {
             pairs: &[FIRST_PAIR],
             more: "",
             prepare: |_| Ok(()),
+            services: false,
             play,
             alone: None,
         }
@@ -136,6 +147,12 @@ impl Case {
         self
     }
 
+    /// With a bucket and a Kubernetes cluster in each region, see [`services`].
+    pub const fn with_services(mut self) -> Self {
+        self.services = true;
+        self
+    }
+
     /// In another mode.
     pub const fn mode(mut self, mode: &'static str) -> Self {
         self.mode = mode;
@@ -160,6 +177,8 @@ pub fn cases() -> Vec<Case> {
         durability::CASES,
         pooled::CASES,
         together::CASES,
+        platform::CASES,
+        platform_faults::CASES,
         adopted::CASES,
         fences::CASES,
         pull::CASES,

@@ -1,6 +1,7 @@
 //! The stage of a case: a platform that serves, two writers, and the questions that cases ask.
 
 use super::Case;
+use super::services::{RESOURCES, Services, Side};
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP, Lab, Options, US};
 use arbiter::lab::writer::{Aim, Writer};
@@ -33,6 +34,8 @@ pub struct Stage {
     pub follower: Writer,
     /// Writers that stay connected to one server, and that server.
     pub pinned: Vec<(Writer, IpAddr)>,
+    /// What the regions have beside their databases, where the case asks for it.
+    services: Option<Services>,
     /// Since when the case plays.
     pub began: Instant,
     /// What a benchmark measured, by name.
@@ -96,15 +99,16 @@ impl Stage {
             profile: case.profile.into(),
             group: case.group.into(),
             pairs: case.pairs.to_vec(),
-            more: case.more.into(),
+            more: case.more.to_owned() + if case.services { RESOURCES } else { "" },
             delay: (case.delay_ms > 0).then(|| Duration::from_millis(case.delay_ms)),
             keep: std::env::var_os("ARBITER_KEEP").is_some(),
         })?;
         (case.prepare)(&lab)?;
+        let services = case.services.then(|| Services::start(&lab)).transpose()?;
         lab.start_all()?;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let (mut lab, outcome) = runtime.block_on(Self::played(case, lab));
+        let (mut lab, outcome) = runtime.block_on(Self::played(case, lab, services));
         if outcome.is_err() {
             lab.options.keep = true;
             eprintln!("   logs: {}", dir.display());
@@ -112,7 +116,11 @@ impl Stage {
         outcome
     }
 
-    async fn played(case: &Case, lab: Lab) -> (Lab, io::Result<Figures>) {
+    async fn played(
+        case: &Case,
+        lab: Lab,
+        services: Option<Services>,
+    ) -> (Lab, io::Result<Figures>) {
         let ready = async {
             lab.initialize().await?;
             if case.mode != "observe" {
@@ -126,7 +134,8 @@ impl Stage {
         };
         let pinned = vec![(pinned, lab.address("eu-db"))];
         let figures = Figures::new();
-        let mut stage = Self { lab, follower, pinned, began: clock::now(), figures };
+        let began = clock::now();
+        let mut stage = Self { lab, follower, pinned, services, began, figures };
         let outcome = stage.warm_up_and_play(case).await;
         (stage.lab, outcome.map(|()| stage.figures))
     }
@@ -150,6 +159,14 @@ impl Stage {
     /// Note a figure of a benchmark.
     pub fn figure(&mut self, name: &str, value: f64) {
         self.figures.insert(name.to_owned(), value);
+    }
+
+    /// What `region` has beside its databases.
+    ///
+    /// # Panics
+    /// If the case asks for none: a mistake in it.
+    pub fn services(&self, region: &str) -> &Side {
+        self.services.as_ref().expect("the case is one with services").of(region)
     }
 
     /// Address of the server of `region`.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Put moto (Route 53 for tests) into a virtual environment, once, and print the environment's path.
+# Put moto (S3 and Route 53 for tests) into a virtual environment, once, and print the environment's path.
 # Called by tests/run, and by the tests that need it. Safe to call from several at the same time.
 set -euo pipefail
 

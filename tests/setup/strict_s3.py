@@ -7,9 +7,11 @@ moto is left to judge the rest. The front also wants a checksum with a policy an
 S3 does, and gives a policy back in another spelling that means the same.
 
 Prints its URL on one line, and ends when its standard input does.
-Usage: strict_s3.py DIR
-  DIR  gets `credentials` with the profiles agent (may do all), app (writes objects), admin (a role,
-       may do all), unfencing (all but write policies) and nobody (may do nothing)
+Usage: strict_s3.py DIR [ADDRESS PORT PEER]
+  DIR      gets `credentials` with the profiles agent (may do all), app (writes objects), admin (a
+           role, likewise), unfencing (all but write policies) and nobody (may do nothing)
+  ADDRESS  it serves there, and for ever, as one region's buckets; PEER is the URL of the other
+           region's, to which it replicates by itself as the rules of a bucket say, and keeps trying
 
 Buckets orders-eu and orders-us are there, with versions kept. By POST:
   /-/replicate/FROM/TO  copies what TO lacks, as replication does: no bucket policy denies it
@@ -19,6 +21,8 @@ Buckets orders-eu and orders-us are there, with versions kept. By POST:
   /-/seen               how many policies and replications were written
   /-/policy/BUCKET      the policy; with a body that becomes the policy, none of `none`
   /-/replication/BUCKET the replication, as JSON
+  /-/replica/BUCKET/KEY the body becomes that object, as replication writes it
+  /-/refuse/STATUS      every request of a client is refused with it; /-/refuse/0: as before
 """
 
 import base64
@@ -30,7 +34,9 @@ import pathlib
 import re
 import sys
 import threading
+import time
 import urllib.parse
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
@@ -42,6 +48,8 @@ from moto.server import ThreadedMotoServer
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+REPLICATION_EVERY = 0.1
+REPLICATION_LIMIT = 1.0
 CONDITIONS = {
     "ArnNotEquals": lambda seen, wanted: all(seen != arn for arn in wanted),
     "ArnEquals": lambda seen, wanted: any(seen == arn for arn in wanted),
@@ -126,6 +134,7 @@ class Front(BaseHTTPRequestHandler):
     written = 0
     obeys = True
     sums = True
+    refuses = 0
 
     def log_message(self, *_):
         pass
@@ -167,6 +176,9 @@ class Front(BaseHTTPRequestHandler):
         bucket, _, key = urllib.parse.unquote(url.path).lstrip("/").partition("/")
         query = set(urllib.parse.parse_qs(url.query, keep_blank_values=True))
         try:
+            if Front.refuses:
+                code = "AccessDenied" if Front.refuses == 403 else "InternalError"
+                raise Refused(Front.refuses, code)
             self.judge(bucket, key, query)
             setting = query & {"policy", "replication"}
             if setting and self.command == "PUT":
@@ -260,6 +272,12 @@ class Front(BaseHTTPRequestHandler):
         elif name == "replication":
             bucket = s3_backends[ACCOUNT]["aws"].buckets[words[0]]
             answer = json.dumps(getattr(bucket, "replication", None))
+        elif name == "refuse":
+            Front.refuses = int(words[0])
+        elif name == "replica":
+            key = urllib.parse.unquote("/".join(words[1:]))
+            s3_backends[ACCOUNT]["aws"].put_object(words[0], key, body)
+            Front.replicas.add((words[0], key))
         elif name == "replicate":
             backend = s3_backends[ACCOUNT]["aws"]
             source, target = (backend.buckets[word] for word in words)
@@ -272,6 +290,35 @@ class Front(BaseHTTPRequestHandler):
                     backend.put_object(words[1], key, found.value)
                     Front.replicas.add((words[1], key))
         self.reply(200, answer.encode())
+
+
+def replicate(peer, sent):
+    """Push what is new to the other region, as the rules of the buckets say. A replica stays."""
+    backend = s3_backends[ACCOUNT]["aws"]
+    for name, bucket in list(backend.buckets.items()):
+        rules = as_list((getattr(bucket, "replication", None) or {}).get("Rule") or [])
+        enabled = [rule for rule in rules if rule.get("Status") == "Enabled"]
+        for key in list(bucket.keys) if enabled else []:
+            found = backend.get_object(name, key)
+            known = (name, key) in Front.replicas or sent.get((name, key))
+            if found is None or known in (True, found.etag):
+                continue
+            for rule in enabled:
+                target = rule["Destination"]["Bucket"].rpartition(":")[2]
+                url = f"{peer}/-/replica/{target}/{urllib.parse.quote(key)}"
+                request = urllib.request.Request(url, found.value, method="POST")
+                urllib.request.urlopen(request, timeout=REPLICATION_LIMIT).close()
+            sent[(name, key)] = found.etag
+
+
+def keep_replicating(peer):
+    sent = {}
+    while True:
+        try:
+            replicate(peer, sent)
+        except OSError:
+            pass  # the other region is away: what it lacks is sent once it is back
+        time.sleep(REPLICATION_EVERY)
 
 
 def policy_of(bucket):
@@ -319,7 +366,7 @@ def furnish(url, directory):
     pathlib.Path(directory, "credentials").write_text("\n".join(lines) + "\n")
 
 
-def start(directory):
+def start(directory, address="127.0.0.1", port=0):
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     moto_server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto_server.start()
@@ -328,12 +375,17 @@ def start(directory):
     # From now on moto judges whoever asks, and the front alone by bucket policies.
     moto.settings.INITIAL_NO_AUTH_ACTION_COUNT = 0.0
     FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL
-    front = ThreadingHTTPServer(("127.0.0.1", 0), Front)
+    front = ThreadingHTTPServer((address, port), Front)
     front.daemon_threads = True
     threading.Thread(target=front.serve_forever, daemon=True).start()
-    return "http://127.0.0.1:%d" % front.server_address[1]
+    return "http://%s:%d" % front.server_address
 
 
 if __name__ == "__main__":
-    print(start(sys.argv[1]), flush=True)
-    sys.stdin.read()
+    if len(sys.argv) == 2:
+        print(start(sys.argv[1]), flush=True)
+        sys.stdin.read()
+    else:
+        place, address, port, peer = sys.argv[1:]
+        print(start(place, address, int(port)), flush=True)
+        keep_replicating(peer)

@@ -163,7 +163,11 @@ impl Lab {
         Err(io::Error::other(format!("a switchover to {target} is not possible: {last}")))
     }
 
-    async fn dry_run(&self, group: &str, target: &str) -> Result<String, tonic::Status> {
+    /// What is against a switchover of `group` to `target` now; empty: nothing.
+    ///
+    /// # Errors
+    /// Where nobody says.
+    pub async fn dry_run(&self, group: &str, target: &str) -> Result<String, tonic::Status> {
         let epoch = self.epoch(group).await;
         let epoch = epoch.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
         let request = v1::OpenPlanRequest {

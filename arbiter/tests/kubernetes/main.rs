@@ -3,17 +3,14 @@
 
 mod capacity;
 mod client;
-mod cluster;
-mod controller;
 mod cut_off;
 mod faults;
-mod http;
+#[path = "../support/kubernetes/mod.rs"]
+mod fixture;
 mod published;
 mod rehearsal;
 mod scaling;
 mod secrets;
-mod selector;
-mod store;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
@@ -25,7 +22,8 @@ use arbiter_core::{
     Control, Fact, Fencing, Goal, GroupId, Instance, InstanceId, Layer, Terms, Token,
 };
 use async_trait::async_trait;
-use cluster::Cluster;
+use fixture::cluster::Cluster;
+use fixture::{cluster, http, store};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -35,6 +35,21 @@ pub fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     (cert, key)
 }
 
+impl Cluster {
+    /// A kubeconfig that leads there over TLS. kubectl sends credentials over nothing else.
+    pub fn kubeconfig_over_tls(&self) -> PathBuf {
+        let (cert, key) = certificate(&self.path(""), "server");
+        let plain = self.url.strip_prefix("http://").expect("plain");
+        let url = front(plain, &cert, &key);
+        let text = std::fs::read_to_string(self.kubeconfig()).expect("readable");
+        let known = format!("{{server: \"{url}\", certificate-authority: server.crt}}");
+        let text = text.replace(&format!("{{server: \"{}\"}}", self.url), &known);
+        let path = self.path("kubeconfig-tls");
+        std::fs::write(&path, text).expect("writable");
+        path
+    }
+}
+
 /// Serve what stands at `plain` (`host:port`) over TLS too; the URL. It ends with the process.
 pub fn front(plain: &str, cert: &Path, key: &Path) -> String {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -10,6 +10,8 @@ mod fence;
 mod lag;
 mod rehearsal;
 mod s3;
+#[path = "../support/s3_client.rs"]
+mod s3_client;
 mod terraform;
 
 use arbiter::drivers::{self, Command, Done, Driver, DriverError, Holder, Output};

@@ -1,10 +1,11 @@
 //! S3 of our own: moto with IAM enforcement and a strict front (`tests/setup/strict_s3.py`).
 
-use super::{Settings, installed, setup};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use super::{Settings, installed, s3_client, setup};
+use object_store::aws::AmazonS3;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -53,29 +54,19 @@ impl S3 {
         .into()
     }
 
+    fn credentials(&self) -> PathBuf {
+        self.dir.path().join("credentials")
+    }
+
     /// A value in the file of credentials.
     pub fn credential(&self, profile: &str, key: &str) -> Option<String> {
-        let text = std::fs::read_to_string(self.dir.path().join("credentials")).expect("readable");
-        let section = text.split(&format!("[{profile}]")).nth(1)?.split('[').next()?.to_owned();
-        let mut pairs = section.lines().filter_map(|line| line.split_once(" = "));
-        pairs.find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
+        s3_client::credential(&self.credentials(), profile, key)
     }
 
     /// A client of a bucket, as a user's program has one.
     pub fn client(&self, region: &str, profile: &str) -> AmazonS3 {
-        let mut builder = AmazonS3Builder::new()
-            .with_endpoint(&self.url)
-            .with_bucket_name(format!("orders-{region}"))
-            .with_region("eu-west-1")
-            .with_client_options(ClientOptions::new().with_allow_http(true))
-            .with_access_key_id(self.credential(profile, "aws_access_key_id").expect("an id"))
-            .with_secret_access_key(
-                self.credential(profile, "aws_secret_access_key").expect("a secret"),
-            );
-        if let Some(token) = self.credential(profile, "aws_session_token") {
-            builder = builder.with_token(token);
-        }
-        builder.build().expect("a client")
+        let bucket = format!("orders-{region}");
+        s3_client::client(&self.url, &self.credentials(), &bucket, profile)
     }
 
     /// Whether a user's program may write an object.

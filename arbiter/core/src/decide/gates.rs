@@ -8,8 +8,8 @@ use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
-    Condition, Durability, EvidenceKind, Fact, LagMark, Layer, Mode, Plan, PlanKind, Reason,
-    RegionId, RegionKind, ResourceId, Role,
+    Condition, Durability, EvidenceKind, Fact, InstanceId, LagMark, Layer, Mode, Plan, PlanKind,
+    Reason, RegionId, RegionKind, ResourceId, Role,
     apply::{mode_word, unarmed_in},
 };
 
@@ -176,15 +176,18 @@ impl Gates<'_> {
             };
             let next = self.shows("the instance");
             self.gate("target-not-ready", fault.is_none(), text, next);
-            self.obstacles(fact);
+            self.obstacles(found.map(|(id, _)| id));
         }
     }
 
     /// What an instance says stands in the way, a gate each.
-    fn obstacles(&mut self, fact: Option<&Fact>) {
-        for obstacle in fact.into_iter().flat_map(|fact| &fact.obstacles) {
+    fn obstacles(&mut self, id: Option<&InstanceId>) {
+        let Some((id, fact)) = id.and_then(|id| Some((id, self.context.live_fact(id)?))) else {
+            return;
+        };
+        for obstacle in &fact.obstacles {
             let next = "remove the obstacle, then ask again".to_owned();
-            self.gate("obstacle", false, obstacle.clone(), next);
+            self.gate("obstacle", false, format!("{id}: {obstacle}"), next);
         }
     }
 
@@ -223,7 +226,7 @@ impl Gates<'_> {
         self.compared(target);
         // A failover goes on without its services rather than not at all; nothing presses here.
         for (id, _) in self.context.spec.instances_of(target, Layer::Workload) {
-            self.obstacles(self.context.live_fact(id));
+            self.obstacles(Some(id));
         }
     }
 
@@ -244,7 +247,7 @@ impl Gates<'_> {
         let text = format!("the primary of {resource} is {condition:?}").to_lowercase();
         let next = self.failover_to(target);
         self.gate("source-not-healthy", condition == Condition::Healthy, text, next);
-        self.obstacles(primary.and_then(|id| self.context.live_fact(id)));
+        self.obstacles(primary);
     }
 
     fn follows(&mut self, resource: &ResourceId, target: &RegionId) {

@@ -30,7 +30,7 @@ pub(crate) use gates::gates;
 pub use lag::LagTrack;
 pub(crate) use lag::predicted_loss;
 pub use leadership::{LEADERSHIP_MIN, preferred_leader};
-pub(crate) use plan::{unseen, waited_for};
+pub(crate) use plan::{unseen, waited_for, waits_for};
 pub use preflight::{OpenRequest, preflight, supersede};
 pub use strength::strongest_evidence;
 

@@ -1,7 +1,7 @@
-//! What the open plan waits for, in one sentence.
+//! What the open plan waits for: its row, and whom by name.
 
 use super::reason;
-use crate::{Plan, Reason, StepId, Topic, decide::Context, decide::waited_for};
+use crate::{Plan, Reason, StepId, Topic, decide::Context, decide::waited_for, decide::waits_for};
 
 pub(super) fn waiting(context: &Context) -> Vec<Reason> {
     let Some(plan) = &context.group.plan else { return Vec::new() };
@@ -16,6 +16,8 @@ pub(super) fn waiting(context: &Context) -> Vec<Reason> {
     if matches!(step, StepId::FenceSource | StepId::ProveFence) {
         found.extend(proof(context, plan));
     }
+    let waits = |why| reason(Topic::Plan, "waits", false, why, String::new());
+    found.extend(waits_for(context).map(waits));
     found
 }
 

@@ -5,7 +5,7 @@
 
 use super::Postgres;
 use super::commits::is_blocked;
-use super::sql::{Session, Unreachable, within};
+use super::sql::{Session, Unreachable, quote, within};
 use crate::clock;
 use crate::drivers::DriverError;
 use arbiter_core::{Epoch, Fact, Revision, Token};
@@ -68,11 +68,19 @@ impl Postgres {
 /// The token that stands in the table afterwards.
 async fn beat(session: &Session, token: Token) -> Result<Token, Unreachable> {
     // As durable as a client's is: where commits wait for a standby that is lost, this must show.
-    let sql = "SELECT current_setting('synchronous_standby_names') AS names";
-    let names: String = session.row(sql).await?.try_get("names")?;
+    let sql = "SELECT current_setting('synchronous_standby_names') AS names, coalesce(
+        (SELECT setting FROM pg_file_settings WHERE name = 'default_transaction_read_only'
+            AND applied ORDER BY seqno DESC LIMIT 1), 'off') AS read_only";
+    let row = session.row(sql).await?;
+    let (names, read_only): (String, String) = (row.try_get("names")?, row.try_get("read_only")?);
     // But for where policy keeps every client waiting until there is one again.
     let wait = if is_blocked(&names) { "local" } else { "on" };
-    let set = format!("SET synchronous_commit = {wait}; SET statement_timeout = '4s'");
+    // Where the server is set to let nobody write, no client can.
+    let set = format!(
+        "SET synchronous_commit = {wait}; SET statement_timeout = '4s'; \
+         SET default_transaction_read_only = {}",
+        quote(&read_only)
+    );
     session.run(&set).await?;
     let (epoch, revision) = (token.epoch.0, token.revision.0);
     let sql = format!(

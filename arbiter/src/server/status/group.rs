@@ -37,7 +37,7 @@ pub(super) fn group(
     let preferred = text(spec.policy.preferred.as_ref());
     Some(pb::GroupStatus {
         group: id.0.clone(),
-        verdict: verdict(shown, id, group, health, &degraded),
+        verdict: verdict(shown, id, group, health, &degraded, &reasons),
         next: or_back(next(id, group, health, &reasons, voters), id, &preferred, back.as_ref()),
         active: text(group.active()),
         epoch: group.epoch().0,
@@ -120,6 +120,7 @@ fn verdict(
     group: &Group,
     health: &str,
     degraded: &[String],
+    reasons: &[Reason],
 ) -> String {
     let Some(active) = group.active() else {
         return format!("{id}: no region is active yet");
@@ -132,7 +133,9 @@ fn verdict(
                     format!("{kind} to {} is halted at {}: {}", plan.target, halt.step, halt.reason)
                 }
                 (None, Some(step)) => {
-                    format!("{kind} from {} to {} is at {step}", plan.source, plan.target)
+                    let waits = reasons.iter().find(|r| r.topic == Topic::Plan && !r.open);
+                    let waits = waits.map_or(String::new(), |waits| format!(": {}", waits.text));
+                    format!("{kind} from {} to {} is at {step}{waits}", plan.source, plan.target)
                 }
                 (None, None) => format!("{kind} to {} has ended", plan.target),
             }

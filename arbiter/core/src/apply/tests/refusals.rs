@@ -188,7 +188,8 @@ fn what_stands_in_the_way_of_source_or_services_refuses_a_switchover_and_no_fail
             preflight(&world.state, &world.view, world.now, &world.request(kind))
         };
         let closed = asked(&world, PlanKind::Switchover).unwrap_err();
-        assert_eq!((closed.len(), &closed[0].text), (1, &why), "{closed:?}");
+        let said = format!("{id}: {why}");
+        assert_eq!((closed.len(), &closed[0].text), (1, &said), "{closed:?}");
         asked(&world, PlanKind::Failover).unwrap();
     }
 }

@@ -63,10 +63,28 @@ pub(super) fn drive(context: &Context) -> Vec<Command> {
         StepId::CatchUp => fence::or_else(&row, target::catch_up),
         StepId::AdvanceEpoch => fence::or_else(&row, target::advance_epoch),
         StepId::PromoteData => target::promote_data(&row),
-        StepId::ActivateWorkloads => target::activate_workloads(&row),
-        StepId::VerifyTarget => target::verify_target(&row),
-        StepId::SwitchTraffic => target::switch_traffic(&row),
+        StepId::ActivateWorkloads | StepId::VerifyTarget | StepId::SwitchTraffic => {
+            target::settle(&row)
+        }
         StepId::VerifyService => service::verify_service(&row),
+    }
+}
+
+/// What the row whose turn it is waits for, by name; none where evidence says it, or where nothing
+/// is waited for.
+pub(crate) fn waits_for(context: &Context) -> Option<String> {
+    let plan = context.group.plan.as_ref()?;
+    let row = Row { context, plan, step: plan.step()? };
+    match row.step {
+        StepId::CatchUp => target::behind(&row),
+        StepId::VerifyService => {
+            let unseen = service::unseen(context, &plan.target).into_iter();
+            unseen.map(|one| one.text).reduce(|all, one| format!("{all}; {one}"))
+        }
+        _ => match target::progress(&row)? {
+            Progress::Reached => None,
+            Progress::Refused(why) | Progress::Waiting(why) => Some(why),
+        },
     }
 }
 

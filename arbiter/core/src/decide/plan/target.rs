@@ -4,7 +4,7 @@
 use super::furthest::{self, Choice};
 use super::{Progress, Row};
 use crate::{
-    Command, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position, ResourceId,
+    Command, Goal, InstanceId, LagMark, Layer, LossBound, PlanKind, Position, ResourceId, StepId,
     StepOutcome, StepState, apply::unarmed_in,
 };
 use std::collections::BTreeMap;
@@ -118,6 +118,46 @@ pub(super) fn advance_epoch(row: &Row) -> Vec<Command> {
     vec![row.halt(reason, next)]
 }
 
+/// How far the instances of a row after the point of no return are; none for other rows.
+pub(super) fn progress(row: &Row) -> Option<Progress> {
+    let (spec, target) = (row.context.spec, &row.plan.target);
+    let layer = match row.step {
+        StepId::PromoteData | StepId::VerifyTarget => Layer::Data,
+        StepId::ActivateWorkloads => Layer::Workload,
+        StepId::SwitchTraffic => Layer::Traffic,
+        _ => return None,
+    };
+    let token = row.token(target, layer)?;
+    let here = |layer| spec.instances_of(target, layer).map(|(id, _)| id);
+    let active = |id: &InstanceId| row.done(id, Goal::Active, token).is_some();
+    Some(match row.step {
+        StepId::PromoteData => {
+            let required = row.progress(required_candidates(row).into_values(), token, active);
+            match required {
+                Progress::Reached => row.progress(row.plan.candidates.values(), token, active),
+                missing => missing,
+            }
+        }
+        // A real write succeeded at the new epoch.
+        StepId::VerifyTarget => {
+            let written = |id: &InstanceId| {
+                row.context.instance(id).is_some_and(|shown| shown.verified == Some(token))
+            };
+            row.progress(required_candidates(row).into_values(), token, written)
+        }
+        // Every name is written by one of its instances in the target, and read back.
+        StepId::SwitchTraffic => {
+            let twin = |id: &InstanceId, twin: &InstanceId| {
+                let resource = |id| spec.instances.get(id).map(|instance| &instance.resource);
+                resource(id) == resource(twin)
+            };
+            let led = |id: &InstanceId| here(layer).any(|other| twin(id, other) && active(other));
+            row.progress(here(layer), token, led)
+        }
+        _ => row.progress(here(layer), token, active),
+    })
+}
+
 /// The chosen instance of each resource is active. A best-effort one that cannot be holds nothing.
 pub(super) fn promote_data(row: &Row) -> Vec<Command> {
     let Some(token) = row.token(&row.plan.target, Layer::Data) else { return Vec::new() };
@@ -138,42 +178,40 @@ pub(super) fn promote_data(row: &Row) -> Vec<Command> {
     }
 }
 
+/// A row whose instances are all waited for.
+pub(super) fn settle(row: &Row) -> Vec<Command> {
+    progress(row).map_or_else(Vec::new, |progress| row.settle(progress, || who(row)))
+}
+
+/// What its row did, and who.
+fn who(row: &Row) -> String {
+    let target = &row.plan.target;
+    let here = |layer| row.context.spec.instances_of(target, layer).map(|(id, _)| id);
+    match row.step {
+        StepId::ActivateWorkloads => named("active", here(Layer::Workload)),
+        StepId::VerifyTarget => named("took a write", required_candidates(row).into_values()),
+        StepId::SwitchTraffic => {
+            let token = row.token(target, Layer::Traffic).unwrap_or_default();
+            let wrote = |id: &&InstanceId| row.done(id, Goal::Active, token).is_some();
+            named(&format!("{target} named by"), here(Layer::Traffic).filter(wrote))
+        }
+        _ => String::new(),
+    }
+}
+
 /// Who did it, after what was done.
 fn named<'i>(what: &str, ids: impl Iterator<Item = &'i InstanceId>) -> String {
     let ids: Vec<&str> = ids.map(|id| id.0.as_str()).collect();
     format!("{what}: {}", ids.join(", "))
 }
 
-/// Every workload in the target is active.
-pub(super) fn activate_workloads(row: &Row) -> Vec<Command> {
-    let target = &row.plan.target;
-    let Some(token) = row.token(target, Layer::Workload) else { return Vec::new() };
-    let workloads = || row.context.spec.instances_of(target, Layer::Workload).map(|(id, _)| id);
-    let there = |id: &InstanceId| row.done(id, Goal::Active, token).is_some();
-    row.settle(row.progress(workloads(), token, there), || named("active", workloads()))
-}
-
-/// A real write succeeded at the new epoch.
-pub(super) fn verify_target(row: &Row) -> Vec<Command> {
-    let Some(token) = row.token(&row.plan.target, Layer::Data) else { return Vec::new() };
-    let there = |id: &InstanceId| {
-        row.context.instance(id).is_some_and(|shown| shown.verified == Some(token))
-    };
-    let required = || required_candidates(row).into_values();
-    row.settle(row.progress(required(), token, there), || named("took a write", required()))
-}
-
-/// Every name is written by one of its instances in the target, and read back.
-pub(super) fn switch_traffic(row: &Row) -> Vec<Command> {
-    let target = &row.plan.target;
-    let Some(token) = row.token(target, Layer::Traffic) else { return Vec::new() };
-    let traffic: Vec<_> = row.context.spec.instances_of(target, Layer::Traffic).collect();
-    let there = |id: &InstanceId| {
-        let resource = row.context.spec.instances.get(id).map(|instance| &instance.resource);
-        let mut twins = traffic.iter().filter(|(_, i)| Some(&i.resource) == resource);
-        twins.any(|(twin, _)| row.done(twin, Goal::Active, token).is_some())
-    };
-    let wrote = |(id, _): &&(&InstanceId, _)| row.done(id, Goal::Active, token).is_some();
-    let note = || named(&format!("{target} named by"), traffic.iter().filter(wrote).map(|t| t.0));
-    row.settle(row.progress(traffic.iter().map(|(id, _)| *id), token, there), note)
+/// What catch-up waits for.
+pub(super) fn behind(row: &Row) -> Option<String> {
+    let token = row.token(&row.plan.target, Layer::Data)?;
+    let required = row.context.spec.required_resources().into_iter();
+    let mut waiting = required.filter_map(|r| match furthest::choose(row, r, token, false) {
+        Choice::Made(..) => None,
+        Choice::Never(why) | Choice::Waiting(why) => Some(why),
+    });
+    waiting.next()
 }

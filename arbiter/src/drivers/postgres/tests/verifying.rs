@@ -42,6 +42,23 @@ async fn the_users_checks_must_hold() {
 }
 
 #[tokio::test]
+async fn a_server_that_lets_no_client_write_does_not_serve() {
+    let a = Node::primary("a", &[]).await;
+    let set = async |how: &str| {
+        a.sql(&format!("ALTER SYSTEM SET default_transaction_read_only = {how}")).await;
+        a.sql("SELECT pg_reload_conf()").await;
+    };
+    set("on").await;
+    let why = verify(&a).await.unwrap_err();
+    assert!(why.contains("a write failed") && why.contains("read-only"), "{why}");
+    set("off").await;
+    verify(&a).await.unwrap();
+    // What a role is set to by default is its own affair.
+    a.sql("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on").await;
+    verify(&a).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_check_that_hangs_is_given_up() {
     let a = Node::primary("a", &[("verify.slow", "SELECT pg_sleep(60)")]).await;
     let why = verify(&a).await.unwrap_err();

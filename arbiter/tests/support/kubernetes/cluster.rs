@@ -1,16 +1,20 @@
-//! A Kubernetes cluster of our own: an API server over HTTP on loopback, with its controllers.
-//! Knows how to put things there and to look at them; what is right a test knows.
+//! A cluster that runs: its API server over HTTP, and its controllers. Knows how to put things
+//! there and to look at them; what is right a test knows.
 
 use super::controller::{Held, tick};
 use super::http::{Asked, Inside, Instead, Shared, Spoil, TOKEN, router};
 use super::store::{Place, Store, merge};
+use nix::sched::{CloneFlags, setns};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 /// Namespace of everything.
 pub const NAMESPACE: &str = "shop";
@@ -19,42 +23,42 @@ const TICK: Duration = Duration::from_millis(2);
 /// Longest wait for something to become so, in steps of [`TICK`].
 const WAITS_MAX: u32 = 5000;
 
-/// A running cluster.
+/// A running cluster, on a thread of its own. It ends when it is dropped.
 pub struct Cluster {
     /// URL of its API server.
     pub url: String,
     inside: Shared,
     held: Arc<Mutex<Held>>,
-    tasks: Vec<JoinHandle<()>>,
     dir: TempDir,
+    _running: oneshot::Sender<()>,
 }
 
 impl Cluster {
-    /// Start with nothing in it.
+    /// Start with nothing in it, on loopback.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (inside, held) = (Shared::default(), Arc::<Mutex<Held>>::default());
-        let face = router(inside.clone());
-        let serve = tokio::spawn(async move {
-            axum::serve(listener, face).await.expect("serves");
-        });
-        let (store, holds) = (inside.clone(), held.clone());
-        let controllers = tokio::spawn(async move {
-            loop {
-                {
-                    let held = holds.lock().unwrap_or_else(PoisonError::into_inner);
-                    let mut inside = store.lock().unwrap_or_else(PoisonError::into_inner);
-                    tick(&mut inside.store, &held);
-                }
-                tokio::time::sleep(TICK).await;
-            }
-        });
-        let dir = tempfile::tempdir().expect("a directory");
-        Self { url, inside, held, tasks: vec![serve, controllers], dir }
+        Self::serving(None, SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port")
     }
 
-    /// The same with a Deployment `web` of so many replicas that all serve.
+    /// The same at an address of a network namespace.
+    pub fn start_in(namespace: &Path, address: SocketAddr) -> io::Result<Self> {
+        Self::serving(Some(namespace.to_owned()), address)
+    }
+
+    fn serving(namespace: Option<PathBuf>, address: SocketAddr) -> io::Result<Self> {
+        let (inside, held) = (Shared::default(), Arc::<Mutex<Held>>::default());
+        let (running, ended) = oneshot::channel();
+        let (ready, listens) = mpsc::channel();
+        let (store, holds) = (inside.clone(), held.clone());
+        std::thread::Builder::new().name("kubernetes".into()).spawn(move || {
+            let _ = ready.send(serve(namespace.as_deref(), address, &ready, store, holds, ended));
+        })?;
+        let hung_up = |_| io::Error::other("its thread has ended");
+        let address = listens.recv().map_err(hung_up)??;
+        let url = format!("http://{address}");
+        Ok(Self { url, inside, held, dir: tempfile::tempdir()?, _running: running })
+    }
+
+    /// The same as [`Self::start`] with a Deployment `web` of so many replicas that all serve.
     pub async fn with_web(replicas: i32) -> Self {
         let cluster = Self::start().await;
         cluster.deployment("web", replicas).await;
@@ -95,19 +99,6 @@ impl Cluster {
              - name: shop\n  context: {{cluster: here, user: agent, namespace: {NAMESPACE}}}\n\
              - name: other\n  context: {{cluster: gone, user: agent}}\n"
         );
-        std::fs::write(&path, text).expect("writable");
-        path
-    }
-
-    /// A kubeconfig that leads there over TLS. kubectl sends credentials over nothing else.
-    pub fn kubeconfig_over_tls(&self) -> PathBuf {
-        let (cert, key) = super::tls::certificate(self.dir.path(), "server");
-        let plain = self.url.strip_prefix("http://").expect("plain");
-        let url = super::tls::front(plain, &cert, &key);
-        let text = std::fs::read_to_string(self.kubeconfig()).expect("readable");
-        let known = format!("{{server: \"{url}\", certificate-authority: server.crt}}");
-        let text = text.replace(&format!("{{server: \"{}\"}}", self.url), &known);
-        let path = self.path("kubeconfig-tls");
         std::fs::write(&path, text).expect("writable");
         path
     }
@@ -247,9 +238,41 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+/// Serve until `ended` is dropped; tells `ready` where. What it returns is why it could not.
+fn serve(
+    namespace: Option<&Path>,
+    address: SocketAddr,
+    ready: &mpsc::Sender<io::Result<SocketAddr>>,
+    inside: Shared,
+    held: Arc<Mutex<Held>>,
+    ended: oneshot::Receiver<()>,
+) -> io::Result<SocketAddr> {
+    if let Some(path) = namespace {
+        setns(std::fs::File::open(path)?, CloneFlags::CLONE_NEWNET)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let _ = ready.send(Ok(address));
+        let face = axum::serve(listener, router(inside.clone())).into_future();
+        tokio::select! {
+            served = face => served.map(|()| address),
+            () = control(&inside, &held) => Ok(address),
+            _ = ended => Ok(address),
+        }
+    })
+}
+
+/// Its controllers, for ever.
+async fn control(inside: &Shared, held: &Mutex<Held>) {
+    loop {
+        {
+            let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inside = inside.lock().unwrap_or_else(PoisonError::into_inner);
+            tick(&mut inside.store, &held);
+        }
+        tokio::time::sleep(TICK).await;
     }
 }
 
@@ -271,7 +294,8 @@ fn container() -> Value {
     })
 }
 
-fn workload(name: &str, replicas: i32) -> Value {
+/// A Deployment of so many replicas.
+pub fn workload(name: &str, replicas: i32) -> Value {
     let labels = json!({ "app": name });
     json!({
         "metadata": { "labels": labels },

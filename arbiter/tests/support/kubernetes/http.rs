@@ -2,6 +2,8 @@
 //! paths; what is kept it asks the store.
 
 use super::store::{Place, Refusal, Store, json_patch, kind, merge};
+use arbiter::clock;
+use arbiter_core::WallMillis;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -45,6 +47,8 @@ pub struct Spoil {
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// When, by this machine's wall clock.
+    pub at: WallMillis,
     /// Its verb.
     pub verb: String,
     /// Its path.
@@ -93,9 +97,9 @@ async fn serve(
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let spoiled = {
         let mut inside = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = Asked { verb: method.to_string(), path: path.clone(), body: body.clone() };
-        inside.asked.push(asked);
-        inside.spoiled(method.as_str(), &path)
+        let (at, verb, path) = (clock::wall(), method.to_string(), path.clone());
+        inside.asked.push(Asked { at, verb, path, body: body.clone() });
+        inside.spoiled(method.as_str(), uri.path())
     };
     match spoiled {
         Some(Instead::Nothing) => std::future::pending::<()>().await,

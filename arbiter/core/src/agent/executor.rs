@@ -437,7 +437,8 @@ impl Executor {
             return;
         };
         let token = order.token;
-        let due = order.verify && self.verified != Some(token) && self.verifying.is_none();
+        // One that hangs is for an older token: it keeps no newer one waiting.
+        let due = order.verify && self.verified != Some(token) && self.verifying != Some(token);
         if due && self.is_reached(order) && self.retry_at <= now {
             self.verifying = Some(token);
             out.push(AgentAction::Verify { group, instance, token });

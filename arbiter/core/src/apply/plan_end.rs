@@ -60,6 +60,7 @@ pub(super) fn resume(
     let message = format!("plan {id} of group {group} goes on");
     let next = format!("arbiter plan show --group {group}");
     entry.tell(EventKind::PlanResumed, Some(group), message, next);
+    rows::ask_again(entry, group)?;
     rows::after_evidence(entry, group, Duration::ZERO)
 }
 

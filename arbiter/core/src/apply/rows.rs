@@ -213,6 +213,31 @@ pub(super) fn enter(entry: &mut Entry, group: &GroupId) -> Outcome {
     }
 }
 
+/// A resumed plan asks the target anew, by a new token: what was refused before says nothing of
+/// now, and an attempt that hangs is given up. The source's fence keeps its token and evidence.
+pub(super) fn ask_again(entry: &mut Entry, group: &GroupId) -> Outcome {
+    let at = entry.at;
+    let found = entry.group_mut(group)?;
+    let Some(plan) = &found.plan else { return stale("no plan") };
+    let target = plan.target.clone();
+    let (layer, goal) = match plan.step() {
+        Some(StepId::CatchUp) => (Layer::Data, Goal::Drained),
+        Some(StepId::PromoteData | StepId::VerifyTarget) => (Layer::Data, Goal::Active),
+        Some(StepId::ActivateWorkloads) => (Layer::Workload, Goal::Active),
+        Some(StepId::SwitchTraffic) => (Layer::Traffic, Goal::Active),
+        _ => return Ok(()),
+    };
+    let before = found.goal(&target, layer).map(|set| set.token);
+    let token = found.set_goal(&target, layer, goal, at);
+    // I7: who may take over what stands in a zone still may.
+    for zone in found.zones.values_mut() {
+        if zone.adopt.is_some() && zone.adopt == before {
+            zone.adopt = Some(token);
+        }
+    }
+    Ok(())
+}
+
 fn skip(entry: &mut Entry, group: &GroupId) -> Outcome {
     finish(entry, group, StepState::Skipped, "nothing to do", Duration::ZERO)
 }

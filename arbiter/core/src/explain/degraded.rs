@@ -2,8 +2,9 @@
 
 use super::fault::Fault;
 use crate::{
-    ARCHIVE_FAILS, Durability, GroupSpec, LagMark, Layer, Mode, PlanEnd, Reason, RegionId, StepId,
-    StepState, StrictAlone, apply::unarmed_in, decide::Context, decide::unseen,
+    ARCHIVE_FAILS, Durability, Goal, GroupSpec, LagMark, Layer, Mode, Order, PlanEnd, Reason,
+    RegionId, StepId, StepState, StrictAlone, apply::unarmed_in, decide::Context, decide::unseen,
+    orders::group_orders,
 };
 
 pub(super) fn degraded(context: &Context) -> Vec<Reason> {
@@ -15,20 +16,38 @@ pub(super) fn degraded(context: &Context) -> Vec<Reason> {
     found.extend(arming(context));
     found.extend(records(context));
     found.extend(traffic(context, active));
-    found.extend(poolers(context));
+    found.extend(unmoved(context));
     found
 }
 
-/// Poolers that could not be led to the primary, or not let their clients go on: no plan waits for
-/// one.
-fn poolers(context: &Context) -> Vec<Reason> {
-    let between = context.group.plan.is_none();
-    let poolers = context.spec.poolers().filter(|_| between);
-    let failing = poolers.filter_map(|(id, _)| {
-        let error = context.instance(id)?.error.as_ref()?;
-        Some(Fault::Pooler.told(context, &id.0, format!("{id}: {}", error.message)))
-    });
-    failing.collect()
+/// What is ordered to serve and does not yet: no plan waits for a bucket, a cache or a pooler, and
+/// an undone one leaves its source to come back by itself.
+fn unmoved(context: &Context) -> Vec<Reason> {
+    if context.group.plan.is_some() {
+        return Vec::new();
+    }
+    let agents = context.spec.regions().into_iter().flat_map(|r| context.spec.agents_in(r));
+    let agents = agents.filter(|agent| context.is_live(agent));
+    let orders = agents.flat_map(|agent| group_orders(context.state, agent, context.id));
+    let serving = orders.filter(|order| order.goal == Goal::Active);
+    let moved = serving.filter(|order| order.layer != Layer::Traffic);
+    moved.filter_map(|order| not_there(context, &order)).collect()
+}
+
+fn not_there(context: &Context, order: &Order) -> Option<Reason> {
+    let id = &order.instance;
+    let shown = context.instance(id).filter(|_| context.spec.instances.contains_key(id))?;
+    let done = shown.done.as_ref();
+    if done.is_some_and(|done| done.goal == order.goal && done.token == order.token) {
+        return None;
+    }
+    let error = shown.error.as_ref().map_or("", |error| &error.message);
+    let (what, fault) = match order.layer {
+        Layer::Pooler => ("its clients are not led yet", Fault::Pooler),
+        _ => ("it is not active yet", Fault::NotActive),
+    };
+    let why = if error.is_empty() { what } else { error };
+    Some(fault.told(context, &id.0, format!("{id}: {why}")))
 }
 
 fn silent_agents(context: &Context) -> Vec<Reason> {

@@ -33,6 +33,8 @@ pub(super) enum Fault {
     Drift,
     /// A pooler that does not do what it is told.
     Pooler,
+    /// What is ordered to serve and does not yet.
+    NotActive,
     /// What a driver says is missing.
     Resource,
     /// Two sides that differ.
@@ -46,7 +48,7 @@ pub(super) enum Fault {
 impl Fault {
     /// All of them, for tests.
     #[cfg(test)]
-    pub const ALL: [Self; 17] = {
+    pub const ALL: [Self; 18] = {
         use Fault::*;
         [
             AgentSilent,
@@ -62,6 +64,7 @@ impl Fault {
             Unwritten,
             Drift,
             Pooler,
+            NotActive,
             Resource,
             Parity,
             Fence,
@@ -96,6 +99,7 @@ impl Fault {
             Self::Traffic | Self::Unwritten => "traffic",
             Self::Drift => "drift",
             Self::Pooler => "pooler",
+            Self::NotActive => "not-active",
             Self::Resource => "resource",
             Self::Parity => "parity",
             Self::Fence | Self::FenceOld => "fence",
@@ -108,7 +112,7 @@ impl Fault {
         match self {
             Self::AgentSilent => format!(
                 "start {it} on its host, or mend its way to the arbiters; if the region is gone: \
-                 arbiter plan failover --group {group} --to REGION"
+                 arbiter failover --group {group} --to REGION"
             ),
             Self::NotStreaming => "see the link between the regions".to_owned(),
             Self::Lag => "see replication".to_owned(),
@@ -132,6 +136,7 @@ impl Fault {
             ),
             Self::Drift => format!("arbiter traffic adopt {it} --group {group}"),
             Self::Pooler => "see the pooler and its settings".to_owned(),
+            Self::NotActive => format!("see the log of the agent beside {it}"),
             Self::Resource => {
                 format!("do as it says, then: arbiter check --group {group}")
             }

@@ -11,7 +11,11 @@ pub(super) fn waiting(context: &Context) -> Vec<Reason> {
         return vec![reason(Topic::Plan, "halted", false, text, halt.next.clone())];
     }
     let ran = context.view.row_took(context.id, context.now);
-    let text = format!("plan {}: {step} for {ran:.1?}: {}", plan.id, step.row().makes_true);
+    let tried = plan.record(step).filter(|record| record.attempts > 0);
+    let tried = tried.map_or(String::new(), |record| {
+        format!("; not so after {} attempts: {}", record.attempts, record.note)
+    });
+    let text = format!("plan {}: {step} for {ran:.1?}: {}{tried}", plan.id, step.row().makes_true);
     let mut found = vec![reason(Topic::Plan, step.as_str(), true, text, String::new())];
     if matches!(step, StepId::FenceSource | StepId::ProveFence) {
         found.extend(proof(context, plan));

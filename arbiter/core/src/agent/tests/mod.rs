@@ -5,4 +5,5 @@ mod gate;
 mod mandate;
 mod pooler;
 mod stall;
+mod verify;
 mod workload;

@@ -33,8 +33,25 @@ fn drain_over(row: &Row) -> Option<Command> {
     }
     let limit = row.context.spec.policy.drain_limit;
     (row.context.row_ran() >= limit).then(|| {
-        row.end(StepState::Failed, format!("the source did not stop cleanly within {limit:?}"))
+        let missing = still_missing(row);
+        let why = format!("the source did not stop cleanly within {limit:?}: {missing}");
+        row.end(StepState::Failed, why)
     })
+}
+
+/// Who has not confirmed, and why, as far as is known.
+fn still_missing(row: &Row) -> String {
+    let missing = unconfirmed(row).into_iter().map(|(id, instance)| {
+        let error = row.error(id, row.plan.fence_token);
+        match error {
+            _ if !row.context.is_live(&instance.agent) => {
+                format!("{id}: agent {} does not report", instance.agent)
+            }
+            Some(error) => format!("{id}: {}", error.message),
+            None => format!("{id} is not there yet"),
+        }
+    });
+    missing.collect::<Vec<_>>().join("; ")
 }
 
 fn unanswered(row: &Row) -> Option<Command> {
@@ -46,8 +63,10 @@ fn unanswered(row: &Row) -> Option<Command> {
     let policy = &row.context.spec.policy;
     let clean = if row.plan.immediate { Duration::ZERO } else { policy.clean_stop_limit };
     let limit = clean + policy.timing.fence;
-    (row.context.row_ran() >= limit)
-        .then(|| row.end(StepState::Failed, format!("not confirmed within {limit:?}")))
+    (row.context.row_ran() >= limit).then(|| {
+        let why = format!("not confirmed within {limit:?}: {}", still_missing(row));
+        row.end(StepState::Failed, why)
+    })
 }
 
 /// Instances that have not given their own word.

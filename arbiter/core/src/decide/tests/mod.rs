@@ -9,6 +9,7 @@ mod managed;
 mod plans;
 mod pooled;
 mod recovered;
+mod resumed;
 mod signals;
 mod strict;
 mod superseding;

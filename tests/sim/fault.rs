@@ -229,7 +229,7 @@ impl World {
     }
 
     /// Faults without an end, and ends.
-    fn fault_now(&mut self, fault: Fault) {
+    pub(super) fn fault_now(&mut self, fault: Fault) {
         match fault {
             Fault::Mend { links } => self.net.mend(&links),
             Fault::Quiet => (self.net.loss, self.net.double, self.net.late) = (0, 0, 0),
@@ -275,6 +275,8 @@ impl World {
             }
             // A unit is bound to its deadman, and does not start without it.
             Fault::StartByHand { host } if self.hosts[host].deadman.up => self.start_by_hand(host),
+            // Who cannot fence and a deadman that is stopped are both stopped.
+            Fault::Stick { host, .. } if self.hosts[host].deadman.frozen => {}
             Fault::Stick { host, lasts } => {
                 let until = self.now + lasts;
                 for server in self.hosts[host].servers.values_mut() {
@@ -294,15 +296,16 @@ impl World {
 
     /// While one of them is stopped the other can act. Both stopped, or one stopped where the other
     /// is dead, is beyond what software can see (design §5). A deadman that is dead took its
-    /// resources with it, so nothing is left to act for.
+    /// resources with it, so nothing is left to act for. An agent whose fence hangs does not act.
     fn acts_without(&self, host: usize, agent: bool) -> bool {
         let host = &self.hosts[host];
         let other = if agent { &host.deadman } else { &host.agent };
-        host.up && !other.frozen && (agent || other.up)
+        let stuck = host.servers.values().any(|server| server.stuck_until > self.now);
+        host.up && !other.frozen && (agent || (other.up && !stuck))
     }
 
     /// What it held is gone with its process.
-    fn kill_arbiter(&mut self, arbiter: usize) {
+    pub(super) fn kill_arbiter(&mut self, arbiter: usize) {
         let voter = &mut self.raft.voters[arbiter];
         (voter.up, voter.frozen, voter.leads) = (false, false, None);
         self.arbiters[arbiter].parked.clear();
@@ -310,7 +313,7 @@ impl World {
         self.relay_ends(arbiter);
     }
 
-    fn kill_agent(&mut self, host: usize) {
+    pub(super) fn kill_agent(&mut self, host: usize) {
         if self.acts_without(host, true) {
             self.hang_up(host);
             self.hosts[host].agent.end();
@@ -318,7 +321,7 @@ impl World {
         }
     }
 
-    fn freeze_agent(&mut self, host: usize) {
+    pub(super) fn freeze_agent(&mut self, host: usize) {
         if self.acts_without(host, true) && self.hosts[host].agent.up {
             self.hosts[host].agent.frozen = true;
         }
@@ -330,7 +333,7 @@ impl World {
         }
     }
 
-    fn thaw_agent(&mut self, host: usize) {
+    pub(super) fn thaw_agent(&mut self, host: usize) {
         self.hosts[host].agent.frozen = false;
         for due in std::mem::take(&mut self.hosts[host].agent.parked) {
             self.after(0, due);

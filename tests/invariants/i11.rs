@@ -18,19 +18,42 @@ pub(super) fn losses(world: &World, before: &State, after: &State) -> Option<Str
         let Some(plan) = group.plan.as_ref().filter(|_| old.active() != group.active()) else {
             continue;
         };
-        for (resource, target) in &plan.candidates {
+        let required = world.topology.spec.groups[id].required_resources();
+        let moved = plan.candidates.iter().filter(|(resource, _)| required.contains(resource));
+        let mut pairs = Vec::new();
+        for (resource, target) in moved {
             let Some(source) = old.primaries.get(resource) else { continue };
             let (Some(from), Some(to)) = (server(world, id, source), server(world, id, target))
             else {
                 continue;
             };
-            let broken = lost(world, plan, source, from, to);
-            if broken.is_some() {
-                return broken.map(|what| format!("I11: plan {} of {id} {what}", plan.id));
-            }
+            pairs.push((source, from, to));
+        }
+        let one = |(source, from, to)| lost(world, plan, source, from, to);
+        let broken = pairs.iter().copied().find_map(one).or_else(|| miscounted(plan, &pairs));
+        if broken.is_some() {
+            return broken.map(|what| format!("I11: plan {} of {id} {what}", plan.id));
         }
     }
     None
+}
+
+/// A source's primary, and what is promoted in its place.
+type Pair<'a> = (&'a InstanceId, &'a Postgres, &'a Postgres);
+
+fn missing((_, from, to): &Pair) -> u64 {
+    from.position.offset - from.shared(to)
+}
+
+/// What the plan counts is at most what is lost, and all of it where each source told its end.
+fn miscounted(plan: &Plan, pairs: &[Pair]) -> Option<String> {
+    let told = |(source, ..): &Pair| {
+        let evidence = plan.evidence.get(*source);
+        evidence.is_some_and(|given| given.kind == EvidenceKind::Confirmed && given.clean)
+    };
+    let (counted, lost) = (plan.loss.bytes?, pairs.iter().map(missing).sum::<u64>());
+    let wrong = counted > lost || (counted < lost && pairs.iter().all(told));
+    wrong.then(|| format!("counts {counted} as lost, and loses {lost}"))
 }
 
 fn server<'a>(world: &'a World, group: &GroupId, id: &InstanceId) -> Option<&'a Postgres> {
@@ -49,12 +72,6 @@ fn lost(
     let missing = from.position.offset - reached;
     if plan.kind == PlanKind::Switchover && missing > 0 {
         return Some(format!("is a switchover and loses {missing}"));
-    }
-    let confirmed =
-        plan.evidence.get(source).is_some_and(|evidence| evidence.kind == EvidenceKind::Confirmed);
-    let counted = plan.loss.bytes;
-    if counted.is_some_and(|counted| counted > missing || (confirmed && counted < missing)) {
-        return Some(format!("counts {counted:?} as lost, and loses {missing}"));
     }
     if plan.kind == PlanKind::Switchover || plan.accept_loss {
         return None;

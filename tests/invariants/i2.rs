@@ -1,9 +1,11 @@
 //! I2: the epoch never decreases, and rises exactly when `active` changes; it starts at 1 where one
 //! region alone has the primary. I8: a witness is never active.
 
+use crate::sim::kinds::{Kind, has};
 use crate::sim::topology::{REGIONS, Topology};
 use crate::sim::world::World;
 use arbiter_core::{RegionKind, State};
+use std::collections::BTreeMap;
 
 /// Checked on each entry.
 pub(super) fn epochs(before: &State, after: &State) -> Option<String> {
@@ -23,18 +25,23 @@ pub(super) fn epochs(before: &State, after: &State) -> Option<String> {
     None
 }
 
-/// The first active region has the primary, and no other has one.
+/// The first active region has the primary of each resource, and no other has one.
 pub(super) fn births(world: &World, before: &State, after: &State) -> Option<String> {
     for (id, group) in &after.groups {
         let unborn = before.groups.get(id).is_none_or(|group| group.active().is_none());
         let Some(active) = group.active().filter(|_| unborn) else { continue };
-        let servers = world.hosts.iter().enumerate().flat_map(|(index, host)| {
+        let mut primaries: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
+        for (index, host) in world.hosts.iter().enumerate() {
             let region = REGIONS[world.topology.region(Topology::node(index))];
-            host.servers.iter().map(move |((group, _), server)| (region, group, server))
-        });
-        let primaries = servers.filter(|(_, group, server)| *group == id && server.primary);
-        let primaries: Vec<_> = primaries.map(|(region, ..)| region).collect();
-        if primaries != [active.as_str()] || group.epoch().0 != 1 {
+            for ((group, _), server) in &host.servers {
+                let primaries = primaries.entry(server.redis).or_default();
+                primaries.extend(Some(region).filter(|_| group == id && server.primary));
+            }
+        }
+        let known = has(&world.topology.spec.groups[id], Kind::Redis);
+        let each = [Some(false), Some(true).filter(|_| known)].into_iter().flatten();
+        let alone = |redis| primaries.get(&redis).is_some_and(|here| **here == [active.as_str()]);
+        if !each.into_iter().all(alone) || group.epoch().0 != 1 {
             return Some(format!("I2: {id} begins in {active}, with primaries in {primaries:?}"));
         }
     }

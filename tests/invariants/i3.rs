@@ -10,10 +10,10 @@ pub(super) fn evidence_is_true(world: &World, state: &State) -> Option<String> {
     for (id, group) in &state.groups {
         let Some(plan) = &group.plan else { continue };
         for (instance, evidence) in &plan.evidence {
-            let host = world.topology.agents.iter().position(|name| *name == evidence.agent)?;
-            let host = &world.hosts[host];
+            let index = world.topology.agents.iter().position(|name| *name == evidence.agent)?;
+            let host = &world.hosts[index];
             let key = (id.clone(), instance.clone());
-            if host.servers.get(&key).is_some_and(|server| server.accepts()) {
+            if world.accepts(index, &key) {
                 return Some(format!(
                     "I3: {} says that {instance} is fenced, and it accepts writes",
                     evidence.kind

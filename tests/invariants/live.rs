@@ -1,5 +1,8 @@
 //! Liveness: once all is mended, each group serves again, or says why it waits.
 
+use super::{Astray, astray};
+use crate::sim::raft::VOTERS;
+use crate::sim::topology::Topology;
 use crate::sim::world::World;
 use arbiter_core::{GroupId, Mode};
 
@@ -21,11 +24,14 @@ pub fn liveness(world: &World, only: Option<&GroupId>) -> Option<String> {
         let Some(active) = group.active() else {
             return Some(format!("liveness: {id} was never activated"));
         };
-        let hosts = world.hosts.iter();
-        let writing =
-            hosts.flat_map(|host| &host.servers).any(|((of, _), s)| of == id && s.accepts());
-        if !writing {
-            return Some(format!("liveness: nothing of {id} accepts writes"));
+        // A replica that was lost comes back in its own time, and a region that is cut off later.
+        let serving = |one: &Astray| {
+            !matches!(one.what, "does not run" | "does not follow") && is_reached(world, id, one)
+        };
+        if let Some(Astray { id: astray, what }) =
+            astray(world, state, id).into_iter().find(serving)
+        {
+            return Some(format!("liveness: {astray} of {id}, with {active} active, {what}"));
         }
         if world.dns.read(id).is_none_or(|record| record.names != *active) {
             return Some(format!("liveness: traffic of {id} does not name {active}"));
@@ -35,4 +41,13 @@ pub fn liveness(world: &World, only: Option<&GroupId>) -> Option<String> {
         }
     }
     None
+}
+
+/// Its agent and a majority of the arbiters hear each other.
+fn is_reached(world: &World, id: &GroupId, astray: &Astray) -> bool {
+    let agent = &world.topology.spec.groups[id].instances[&astray.id].agent;
+    let host = world.topology.agents.iter().position(|name| name == agent);
+    let node = host.map(Topology::node);
+    let heard = |node| (0..VOTERS).filter(|voter| world.net.both(node, *voter)).count();
+    node.is_some_and(|node| 2 * heard(node) > VOTERS)
 }

@@ -1,6 +1,5 @@
 //! The invariants of design §4, checked on the simulated world itself after each step: one file
-//! each.
-//! They read true time, which nothing under test can.
+//! each. They read true time, which nothing under test can.
 
 mod i1;
 mod i10;
@@ -13,8 +12,10 @@ mod i7;
 mod i9;
 mod lease;
 mod live;
+mod moved;
 
 pub use live::liveness;
+pub use moved::{Astray, astray};
 
 use crate::sim::clock::Nanos;
 use crate::sim::host::Key;

@@ -1,6 +1,5 @@
 //! Fake drivers: what `arbiter/src/drivers` does to a server or a zone, with the time it takes.
-//! They
-//! know one instance; order, retries and tokens are the executor's.
+//! They know one instance; order, retries and tokens are the executor's.
 
 use super::clock::{MS, Nanos, SECOND};
 use super::drill::is_part;
@@ -10,24 +9,39 @@ use super::topology::Topology;
 use super::world::World;
 use arbiter_core::agent::{AgentEvent, Failure, Reached};
 use arbiter_core::{EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer};
+use std::time::Duration;
 
 /// How often streams flow.
 const REPLICATE: Nanos = 100 * MS;
+
+/// An agent gives up a look that does not end, as `arbiter/src/agent` does.
+const OBSERVE_LIMIT: Nanos = 10 * SECOND;
 
 impl World {
     pub(super) fn driver_due(&mut self, due: Due) {
         match due {
             Due::WorkActs(work) => self.work_acts(work),
             Due::WorkEnds(work) => self.work_ends(work),
+            Due::WorkHung(work) => {
+                if self.works(&work, Due::WorkHung) {
+                    self.end_work(work, Err(Failure::Retry("no answer".to_owned())));
+                }
+            }
             Due::Look { host, process, group, instance } => {
-                let fact = self.look(host, &(group.clone(), instance.clone()));
+                let key = (group.clone(), instance.clone());
+                let fact = self.blinds(host, &key).unwrap_or_else(|| Some(self.look(host, &key)));
+                let Some(fact) = fact else {
+                    let event = AgentEvent::Observed { group, instance, fact: Fact::default() };
+                    let delay = OBSERVE_LIMIT;
+                    return self.after(delay, Due::ToAgent { host, process, event });
+                };
                 let event = AgentEvent::Observed { group, instance, fact };
                 self.agent_step(host, process, event);
             }
-            Due::Verify { host, process, group, instance, token } => {
+            verify @ Due::Verify { hung: false, .. } if self.misses(verify.clone()) => {}
+            Due::Verify { host, process, group, instance, token, hung } => {
                 let key = (group.clone(), instance.clone());
-                let writes = self.hosts[host].servers.get(&key).is_some_and(|s| s.accepts());
-                let result = if writes {
+                let result = if !hung && self.accepts(host, &key) {
                     Ok(self.look(host, &key))
                 } else {
                     Err(Failure::Retry("it accepts no write".to_owned()))
@@ -39,9 +53,19 @@ impl World {
         }
     }
 
+    /// Whether a write there succeeds now.
+    pub fn accepts(&self, host: usize, key: &Key) -> bool {
+        let host = &self.hosts[host];
+        host.servers.get(key).is_some_and(|server| server.accepts())
+            || host.outside.get(key).is_some_and(|outside| outside.open)
+    }
+
     fn look(&self, host: usize, key: &Key) -> Fact {
         if let Some(server) = self.hosts[host].servers.get(key) {
             return server.fact(self.now);
+        }
+        if let Some(outside) = self.hosts[host].outside.get(key) {
+            return outside.fact();
         }
         if self.hosts[host].instances[key].layer == Layer::Traffic {
             return self.look_at_zone(host, key);
@@ -58,6 +82,10 @@ impl World {
             server.start_file = false;
         }
         let delay = match (layer, work.goal) {
+            _ if self.hosts[work.host].outside.contains_key(&key(&work)) => {
+                let slow = self.rng.chance(200) && !self.healed;
+                self.rng.range(5 * MS, if slow { 3 * SECOND } else { 50 * MS })
+            }
             (Layer::Data, Goal::Fenced | Goal::Drained) => match work.terms.clean_stop {
                 Some(limit) => {
                     let limit = limit.as_nanos() as u64;
@@ -85,8 +113,16 @@ impl World {
             return;
         }
         let layer = self.hosts[work.host].instances[&key(&work)].layer;
+        if let Some(failed) = self.fails(&work) {
+            if let Err(failure) = failed {
+                self.end_work(work, Err(failure));
+            }
+            return;
+        }
         let result = if layer == Layer::Traffic {
             self.traffic_acts(&mut work)
+        } else if self.hosts[work.host].outside.contains_key(&key(&work)) {
+            self.outside_acts(&work)
         } else if self.is_external(&work) {
             self.fence_acts(&work)
         } else if is_part(&self.hosts[work.host].instances[&key(&work)]) {
@@ -120,6 +156,18 @@ impl World {
 
     fn is_external(&self, work: &Work) -> bool {
         self.hosts[work.host].instances[&key(work)].kind == EXTERNAL_FENCE
+    }
+
+    /// The part of what an API changes. Now and then it answers 429 or 403.
+    fn outside_acts(&mut self, work: &Work) -> Result<(), Failure> {
+        match self.rng.range(0, 99) {
+            0 if !self.healed => return Err(Failure::Refused("permission denied".to_owned())),
+            1..=5 if !self.healed => return Err(Failure::Retry("too many requests".to_owned())),
+            _ => {}
+        }
+        let host = &mut self.hosts[work.host];
+        let outside = host.outside.get_mut(&key(work)).expect("looked up before");
+        outside.act(work.goal, work.token, &work.terms)
     }
 
     /// The external fence's part.
@@ -165,7 +213,8 @@ impl World {
                     server.kill(true);
                 }
                 let follows = followed.as_ref().is_none_or(|other| server.can_follow(other));
-                if !follows && !rebuilds {
+                // A Redis copies everything, whatever it had.
+                if !(follows || rebuilds || server.redis) {
                     return Err(Failure::Refused("its data left the stream".to_owned()));
                 }
                 if let Some(other) = followed.filter(|_| !follows) {
@@ -217,6 +266,15 @@ impl World {
             return self.end_work(work, result);
         }
         let fact = self.look(work.host, &key(&work));
+        if let Some(outside) = self.hosts[work.host].outside.get(&key(&work)) {
+            let evidence = outside.proves(work.goal);
+            let result = if outside.is(work.goal) {
+                Ok(Reached { fact, evidence, ..Reached::default() })
+            } else {
+                Err(Failure::Retry("it changed meanwhile".to_owned()))
+            };
+            return self.end_work(work, result);
+        }
         let Some(server) = self.hosts[work.host].servers.get(&key(&work)) else {
             let evidence = self.is_external(&work).then_some(EvidenceKind::PowerOff);
             return self.end_work(work, Ok(Reached { fact, evidence, ..Reached::default() }));
@@ -229,11 +287,14 @@ impl World {
         };
         let stopped = !server.running;
         let evidence = matches!(work.goal, Goal::Fenced | Goal::Drained) && stopped;
+        // What a Redis had that was killed nobody knows.
+        let killed = work.goal == Goal::Fenced && work.terms.clean_stop == Some(Duration::ZERO);
+        let clean = !(server.redis && killed);
         let result = if reached {
             Ok(Reached {
                 evidence: evidence.then_some(EvidenceKind::Confirmed),
-                end: Some(server.position),
-                clean: true,
+                end: Some(server.position).filter(|_| clean),
+                clean,
                 fact,
             })
         } else {

@@ -104,10 +104,19 @@ pub enum Due {
     WorkActs(Work),
     /// A driver's work ends.
     WorkEnds(Work),
+    /// A driver that did not answer is given up.
+    WorkHung(Work),
     /// A driver looks.
     Look { host: usize, process: u64, group: GroupId, instance: InstanceId },
-    /// A driver verifies.
-    Verify { host: usize, process: u64, group: GroupId, instance: InstanceId, token: Token },
+    /// A driver verifies, or is given up.
+    Verify {
+        host: usize,
+        process: u64,
+        group: GroupId,
+        instance: InstanceId,
+        token: Token,
+        hung: bool,
+    },
     /// A token reaches the disk.
     Store { host: usize, process: u64, group: GroupId, instance: InstanceId, token: Token },
     /// A request reaches the DNS server.

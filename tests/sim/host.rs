@@ -5,6 +5,8 @@
 use super::clock::{Clock, MS, Nanos, SECOND};
 use super::deadman::DEADMAN_LIMIT;
 use super::event::{Due, Work};
+use super::kinds::Kind;
+use super::outside::Outside;
 use super::postgres::Postgres;
 use super::raft::VOTERS;
 use super::topology::Topology;
@@ -15,8 +17,8 @@ use arbiter_core::agent::{
 use arbiter_core::leader::StreamId;
 use arbiter_core::plant::Plant;
 use arbiter_core::{
-    Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, RegionId, Report, Timing,
-    Token, drills_beside, external_fences_beside,
+    Arming, Directive, GroupId, Incarnation, Instance, InstanceId, Layer, RegionId, Report,
+    ResourceId, Timing, Token, drills_beside, external_fences_beside,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,6 +69,8 @@ pub struct Host {
     pub holds: Deadman,
     /// Database servers.
     pub servers: BTreeMap<Key, Postgres>,
+    /// What its agent reaches by an API.
+    pub outside: BTreeMap<Key, Outside>,
     /// Cgroups that are frozen.
     pub frozen: BTreeSet<GroupId>,
     /// The arbiter that the agent dialled, and since when it heard nothing.
@@ -93,19 +97,26 @@ impl Host {
         let agent = &topology.agents[index];
         let mut instances = BTreeMap::new();
         let mut timings = BTreeMap::new();
-        let mut servers = BTreeMap::new();
+        let (mut servers, mut outside) = (BTreeMap::new(), BTreeMap::new());
         for (group, spec) in &topology.spec.groups {
             timings.insert(group.clone(), spec.policy.timing);
-            let data = spec.instances.iter().filter(|(_, known)| {
-                known.layer == Layer::Data && known.region == spec.policy.initial_active
-            });
-            let first = data.map(|(id, _)| id.clone()).next();
+            let active = &spec.policy.initial_active;
+            let first = |resource: &ResourceId| {
+                let mut data = spec.instances_of(active, Layer::Data);
+                data.find(|(_, known)| known.resource == *resource).map(|(id, _)| id.clone())
+            };
             for (id, known) in spec.instances.iter().filter(|(_, known)| known.agent == *agent) {
                 let key = (group.clone(), id.clone());
-                if known.layer == Layer::Data {
-                    let primary = first.as_ref() == Some(id);
-                    let upstream = first.clone().filter(|_| !primary);
-                    servers.insert(key.clone(), Postgres::new(primary, upstream));
+                let kind = Kind::of(known).expect("the kinds name every resource");
+                let first = first(&known.resource);
+                let primary = first.as_ref() == Some(id);
+                if kind.is_server() {
+                    let upstream = first.filter(|_| !primary);
+                    let server = Postgres::new(kind == Kind::Redis, primary, upstream);
+                    servers.insert(key.clone(), server);
+                } else if kind.is_outside() {
+                    let open = known.region == *active || kind == Kind::Pooler;
+                    outside.insert(key.clone(), Outside::new(kind, open, None));
                 }
                 instances.insert(key, known.clone());
             }
@@ -134,6 +145,7 @@ impl Host {
             deadman: Process { up: true, life: 1, ..Process::default() },
             holds: Deadman::new(),
             servers,
+            outside,
             frozen: BTreeSet::new(),
             via: index % VOTERS,
             quiet_since: 0,
@@ -369,8 +381,8 @@ impl World {
                 self.after(MS, Due::ToAgent { host, process, event });
             }
             AgentAction::Verify { group, instance, token } => {
-                let delay = self.rng.range(MS, 20 * MS);
-                self.after(delay, Due::Verify { host, process, group, instance, token });
+                let (delay, hung) = (self.rng.range(MS, 20 * MS), false);
+                self.after(delay, Due::Verify { host, process, group, instance, token, hung });
             }
             AgentAction::StartAsIs { group, instance } => {
                 if let Some(server) = self.hosts[index].servers.get_mut(&(group, instance)) {

@@ -4,20 +4,27 @@
 
 use arbiter_core::plant::Plant;
 use arbiter_tests::sim::coverage::{Counts, add};
-use arbiter_tests::sim::{Options, run};
+use arbiter_tests::sim::{Options, product, run};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 const USAGE: &str =
-    "usage: sim [--seeds N] [--first S] [--plant NAME|list] [--only WORDS] [--trace]";
+    "usage: sim [--seeds N] [--first S] [--plant NAME|list] [--only WORDS] [--trace]
+       sim --product [--only WORDS] [--trace]";
 
 fn main() -> ExitCode {
     let (mut seeds, mut first, mut options) = (500u64, 1u64, Options::default());
+    let mut whole = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
         let known = match arg.as_str() {
             "--seeds" => number(args.next()).map(|given| seeds = given),
             "--first" => number(args.next()).map(|given| first = given),
+            "--product" => {
+                whole = true;
+                Some(())
+            }
             "--trace" => {
                 options.trace = true;
                 Some(())
@@ -40,7 +47,26 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    go(seeds, first, options)
+    if whole { whole_product(options) } else { go(seeds, first, options) }
+}
+
+/// Every case whose words have those of `--only`, and how each ended.
+fn whole_product(options: Options) -> ExitCode {
+    let (mut ended, mut broken) = (BTreeMap::new(), 0);
+    for case in product::cases().filter(|case| case.to_string().contains(options.only)) {
+        let (ending, trace) = product::play(case, options.trace);
+        trace.iter().for_each(|line| println!("{line}"));
+        let letter = ending.as_ref().map_or('!', |ending| ending.letter(case.row));
+        let expected = product::expected(case);
+        if !expected.contains(letter) {
+            broken += 1;
+            println!("{case}: {letter}, not {expected:?}: {ending:?}");
+        }
+        ended.insert(case, letter);
+    }
+    print!("{}", product::table(|case| ended.get(&case).copied().unwrap_or('.')));
+    println!("{} cases, {broken} not as expected", ended.len());
+    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 fn go(seeds: u64, first: u64, options: Options) -> ExitCode {

@@ -6,6 +6,7 @@
 //! seed draws the cluster and all that happens to it; the same seed is the same run.
 
 mod attesting;
+pub mod broken;
 pub mod clock;
 pub mod coverage;
 mod deadman;
@@ -14,14 +15,17 @@ mod drill;
 mod driver;
 pub mod event;
 pub mod face;
-mod fault;
+pub mod fault;
 pub mod host;
+pub mod kinds;
 mod leader;
 pub mod lives;
 pub mod net;
 mod operator;
+pub mod outside;
 pub mod postgres;
 mod power;
+pub mod product;
 pub mod raft;
 pub mod rng;
 mod seat;

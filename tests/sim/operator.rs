@@ -44,7 +44,8 @@ impl World {
         }
     }
 
-    fn ask(&mut self, leader: usize, term: u64, command: Command) {
+    /// An operator asks for it.
+    pub(super) fn ask(&mut self, leader: usize, term: u64, command: Command) {
         let proposal = self.operators(command);
         self.propose(leader, term, proposal, Carries::Request);
     }

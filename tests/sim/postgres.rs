@@ -1,6 +1,5 @@
-//! A fake PostgreSQL: role on disk, processes, start gate, position in its stream. Knows one
-//! server;
-//! not who runs it, nor why.
+//! A fake PostgreSQL or Redis: role on disk, processes, start gate, position in its stream. Knows
+//! one server; not who runs it, nor why.
 
 use super::clock::Nanos;
 use arbiter_core::{Condition, Fact, InstanceId, Position, Role, Upstream};
@@ -9,6 +8,8 @@ use std::time::Duration;
 /// One server and its data directory.
 #[derive(Clone, Debug)]
 pub struct Postgres {
+    /// It is a Redis: its histories have names, and no timelines.
+    pub redis: bool,
     /// Processes exist.
     pub running: bool,
     /// They are in a frozen cgroup.
@@ -42,9 +43,10 @@ pub struct Postgres {
 
 impl Postgres {
     /// A running server at the start of its first timeline.
-    pub fn new(primary: bool, upstream: Option<InstanceId>) -> Self {
-        let start = Position { timeline: 1, offset: 0 };
+    pub fn new(redis: bool, primary: bool, upstream: Option<InstanceId>) -> Self {
+        let start = Position { timeline: u32::from(!redis), offset: 0 };
         Self {
+            redis,
             running: true,
             frozen: false,
             primary,
@@ -96,7 +98,7 @@ impl Postgres {
     pub fn promote(&mut self, identity: u64) {
         if !self.primary {
             self.primary = true;
-            let timeline = self.position.timeline + 1;
+            let timeline = self.position.timeline + u32::from(!self.redis);
             self.position = Position { timeline, ..self.position };
             self.lineage.push((identity, self.position));
             self.written.clear();
@@ -104,6 +106,12 @@ impl Postgres {
         self.upstream = None;
         self.detached = false;
         self.streaming = false;
+    }
+
+    /// The name of its history; a PostgreSQL's is told by its timelines.
+    fn history(&self) -> String {
+        let newest = self.lineage.last().filter(|_| self.redis);
+        newest.map_or(String::new(), |(identity, _)| format!("history-{identity}"))
     }
 
     /// Where its timeline began.
@@ -151,8 +159,9 @@ impl Postgres {
             position: Some(self.position),
             replayed: Some(self.position).filter(|_| !self.primary),
             upstream,
-            data_id: "data".to_owned(),
-            fork: Some(self.fork()),
+            data_id: if self.redis { String::new() } else { "data".to_owned() },
+            fork: Some(self.fork()).filter(|_| !self.redis),
+            history: self.history(),
             ..Fact::default()
         }
     }

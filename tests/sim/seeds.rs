@@ -1,8 +1,9 @@
 //! The seeds that every run of the tests passes, and the bugs that they must find.
 
+use arbiter_core::STEPS;
 use arbiter_core::plant::Plant;
 use arbiter_tests::sim::coverage::{Counts, SEEN, add};
-use arbiter_tests::sim::{Options, run};
+use arbiter_tests::sim::{Options, product, run};
 
 /// Seeds of one run of the tests.
 const SEEDS: u64 = 500;
@@ -42,6 +43,29 @@ fn nothing_breaks_though_everything_happens() {
     let happened = |what: &str| counts.get(what).is_some_and(|times| *times > 0);
     let never: Vec<_> = SEEN.iter().filter(|what| !happened(what)).collect();
     assert!(never.is_empty(), "never seen: {never:?}; seen: {counts:#?}");
+}
+
+/// Each part of a group × each row × once or for good, in each way to fail and each kind of plan.
+#[test]
+fn each_part_fails_in_each_row_and_the_plan_ends_as_the_table_says() {
+    let cases: Vec<_> = product::cases().collect();
+    assert_eq!(cases.len(), product::Part::ALL.len() * STEPS.len() * 3 * 2 * 3);
+    let share = cases.len().div_ceil(THREADS as usize);
+    let shares = cases.chunks(share).map(<[_]>::to_vec);
+    let play = |cases: Vec<product::Case>| cases.into_iter().filter_map(wrong).collect::<Vec<_>>();
+    let threads: Vec<_> = shares.map(|cases| std::thread::spawn(move || play(cases))).collect();
+    let wrong = threads.into_iter().flat_map(|thread| thread.join().expect("no panic"));
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// Of a case that does not end as it must: how it ended, and how to see it again.
+fn wrong(case: product::Case) -> Option<String> {
+    let expected = product::expected(case);
+    let (ending, _) = product::play(case, false);
+    let well = ending.as_ref().is_ok_and(|end| expected.contains(end.letter(case.row)));
+    let again = format!("./tests/run sim --product --trace --only '{case}'");
+    (!well).then(|| format!("{case}: {ending:?}, not {expected:?}; {again}"))
 }
 
 #[test]

@@ -1,20 +1,22 @@
 //! What a seed's cluster looks like: regions, hosts, groups, timers. Knows the specification only.
 
 use super::clock::{MS, Nanos};
+use super::kinds::{self, Kind};
 use super::net::Node;
 use super::raft::VOTERS;
 use super::rng::Rng;
 use arbiter_core::{
-    AgentId, ArbiterId, ClusterSpec, Control, DrillPolicy, Durability, EvidenceKind, Failback,
-    Fencing, GroupId, GroupSpec, Instance, InstanceId, Layer, OnDrift, OnIsolation,
-    OnPrimaryFailure, Policy, ProbeSpec, Profile, RegionId, RegionKind, SignalKind, StrictAlone,
-    Timing, Voter,
+    AgentId, ArbiterId, ClusterSpec, DrillPolicy, Durability, EvidenceKind, Failback, GroupId,
+    GroupSpec, OnDrift, OnIsolation, OnPrimaryFailure, Policy, ProbeSpec, Profile, RegionId,
+    RegionKind, SignalKind, StrictAlone, Timing, Voter,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Data regions.
 pub const REGIONS: [&str; 2] = ["eu", "us"];
+
+type GroupsOf = BTreeMap<GroupId, GroupSpec>;
 
 /// One seed's cluster.
 #[derive(Clone, Debug)]
@@ -46,6 +48,29 @@ impl Topology {
         };
         let hosts = if rng.chance(300) { 4 } else { 2 };
         let groups = if rng.chance(500) { 2 } else { 1 };
+        let mut spec = GroupsOf::new();
+        for group in 0..groups {
+            let active = if group == 0 { 0 } else { rng.index(2) };
+            // Only the first group stands on both hosts of a region.
+            let hosts = if group == 0 { hosts } else { 2 };
+            let name: GroupId = format!("g{}", group + 1).into();
+            spec.insert(name, draw_group(group, active, hosts, timing, rng));
+        }
+        let weak = rng.chance(150);
+        let expiry_counts_as =
+            if weak { EvidenceKind::ProviderAsserted } else { EvidenceKind::LeaseExpired };
+        Self { expiry_counts_as, delay_max, ..Self::of(hosts, spec, timing) }
+    }
+
+    /// One group of `kinds` on two hosts, whose policy leaves nothing to chance.
+    pub fn staged(kinds: &[Kind]) -> Self {
+        let timing = Profile::Metro.timing();
+        let instances = kinds::instances(0, 2, kinds);
+        let group = GroupSpec { policy: staged_policy(timing), instances, probes: probes() };
+        Self::of(2, GroupsOf::from([("g1".into(), group)]), timing)
+    }
+
+    fn of(hosts: usize, groups: GroupsOf, timing: Timing) -> Self {
         let arbiters: Vec<ArbiterId> =
             ["arbiter-eu", "arbiter-us", "arbiter-wit"].map(ArbiterId::from).to_vec();
         let agents: Vec<AgentId> = (0..hosts).map(|host| agent(host).as_str().into()).collect();
@@ -58,6 +83,7 @@ impl Topology {
                 (REGIONS[1].into(), RegionKind::Data),
                 ("wit".into(), RegionKind::Witness),
             ]),
+            groups,
             ..ClusterSpec::default()
         };
         for (index, name) in arbiters.iter().enumerate() {
@@ -68,16 +94,8 @@ impl Topology {
         for (host, name) in agents.iter().enumerate() {
             spec.agents.insert(name.clone(), REGIONS[host % 2].into());
         }
-        for group in 0..groups {
-            let active = if group == 0 { 0 } else { rng.index(2) };
-            // Only the first group stands on both hosts of a region.
-            let hosts = if group == 0 { hosts } else { 2 };
-            let name: GroupId = format!("g{}", group + 1).into();
-            spec.groups.insert(name, draw_group(group, active, hosts, timing, rng));
-        }
-        let weak = rng.chance(150);
-        let expiry_counts_as =
-            if weak { EvidenceKind::ProviderAsserted } else { EvidenceKind::LeaseExpired };
+        let expiry_counts_as = EvidenceKind::LeaseExpired;
+        let delay_max = 2 * MS;
         Self { spec, arbiters, agents, region_of, timing, expiry_counts_as, delay_max }
     }
 
@@ -102,7 +120,8 @@ impl Topology {
     }
 }
 
-fn agent(host: usize) -> String {
+/// The name of the agent of a host.
+pub fn agent(host: usize) -> String {
     let region = REGIONS[host % 2];
     if host < 2 { format!("agent-{region}") } else { format!("agent-{region}-b") }
 }
@@ -124,15 +143,12 @@ fn draw_group(
     timing: Timing,
     rng: &mut Rng,
 ) -> GroupSpec {
-    let mut instances = BTreeMap::new();
-    for host in 0..hosts {
-        let id: InstanceId = format!("db{}-{}", number + 1, agent(host)).into();
-        instances.insert(id.clone(), instance(&id, host, Layer::Data));
-    }
-    for (host, region) in REGIONS.iter().enumerate() {
-        let id: InstanceId = format!("dns{}-{region}", number + 1).into();
-        instances.insert(id.clone(), instance(&id, host, Layer::Traffic));
-    }
+    let more = kinds::draw(rng);
+    let policy = policy(active, timing, rng);
+    GroupSpec { policy, instances: kinds::instances(number, hosts, &more), probes: probes() }
+}
+
+fn probes() -> BTreeMap<String, ProbeSpec> {
     let probe = |region: &str| ProbeSpec {
         region: region.into(),
         kind: "tcp".to_owned(),
@@ -141,30 +157,7 @@ fn draw_group(
         limit: Duration::from_secs(1),
         settings: BTreeMap::new(),
     };
-    let probes = REGIONS.map(|region| (format!("{region}-db"), probe(region)));
-    let policy = policy(active, timing, rng);
-    GroupSpec { policy, instances, probes: BTreeMap::from(probes) }
-}
-
-fn instance(id: &InstanceId, host: usize, layer: Layer) -> Instance {
-    let data = layer == Layer::Data;
-    let gives = [EvidenceKind::Confirmed, EvidenceKind::LeaseExpired];
-    Instance {
-        resource: if data { "db".into() } else { "dns".into() },
-        region: REGIONS[host % 2].into(),
-        agent: agent(host).as_str().into(),
-        kind: if data { "postgres".to_owned() } else { "rfc2136".to_owned() },
-        layer,
-        fencing: if data { Fencing::Required } else { Fencing::BestEffort },
-        control: if data { Control::Owned } else { Control::Api },
-        evidence: gives.into_iter().filter(|_| data).collect(),
-        waits: false,
-        address: if data { id.0.clone() } else { String::new() },
-        settings: BTreeMap::from([
-            ("start".to_owned(), "agent".to_owned()),
-            ("zone".to_owned(), "dns".to_owned()),
-        ]),
-    }
+    BTreeMap::from(REGIONS.map(|region| (format!("{region}-db"), probe(region))))
 }
 
 fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
@@ -216,4 +209,22 @@ fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
         step_limit: Duration::from_secs(if only_power_off { 3 } else { 8 }),
         step_attempts_max: if only_power_off { 1 } else { 3 },
     })
+}
+
+/// Who opens plans is an operator, and each row has its time.
+fn staged_policy(timing: Timing) -> Policy {
+    let drawn = policy(0, timing, &mut Rng::new(0));
+    Policy {
+        evidence_min: EvidenceKind::LeaseExpired,
+        rpo: Duration::from_secs(60),
+        on_primary_failure: OnPrimaryFailure::Restart,
+        abort_when_source_returns: true,
+        supersede_by_itself: false,
+        clients_decide: false,
+        on_drift: OnDrift::Alert,
+        external_fence: BTreeMap::new(),
+        step_limit: Duration::from_secs(6),
+        step_attempts_max: 2,
+        ..drawn
+    }
 }

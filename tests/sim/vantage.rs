@@ -18,17 +18,19 @@ impl World {
             return;
         }
         let Some((leader, _)) = voter.leader else { return };
+        let lost = self.name_is_lost();
         let groups = self.topology.spec.groups.keys();
-        let looked: Vec<Looked> = groups.map(|group| self.look_from(from, group)).collect();
+        let looked = groups.map(|group| self.look_from(from, group, lost));
+        let looked: Vec<Looked> = looked.collect();
         for delay in self.net.send(from, leader, &mut self.rng) {
             self.after(delay, Due::Seen { from, leader, looked: looked.clone() });
         }
     }
 
-    fn look_from(&self, from: usize, group: &GroupId) -> Looked {
+    fn look_from(&self, from: usize, group: &GroupId, lost: bool) -> Looked {
         let up = [0, 1].map(|region| self.region_serves(from, group, region));
         let dns = self.topology.dns();
-        let record = self.dns.read(group).filter(|_| self.net.both(from, dns));
+        let record = self.dns.read(group).filter(|_| self.net.both(from, dns) && !lost);
         let served = record
             .as_ref()
             .and_then(|at| REGIONS.iter().position(|name| at.names.as_str() == *name));

@@ -1,6 +1,7 @@
 //! The simulated world: true time, a queue of what is due, and everything there is. It moves from
 //! one due thing to the next and lets the invariants be checked after each.
 
+use super::broken::Broken;
 use super::clock::{Clock, MS, Nanos, SECOND};
 use super::coverage::Counts;
 use super::dns::Dns;
@@ -90,6 +91,8 @@ pub struct World {
     pub requests: u64,
     /// What comes once all is well.
     pub lives: Lives,
+    /// A resource whose driver fails.
+    pub broken: Option<Broken>,
     /// What cuts a region's power does not answer while things go wrong.
     pub switch_broken: bool,
     pub(super) counts: Counts,
@@ -102,6 +105,21 @@ impl World {
     pub fn new(seed: u64, options: Options) -> Self {
         let mut rng = Rng::new(seed);
         let topology = Topology::draw(&mut rng);
+        let mut world = Self::of(topology, rng, options);
+        world.begin();
+        world.begin_faults();
+        world
+    }
+
+    /// The world of `topology`, in which nobody asks for anything and nothing goes wrong by itself.
+    pub fn staged(topology: Topology, options: Options) -> Self {
+        let mut world = Self::of(topology, Rng::new(1), options);
+        world.healed = true;
+        world.begin();
+        world
+    }
+
+    fn of(topology: Topology, mut rng: Rng, options: Options) -> Self {
         let net = Net::new(topology.region_of.len(), topology.delay_max);
         let clock = |rng: &mut Rng| {
             let rate = match rng.range(0, 4) {
@@ -116,7 +134,7 @@ impl World {
             .map(|host| Host::new(host, &topology, clock(&mut rng)))
             .collect();
         let switch_broken = rng.chance(500);
-        let mut world = Self {
+        Self {
             now: SECOND,
             due: BTreeMap::new(),
             next: 0,
@@ -132,14 +150,13 @@ impl World {
             forks: 0,
             requests: 0,
             lives: Lives::default(),
+            broken: None,
             switch_broken,
             topology,
             counts: Counts::new(),
             options,
             trace: Vec::new(),
-        };
-        world.begin();
-        world
+        }
     }
 
     fn begin(&mut self) {
@@ -158,6 +175,10 @@ impl World {
         }
         self.after(0, Due::RaftTick);
         self.after(10 * MS, Due::Replicate);
+    }
+
+    /// What people do and what goes wrong, until all is mended.
+    fn begin_faults(&mut self) {
         self.after(2 * SECOND, Due::Operator);
         self.after(2 * SECOND, Due::Face);
         let lease = self.longest_lease();
@@ -255,6 +276,19 @@ impl World {
         let epochs = groups.map(|group| group.epoch().0).sum();
         let counts = self.counted();
         Outcome { seed, broken, steps, epochs, counts, trace: self.trace }
+    }
+
+    /// The next thing that is due; says what it breaks.
+    pub fn step(&mut self) -> Option<String> {
+        let ((at, _), due) = self.due.pop_first()?;
+        self.now = at;
+        self.take(due);
+        crate::invariants::check(self, self.options.only)
+    }
+
+    /// The transcript so far.
+    pub fn transcript(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.trace)
     }
 
     fn take(&mut self, due: Due) {

@@ -36,9 +36,8 @@ fn fences(context: &Context) -> Vec<Reason> {
     let armed = |i: &Instance| context.state.arming(&i.agent, context.id).is_some();
     let own = context.spec.instances.iter();
     let own = own.filter(|(_, i)| i.control == Control::Api || i.needs_evidence() && armed(i));
-    let own = own.filter_map(|(id, _)| {
-        proven(context, id.as_str(), id.as_str(), context.live_fact(id)?)
-    });
+    let own =
+        own.filter_map(|(id, _)| proven(context, id.as_str(), id.as_str(), context.live_fact(id)?));
     let outside = external::beside(context).into_iter();
     let outside = outside.filter_map(|(region, agent, fact)| {
         proven(context, region.0.as_str(), &format!("{region} from outside, by {agent},"), fact)

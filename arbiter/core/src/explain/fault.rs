@@ -239,8 +239,12 @@ mod tests {
         shared.instances.insert("pool-eu-west".into(), pooler);
         let mut world = World::with(strict);
         world.operator(Command::Arm { group: group(), armed: true }).unwrap();
-        show(&mut world, "pool-eu-west", |pool| pool.error = error("no console"));
         world.state.groups.get_mut(&group()).unwrap().synchronous.clear();
+        said.extend(missing(&world));
+        world.enter(Mode::Manual);
+        show(&mut world, "pool-eu-west", |pool| {
+            (pool.done, pool.error) = (None, error("no console"));
+        });
         said.extend(missing(&world));
 
         let codes: BTreeSet<&str> = said.iter().map(|reason| reason.code.as_str()).collect();

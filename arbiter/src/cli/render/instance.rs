@@ -19,11 +19,15 @@ const PARTICULARS: &[(&str, &str)] = &[
     ("message", "{}"),
     ("error", "{}"),
 ];
+/// What is said of one that nothing fences.
+const UNFENCED: &str = "unfenced";
+/// An agent that was not heard for so long tells nothing any more, in milliseconds.
+const SILENT_MS: u64 = 5_000;
 /// The longest that one detail may be here; `--json` has all of it.
 const SAID_MAX: usize = 40;
 
 /// One instance, for people and machines.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Line {
     instance: String,
     kind: String,
@@ -39,19 +43,44 @@ pub(super) struct Line {
 pub(super) fn lines(group: &pb::GroupStatus) -> Vec<Line> {
     let mut found = Vec::new();
     for region in &group.regions {
-        for one in region.agents.iter().flat_map(|agent| &agent.instances) {
-            found.push(Line {
-                instance: one.instance.clone(),
-                kind: or_dash(&one.kind),
-                region: region.region.clone(),
-                state: or_dash(&one.condition),
-                role: or_dash(&one.role),
-                lag: lag(one),
-                what: or_dash(&particular(one)),
-            });
+        for agent in &region.agents {
+            let silent = !agent.connected || agent.reported_ms > SILENT_MS;
+            let line = |one| if silent { last_known(agent, one) } else { told(one) };
+            found.extend(agent.instances.iter().map(|one| line(one).of(region, one)));
         }
     }
     found
+}
+
+impl Line {
+    fn of(self, region: &pb::RegionStatus, one: &pb::InstanceStatus) -> Self {
+        let (instance, kind) = (one.instance.clone(), or_dash(&one.kind));
+        Self { instance, kind, region: region.region.clone(), ..self }
+    }
+}
+
+fn told(one: &pb::InstanceStatus) -> Line {
+    Line {
+        state: or_dash(&one.condition),
+        role: or_dash(&one.role),
+        lag: lag(one),
+        what: or_dash(&particular(one)),
+        ..Line::default()
+    }
+}
+
+/// Of what nobody tells any more nothing is claimed, least of all that it is a healthy primary.
+fn last_known(agent: &pb::AgentStatus, one: &pb::InstanceStatus) -> Line {
+    let dash = || "-".to_owned();
+    let was = [one.condition.as_str(), one.role.as_str()].join(" ");
+    let last = match one.condition.as_str() {
+        "" | "unknown" => String::new(),
+        _ => format!("last heard {} ago: {}", span(agent.reported_ms), was.trim_end()),
+    };
+    let unfenced = (!one.unfenced_since.is_empty()).then_some(UNFENCED);
+    let said = unfenced.into_iter().chain(Some(last.as_str()).filter(|last| !last.is_empty()));
+    let what = or_dash(&said.collect::<Vec<_>>().join(", "));
+    Line { state: "unknown".to_owned(), role: dash(), lag: dash(), what, ..Line::default() }
 }
 
 /// They in columns; empty where there are none.
@@ -79,7 +108,7 @@ fn lag(one: &pb::InstanceStatus) -> String {
 
 /// What is particular of it, shortly.
 pub(super) fn particular(one: &pb::InstanceStatus) -> String {
-    let unfenced = (!one.unfenced_since.is_empty()).then(|| "unfenced".to_owned());
+    let unfenced = (!one.unfenced_since.is_empty()).then(|| UNFENCED.to_owned());
     let told = PARTICULARS.iter().filter_map(|(key, said)| {
         let text = one.detail.get(*key).filter(|text| !text.is_empty())?;
         Some(said.replace("{}", &cut(text)))

@@ -72,6 +72,26 @@ fn a_view_without_reports_shows_no_instance() {
     assert!(status::status(&shown, Look::default()).contains("INSTANCE"));
 }
 
+#[test]
+fn of_an_instance_whose_agent_is_silent_nothing_is_claimed() {
+    let mut lost = estate();
+    lost.regions[0].agents[0].connected = false;
+    lost.regions[0].agents[0].reported_ms = 39_200;
+    let row = |group: &pb::GroupStatus| {
+        let shown = pb::Status { groups: vec![group.clone()], ..steady() };
+        let text = status::status(&shown, Look::default());
+        let row = text.lines().find(|line| line.starts_with("db-eu ")).unwrap_or_default();
+        row.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let said = "db-eu postgres eu-west unknown - - last heard 39.2 s ago: healthy primary";
+    assert_eq!(row(&lost), said);
+    // Its connection may stand for a while.
+    lost.regions[0].agents[0].connected = true;
+    assert_eq!(row(&lost), said);
+    lost.regions[0].agents[0].reported_ms = 400;
+    assert_eq!(row(&lost), "db-eu postgres eu-west healthy primary - -");
+}
+
 fn became(name: &str, kind: &str, word: &str, after_ms: u64, by: &str) -> pb::PlanInstance {
     pb::PlanInstance {
         instance: name.into(),

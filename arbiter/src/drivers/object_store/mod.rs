@@ -39,6 +39,7 @@ use canary::{Canaries, Canary};
 use count::Counts;
 use fence::Fence;
 use settings::Settings;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -75,6 +76,10 @@ pub struct ObjectStore {
     looks: Looks<Seen>,
     counts: Counts,
     keeper: Mutex<Option<Keeper>>,
+    /// Held by an order and by a rehearsal: what a rehearsal sends never arrives behind a fence.
+    changing: tokio::sync::Mutex<()>,
+    /// The server stored what a rehearsal sent: it is sent no other.
+    unchecked: AtomicBool,
 }
 
 /// What its tasks share.
@@ -144,7 +149,9 @@ impl ObjectStore {
         let bucket = Lazy::new(settings.place.clone());
         let (memory, writing) = (Mutex::default(), tokio::sync::Mutex::default());
         let inner = Arc::new(Inner { settings, bucket, memory, writing });
-        Ok(Self { inner, looks, counts: Counts::default(), keeper: Mutex::new(None) })
+        let (changing, unchecked) = (tokio::sync::Mutex::default(), AtomicBool::default());
+        let (counts, keeper) = (Counts::default(), Mutex::new(None));
+        Ok(Self { inner, looks, counts, keeper, changing, unchecked })
     }
 
     /// Objects that were written here after `since`, for a report.
@@ -297,6 +304,7 @@ impl Driver for ObjectStore {
 
     async fn ensure(&self, goal: Goal, token: Token, _: &Terms) -> Result<Done, DriverError> {
         self.asked(goal, token);
+        let _alone = self.changing.lock().await;
         match goal {
             Goal::Active => self.activate(token).await,
             Goal::Standby | Goal::Drained | Goal::Fenced => self.quiet(goal, token).await,
@@ -304,11 +312,15 @@ impl Driver for ObjectStore {
     }
 
     async fn rehearse_fence(&self) -> Result<bool, DriverError> {
+        let Ok(_alone) = self.changing.try_lock() else { return Ok(false) };
+        if self.unchecked.load(Ordering::Acquire) {
+            return Ok(false);
+        }
         if self.inner.memory().goal.is_some_and(|(goal, ..)| goal != Goal::Active) {
             return Ok(false);
         }
         let bucket = self.inner.open().await?;
-        let rehearsed = rehearsal::rehearse(&bucket, &self.inner.settings).await;
+        let rehearsed = rehearsal::rehearse(&bucket, &self.inner.settings, &self.unchecked).await;
         rehearsed.inspect_err(|_| self.inner.bucket.forget())
     }
 

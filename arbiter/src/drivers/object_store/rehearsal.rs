@@ -13,6 +13,7 @@ use super::settings::Settings;
 use crate::drivers::DriverError;
 use crate::drivers::bucket::{Ask, Bucket};
 use arbiter_core::Token;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Longest policy that S3 takes, in bytes.
 const POLICY_BYTES_MAX: usize = 20_480;
@@ -24,23 +25,33 @@ const NO_LEASE: &str = "a7b17e70-f3ce-4e4e-8e4e-000000000000";
 const WRONG_LEASE: [&str; 2] =
     ["LeaseNotPresentWithContainerOperation", "LeaseIdMismatchWithContainerOperation"];
 
-/// Prove that the fence could be made. False: there is one, or nothing here can be fenced.
+/// Prove that the fence could be made. False: there is one, or nothing here can be fenced. A server
+/// that stored what was sent is noted in `unchecked`.
 ///
 /// # Errors
 /// What would be in its way.
-pub(super) async fn rehearse(bucket: &Bucket, settings: &Settings) -> Result<bool, DriverError> {
+pub(super) async fn rehearse(
+    bucket: &Bucket,
+    settings: &Settings,
+    unchecked: &AtomicBool,
+) -> Result<bool, DriverError> {
     let found = Fence::read(bucket, settings).await?;
     if found.is_there() {
         return Ok(false);
     }
     match &found.raw {
-        Raw::S3(policy) => s3(bucket, settings, policy).await,
+        Raw::S3(policy) => s3(bucket, settings, policy, unchecked).await,
         Raw::Azure(_) if settings.access_policies.is_empty() => Ok(false),
         Raw::Azure(container) => azure(bucket, settings, container).await,
     }
 }
 
-async fn s3(bucket: &Bucket, settings: &Settings, policy: &Policy) -> Result<bool, DriverError> {
+async fn s3(
+    bucket: &Bucket,
+    settings: &Settings,
+    policy: &Policy,
+    unchecked: &AtomicBool,
+) -> Result<bool, DriverError> {
     let (arn, admin) = (settings.place.arn(), settings.admin_role.as_deref());
     let bytes = policy.fenced(&arn, admin, Token::new(u64::MAX, u64::MAX)).len();
     if bytes > POLICY_BYTES_MAX {
@@ -57,7 +68,9 @@ async fn s3(bucket: &Bucket, settings: &Settings, policy: &Policy) -> Result<boo
     let sum = data_encoding::BASE64.encode(&wrong.to_be_bytes());
     ask.headers.push(("x-amz-checksum-crc32c".to_owned(), sum));
     let what = "rehearsing its fence";
-    match bucket.ask(ask).await {
+    let answer = bucket.ask(ask).await;
+    unchecked.fetch_or(answer.is_ok(), Ordering::AcqRel);
+    match answer {
         Err(fault) if WRONG_SUM.contains(&fault.code.as_str()) => Ok(true),
         Err(fault) => Err(fence::s3(settings, what, &fault)),
         // A server that checks no sums has stored what was there.

@@ -83,6 +83,16 @@ pub fn binary() -> io::Result<PathBuf> {
     Ok(beside)
 }
 
+/// The process in three letters: names of devices are short, and others may play at once.
+fn short(mut process: u32) -> String {
+    let mut letters = String::new();
+    for _ in 0..3 {
+        letters.extend(char::from_digit(process % 36, 36));
+        process /= 36;
+    }
+    letters
+}
+
 impl Stage {
     /// Play `case` on a platform of its own, and make the check that every case shares.
     ///
@@ -90,7 +100,7 @@ impl Stage {
     /// What did not hold; then the platform's logs are kept, and named.
     pub fn play(case: &Case) -> io::Result<Figures> {
         let number = STAGES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("h{}{number}", std::process::id() % 1000);
+        let name = format!("h{}{number}", short(std::process::id()));
         let dir = std::env::temp_dir().join(format!("region-arbiter-hosts-{name}"));
         let mut lab = Lab::create(Options {
             binary: binary()?,

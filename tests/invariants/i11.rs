@@ -1,13 +1,41 @@
-//! I11: in `async` the loss is bounded by policy before the decision, and counted exactly after it.
+//! I11: in `strict` no acknowledged write is lost; in `async` the loss is bounded by policy before the decision, and counted exactly after it.
 //! Here both are held against the servers themselves.
 
 use crate::sim::clock::{Nanos, SECOND};
 use crate::sim::postgres::Postgres;
 use crate::sim::world::World;
-use arbiter_core::{EvidenceKind, GroupId, InstanceId, Plan, PlanKind, State};
+use arbiter_core::{
+    Durability, EvidenceKind, Group, GroupId, GroupSpec, InstanceId, Plan, PlanKind, State,
+};
+use std::collections::BTreeMap;
 
 /// What a Report and its mark may be late by.
 const LATE_MAX: Nanos = 5 * SECOND;
+
+/// How long a mark by an RPO that policy names no more may stand.
+const MARK_MAX: Nanos = 30 * SECOND;
+
+/// RPOs that policy named lately, by group, each with when it last did.
+#[derive(Default)]
+pub(super) struct Allowed(BTreeMap<GroupId, Vec<(Nanos, Nanos)>>);
+
+/// Keep when plans opened, and what they may lose by then.
+pub(super) fn remember(world: &mut World, before: &State, after: &State) {
+    let now = world.now;
+    for (id, group) in &after.groups {
+        let known = world.watch.rpo.0.entry(id.clone()).or_default();
+        for state in [before, after] {
+            let spec = state.spec.groups.get(id);
+            known.extend(spec.map(|spec| (now, spec.policy.rpo.as_nanos() as u64)));
+        }
+        known.retain(|(last, _)| now < last + MARK_MAX);
+        known.dedup_by_key(|(_, rpo)| *rpo);
+        let longest = known.iter().map(|(_, rpo)| *rpo).max().unwrap_or(0);
+        if let Some(plan) = &group.plan {
+            world.watch.opened.entry(plan.id).or_insert((now, longest));
+        }
+    }
+}
 
 /// Checked on the entry that raises the epoch.
 pub(super) fn losses(world: &World, before: &State, after: &State) -> Option<String> {
@@ -29,7 +57,8 @@ pub(super) fn losses(world: &World, before: &State, after: &State) -> Option<Str
             };
             pairs.push((source, from, to));
         }
-        let one = |(source, from, to)| lost(world, plan, source, from, to);
+        let of = (id, old, &before.spec.groups[id]);
+        let one = |(_, from, to)| lost(world, of, plan, from, to);
         let broken = pairs.iter().copied().find_map(one).or_else(|| miscounted(plan, &pairs));
         if broken.is_some() {
             return broken.map(|what| format!("I11: plan {} of {id} {what}", plan.id));
@@ -63,8 +92,8 @@ fn server<'a>(world: &'a World, group: &GroupId, id: &InstanceId) -> Option<&'a 
 
 fn lost(
     world: &World,
+    of: (&GroupId, &Group, &GroupSpec),
     plan: &Plan,
-    source: &InstanceId,
     from: &Postgres,
     to: &Postgres,
 ) -> Option<String> {
@@ -76,15 +105,16 @@ fn lost(
     if plan.kind == PlanKind::Switchover || plan.accept_loss {
         return None;
     }
+    let (id, group, spec) = of;
+    if group.durability_of(spec, plan.id) == Durability::Strict {
+        let gone = from.acknowledged.saturating_sub(reached);
+        return (gone > 0).then(|| format!("of {id} is strict, and loses {gone} acknowledged"));
+    }
     // The mark was within at the last Report that was answered, and its position no older than the
     // RPO when the plan opened.
     let oldest = from.written.iter().find(|(_, position)| position.offset > reached)?.0;
-    let opened = world.watch.opened.get(&plan.id)?;
+    let (opened, rpo) = world.watch.opened.get(&plan.id)?;
     let age = opened.saturating_sub(oldest);
-    let rpo = world.raft.newest().groups.keys().find_map(|id| {
-        let spec = &world.topology.spec.groups[id];
-        spec.instances.contains_key(source).then_some(spec.policy.rpo.as_nanos() as u64)
-    })?;
     (age > 2 * rpo + LATE_MAX)
         .then(|| format!("loses {} ms, over an RPO of {}", age / 1_000_000, rpo / 1_000_000))
 }

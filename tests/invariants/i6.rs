@@ -1,7 +1,7 @@
 //! I5: at most one plan is open per group. I6: after the point of no return a plan goes forward,
-//! halts, or is superseded.
+//! halts, or is superseded; its rows stay those with which it opened.
 
-use arbiter_core::{PlanEnd, State, StepId, StepState};
+use arbiter_core::{Plan, PlanEnd, State, StepId, StepState};
 
 /// Checked on each entry.
 pub(super) fn plans(before: &State, after: &State) -> Option<String> {
@@ -14,6 +14,13 @@ pub(super) fn plans(before: &State, after: &State) -> Option<String> {
             if !ended {
                 return Some(format!("I5: plan {} opened while {} was open", new.id, old.id));
             }
+        }
+        let same = |new: &&Plan| old.is_some_and(|old| old.id == new.id);
+        let rows = |plan: &Plan| plan.steps.iter().map(|row| row.id).collect::<Vec<_>>();
+        if let Some(now) = group.plan.iter().chain(&group.plans).find(same)
+            && old.is_some_and(|old| rows(old) != rows(now))
+        {
+            return Some(format!("I6: the rows of plan {} changed while it was open", now.id));
         }
         for plan in &group.plans {
             let advanced = plan

@@ -4,7 +4,9 @@
 use crate::sim::clock::{Nanos, SECOND};
 use crate::sim::dns::Swap;
 use crate::sim::world::World;
-use arbiter_core::{Goal, Group, GroupId, Layer, OnDrift, PlanEnd, RegionId, State, Token};
+use arbiter_core::{
+    Goal, Group, GroupId, GroupSpec, Layer, OnDrift, PlanEnd, RegionId, State, Token,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Once all is mended, and the leases of former lives are dead, what somebody changed by hand is
@@ -21,6 +23,8 @@ pub(super) struct Zones {
     adopted: BTreeSet<(GroupId, Token)>,
     /// Since when State knows that the zone was written.
     initialised: BTreeMap<GroupId, Nanos>,
+    /// Groups whose policy has, or had, drift put in order: an agent may not know better.
+    repaired: BTreeSet<GroupId>,
     healed: Option<Nanos>,
 }
 
@@ -68,6 +72,10 @@ fn is_moving(group: &Group, active: &RegionId) -> bool {
 pub(super) fn remember(world: &mut World, state: &State) {
     let zones = &mut world.watch.zones;
     for (id, group) in &state.groups {
+        let repairs = |spec: &GroupSpec| spec.policy.on_drift == OnDrift::Repair;
+        if state.spec.groups.get(id).is_some_and(repairs) {
+            zones.repaired.insert(id.clone());
+        }
         for zone in group.zones.values() {
             zones.adopted.extend(zone.adopt.map(|token| (id.clone(), token)));
             if zone.initialised {
@@ -100,7 +108,7 @@ impl World {
             return;
         }
         let zones = &self.watch.zones;
-        let repair = self.topology.spec.groups[group].policy.on_drift == OnDrift::Repair;
+        let repair = zones.repaired.contains(group);
         let known = zones.initialised.get(group).is_some_and(|at| self.now > at + LATE_MAX);
         let by_right = match old.token {
             Some(held) => held < token || repair,

@@ -1,7 +1,7 @@
 //! Liveness: once all is mended, each group serves again, or says why it waits.
 
 use super::{Astray, astray};
-use crate::sim::raft::VOTERS;
+use crate::sim::raft::ARBITERS;
 use crate::sim::topology::Topology;
 use crate::sim::world::World;
 use arbiter_core::{GroupId, Mode};
@@ -48,6 +48,7 @@ fn is_reached(world: &World, id: &GroupId, astray: &Astray) -> bool {
     let agent = &world.topology.spec.groups[id].instances[&astray.id].agent;
     let host = world.topology.agents.iter().position(|name| name == agent);
     let node = host.map(Topology::node);
-    let heard = |node| (0..VOTERS).filter(|voter| world.net.both(node, *voter)).count();
-    node.is_some_and(|node| 2 * heard(node) > VOTERS)
+    let voters: Vec<usize> = (0..ARBITERS).filter(|at| world.raft.is_voter(*at)).collect();
+    let heard = |node| voters.iter().filter(|voter| world.net.both(node, **voter)).count();
+    node.is_some_and(|node| 2 * heard(node) > voters.len())
 }

@@ -19,6 +19,7 @@ pub use moved::{Astray, astray};
 
 use crate::sim::clock::Nanos;
 use crate::sim::host::Key;
+use crate::sim::table::{self, Cells};
 use crate::sim::world::World;
 use arbiter_core::{Goal, GroupId, InstanceId, PlanId, State, Token};
 use std::collections::BTreeMap;
@@ -41,8 +42,11 @@ pub struct Watch {
     sent: BTreeMap<(usize, u64), Nanos>,
     /// The latest deadline that an answer which arrived allows.
     allowed: BTreeMap<(usize, GroupId), Nanos>,
-    /// When each plan was first seen open.
-    opened: BTreeMap<PlanId, Nanos>,
+    /// When each plan was first seen open, and the RPO that bounded its loss.
+    opened: BTreeMap<PlanId, (Nanos, Nanos)>,
+    rpo: i11::Allowed,
+    /// How often rows of plans ended in which way.
+    pub cells: Cells,
     checked: u64,
     before: Option<Rc<State>>,
 }
@@ -57,11 +61,10 @@ pub fn check(world: &mut World, only: &str) -> Option<String> {
         broken.extend(i2::epochs(&before, &state));
         broken.extend(i2::births(world, &before, &state));
         broken.extend(i6::plans(&before, &state));
+        table::note(&mut world.watch.cells, &before, &state);
         i7::remember(world, &state);
         i9::remember(world, &before, &state);
-        for plan in state.groups.values().filter_map(|group| group.plan.as_ref()) {
-            world.watch.opened.entry(plan.id).or_insert(world.now);
-        }
+        i11::remember(world, &before, &state);
         broken.extend(i11::losses(world, &before, &state));
     }
     broken.extend(i1::one_region_writes(world));

@@ -4,40 +4,19 @@
 use super::topology::{REGIONS, Topology};
 use super::world::World;
 use arbiter_core::{
-    Command, GroupId, InstanceId, Plan, PlanId, PlanKind, Rejected, Revision, State, StepId, Token,
-    Waited, attest,
+    Command, GroupId, InstanceId, Plan, PlanId, Rejected, Revision, State, Token, Waited, attest,
 };
 use std::time::Duration;
 
 impl World {
-    /// What an operator does who looks at the open plan of a group. None: nothing of that kind;
-    /// some: that, and whether a command comes of it.
-    pub(super) fn attesting(
-        &mut self,
-        state: &State,
-        leader: usize,
-        id: &GroupId,
-        plan: &Plan,
-    ) -> Option<Option<Command>> {
-        let before = plan.kind == PlanKind::Failover && plan.before_point_of_no_return();
-        if before && self.rng.chance(200) {
-            return Some(self.mistaken(state, leader, id, plan));
-        }
-        let waits = plan.step() == Some(StepId::ProveFence) && plan.halt.is_some();
-        if before && waits && self.rng.chance(800) {
-            return Some(self.truthful(state, leader, id, plan));
-        }
-        // Who sees that evidence is waited for does not undo the plan at once.
-        (plan.step() == Some(StepId::ProveFence) && self.rng.chance(800)).then_some(None)
-    }
-
     /// The power is cut by hand, and nobody switches it on again while the plan is open.
-    fn truthful(
+    pub(super) fn truthful(
         &mut self,
         state: &State,
         leader: usize,
         id: &GroupId,
         plan: &Plan,
+        nth: usize,
     ) -> Option<Command> {
         self.cut_power(&plan.source);
         for host in 0..self.hosts.len() {
@@ -48,7 +27,7 @@ impl World {
         let spec = state.spec.groups.get(id)?;
         let needing: Vec<&InstanceId> =
             spec.needing_evidence(&plan.source).map(|(id, _)| id).collect();
-        let instance = needing.get(self.rng.index(needing.len().max(1)))?;
+        let instance = needing.get(nth % needing.len().max(1))?;
         let local = self.arbiters[leader].clock.at(self.now);
         let asked = attest(state, self.view(leader)?, id, plan.id, instance, local);
         if matches!(&asked, Err(Rejected::Refused { code, .. }) if code == "lease-alive") {
@@ -69,16 +48,17 @@ impl World {
     }
 
     /// Another plan, another fence goal, or what a Report shows to be up.
-    fn mistaken(
+    pub(super) fn mistaken(
         &mut self,
         state: &State,
         leader: usize,
         id: &GroupId,
         plan: &Plan,
+        nth: usize,
     ) -> Option<Command> {
         let instances = &state.spec.groups.get(id)?.instances;
         let up = instances.keys().find(|instance| self.shown_up(state, leader, id, instance));
-        let any = instances.keys().nth(self.rng.index(instances.len()))?;
+        let any = instances.keys().nth(nth % instances.len().max(1))?;
         let local = self.arbiters[leader].clock.at(self.now);
         let view = self.view(leader)?;
         let of_another = attest(state, view, id, PlanId(plan.id.0 + 1), any, local);

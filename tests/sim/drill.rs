@@ -1,10 +1,10 @@
-//! Drills: operators run and end them, and agents play their parts, well or not. Knows what a part
+//! Drills: agents play their parts, well or not. Knows what a part
 //! may answer; what a drill does is the core's.
 
 use super::event::Work;
 use super::world::World;
 use arbiter_core::agent::Failure;
-use arbiter_core::{Command, DRILL_CHECK, DrillKind, Group, GroupId, Instance, Policy, REHEARSAL};
+use arbiter_core::{DRILL_CHECK, Instance, Policy, REHEARSAL};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -33,20 +33,5 @@ impl World {
             1 => Err(Failure::Retry(text())),
             _ => Ok(()),
         }
-    }
-
-    /// Run one, or end the open one.
-    pub(super) fn drilling(&mut self, id: &GroupId, group: &Group) -> Option<Command> {
-        let (expected_epoch, took) = (group.epoch(), Duration::ZERO);
-        if let Some(drill) = &group.drill {
-            let ends = self.rng.chance(200);
-            let drill = drill.id;
-            let group = id.clone();
-            return ends.then_some(Command::AbortDrill { group, drill, expected_epoch, took });
-        }
-        let kind = DrillKind::ALL[self.rng.range(0, 2) as usize];
-        // Commits cannot be made to wait here.
-        let accept_loss = kind == DrillKind::RegionLoss;
-        Some(Command::RunDrill { group: id.clone(), kind, accept_loss, expected_epoch })
     }
 }

@@ -7,8 +7,11 @@ use super::event::{Due, Work};
 use super::host::Key;
 use super::topology::Topology;
 use super::world::World;
-use arbiter_core::agent::{AgentEvent, Failure, Reached};
-use arbiter_core::{EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer};
+use arbiter_core::agent::{AgentEvent, Failure, Reached, Waiting};
+use arbiter_core::{
+    CommitWait, EXTERNAL_FENCE, EvidenceKind, Fact, Goal, GroupId, InstanceId, Layer,
+};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How often streams flow.
@@ -49,6 +52,7 @@ impl World {
                 let event = AgentEvent::VerifyEnded { group, instance, token, result };
                 self.agent_step(host, process, event);
             }
+            Due::CommitWait { host, process, asked } => self.commit_wait(host, process, asked),
             other => unreachable!("nobody takes {other:?}"),
         }
     }
@@ -243,6 +247,10 @@ impl World {
                 }
                 server.start_file = true;
                 let promoted = !server.primary;
+                if promoted {
+                    // Before it takes its first write.
+                    server.waits = work.terms.promoted.clone();
+                }
                 server.promote(forks);
                 if promoted {
                     self.watch_promotion(&key(work), work.token);
@@ -303,6 +311,58 @@ impl World {
         self.end_work(work, result);
     }
 
+    /// The driver has a server wait for others.
+    pub(super) fn commit_wait(&mut self, host: usize, process: u64, asked: (Key, u64, CommitWait)) {
+        let (key, attempt, wait) = asked;
+        let again = (key.clone(), attempt, wait.clone());
+        if self.park(host, process, || Due::CommitWait { host, process, asked: again }) {
+            return;
+        }
+        if !self.agent_runs(host, process) {
+            return;
+        }
+        let standbys = self.received_from(&key.1);
+        let server = self.hosts[host].servers.get_mut(&key);
+        let result = match server.filter(|server| server.running && !server.frozen) {
+            None => Err(Failure::Retry("it does not answer".to_owned())),
+            Some(server) => {
+                server.waits = wait;
+                if server.is_waiting(|name| standbys.get(name).copied()) {
+                    Ok(Waiting::InEffect)
+                } else {
+                    Err(Failure::Retry("a standby has not all yet".to_owned()))
+                }
+            }
+        };
+        let (group, instance) = key;
+        let event = AgentEvent::CommitWaitSet { group, instance, attempt, result };
+        self.agent_step(host, process, event);
+    }
+
+    /// Up to where those who stream from `primary` have received, by name.
+    fn received_from(&self, primary: &InstanceId) -> BTreeMap<String, u64> {
+        let servers = self.hosts.iter().flat_map(|host| &host.servers);
+        let streaming = servers
+            .filter(|(_, s)| s.streaming && !s.primary && s.upstream.as_ref() == Some(primary));
+        streaming.map(|((_, id), server)| (id.0.clone(), server.position.offset)).collect()
+    }
+
+    /// Clients of primaries whose commits wait are told what is safe.
+    fn acknowledge(&mut self) {
+        for host in 0..self.hosts.len() {
+            let keys: Vec<Key> = self.hosts[host].servers.keys().cloned().collect();
+            for key in keys {
+                if !self.hosts[host].servers[&key].accepts() {
+                    continue;
+                }
+                let standbys = self.received_from(&key.1);
+                if let Some(server) = self.hosts[host].servers.get_mut(&key) {
+                    server.acknowledge(|name| standbys.get(name).copied());
+                }
+            }
+        }
+    }
+
     /// The server with this address.
     fn server_at(&self, address: &str) -> Option<&super::postgres::Postgres> {
         let servers = self.hosts.iter().flat_map(|host| &host.servers);
@@ -342,6 +402,7 @@ impl World {
                 }
             }
         }
+        self.acknowledge();
     }
 }
 

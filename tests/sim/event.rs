@@ -3,9 +3,13 @@
 use super::clock::Nanos;
 use super::dns::{Record, Swap};
 use super::fault::Fault;
+use super::host::Key;
+use super::wish::Wish;
 use arbiter_core::agent::{AgentEvent, DeadmanEvent};
 use arbiter_core::leader::{Confirmed, Ended, RoundId, StreamId, Subject};
-use arbiter_core::{AgentId, Directive, Goal, GroupId, InstanceId, Instant, Report, Terms, Token};
+use arbiter_core::{
+    AgentId, CommitWait, Directive, Goal, GroupId, InstanceId, Instant, Report, Terms, Token,
+};
 
 /// A driver's work on one instance.
 #[derive(Clone, Debug)]
@@ -106,6 +110,8 @@ pub enum Due {
     WorkEnds(Work),
     /// A driver that did not answer is given up.
     WorkHung(Work),
+    /// A server is told whom its commits wait for.
+    CommitWait { host: usize, process: u64, asked: (Key, u64, CommitWait) },
     /// A driver looks.
     Look { host: usize, process: u64, group: GroupId, instance: InstanceId },
     /// A driver verifies, or is given up.
@@ -129,8 +135,10 @@ pub enum Due {
     Face,
     /// The quorum round of that is over, at this index.
     FaceAnswers { leader: usize, term: u64, asked: Nanos, confirmed: Option<u64> },
-    /// An operator does something.
+    /// Operators look, and do what they do.
     Operator,
+    /// An operator wants something of a group.
+    Wish { group: GroupId, wish: Wish },
     /// The end of all faults.
     Heal,
 }

@@ -3,7 +3,7 @@
 
 use super::clock::{MS, Nanos};
 use super::event::Due;
-use super::raft::VOTERS;
+use super::raft::ARBITERS;
 use super::world::World;
 use arbiter_core::{GroupId, Mode, Topic, explain_group};
 
@@ -25,7 +25,7 @@ impl World {
     /// A client asks an arbiter. One that does not lead has nothing to say by itself.
     pub(super) fn face(&mut self) {
         self.after(ASKED_EVERY, Due::Face);
-        let at = self.rng.index(VOTERS);
+        let at = self.rng.index(ARBITERS);
         let voter = &self.raft.voters[at];
         let Some(term) = voter.leads.filter(|_| voter.up && !voter.frozen) else { return };
         let index = self.raft.last();

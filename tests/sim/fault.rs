@@ -3,91 +3,176 @@
 
 use super::clock::{MS, Nanos, SECOND};
 use super::event::Due;
+use super::members::Seats;
 use super::net::{Link, Node};
-use super::raft::VOTERS;
+use super::raft::{ARBITERS, VOTERS};
+use super::rng::Rng;
+use super::shape::Shape;
+use super::text::span;
 use super::world::World;
+use arbiter_core::STATE_VERSION_MAX;
 use arbiter_core::agent::Deadman;
+use serde::{Deserialize, Serialize};
 
 /// Something that goes wrong.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[allow(missing_docs, reason = "fields are named by their types")]
 pub enum Fault {
     /// A region is cut off, in one or both directions, for a while.
-    CutRegion { region: usize, out: bool, back: bool, lasts: Nanos },
+    CutRegion {
+        region: usize,
+        #[serde(default)]
+        out: bool,
+        #[serde(default)]
+        back: bool,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// One link is cut, in one or both directions.
-    CutLink { a: Node, b: Node, both: bool, lasts: Nanos },
+    CutLink {
+        a: Node,
+        b: Node,
+        #[serde(default)]
+        both: bool,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// Links mend.
     Mend { links: Vec<Link> },
     /// Messages are lost, doubled, late.
-    Noise { loss: u64, double: u64, late: u64, lasts: Nanos },
+    Noise {
+        loss: u64,
+        double: u64,
+        late: u64,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// No more of that.
     Quiet,
     /// An agent is killed and comes back.
-    KillAgent { host: usize, lasts: Nanos },
+    KillAgent {
+        host: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// An agent is stopped for a while.
-    FreezeAgent { host: usize, lasts: Nanos },
+    FreezeAgent {
+        host: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// It goes on.
     ThawAgent { host: usize },
     /// A deadman is killed.
     KillDeadman { host: usize },
     /// Agent and deadman are killed at once, and the agent comes back.
-    KillBoth { host: usize, lasts: Nanos },
+    KillBoth {
+        host: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// A deadman is stopped for a while.
-    FreezeDeadman { host: usize, lasts: Nanos },
+    FreezeDeadman {
+        host: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// It goes on.
     ThawDeadman { host: usize },
     /// A deadman is replaced by an exec in place.
     UpgradeDeadman { host: usize },
     /// A host loses power.
-    Crash { host: usize, lasts: Nanos },
+    Crash {
+        host: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// It comes back.
     Boot { host: usize },
     /// An arbiter is killed, alone or with its host, and comes back.
-    KillArbiter { arbiter: usize, reboot: bool, lasts: Nanos },
+    KillArbiter {
+        arbiter: usize,
+        #[serde(default)]
+        reboot: bool,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// It comes back.
-    StartArbiter { arbiter: usize, reboot: bool },
+    StartArbiter {
+        arbiter: usize,
+        #[serde(default)]
+        reboot: bool,
+    },
     /// An arbiter is stopped for a while.
-    FreezeArbiter { arbiter: usize, lasts: Nanos },
+    FreezeArbiter {
+        arbiter: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// It goes on.
     ThawArbiter { arbiter: usize },
     /// Leadership goes to an arbiter, and maybe on to another and back.
-    Elect { arbiter: usize, back: bool },
+    Elect {
+        arbiter: usize,
+        #[serde(default)]
+        back: bool,
+    },
     /// A server's processes die.
     CrashServer { host: usize },
     /// Somebody starts a server by hand.
     StartByHand { host: usize },
     /// A server's fence hangs for a while.
-    Stick { host: usize, lasts: Nanos },
+    Stick {
+        host: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// A region is cut off while its agent is stopped.
-    CutAndFreeze { region: usize, lasts: Nanos },
+    CutAndFreeze {
+        region: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
     /// Somebody sends a recorded DNS request again.
     ReplayDns,
     /// Somebody changes a group's records by hand.
     Drift { group: usize, how: u64 },
     /// The network delivers an old Directive again.
     ReplayDirective { host: usize },
+    /// An arbiter restarts with the release to come, which knows one version of State more.
+    Upgrade {
+        arbiter: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
+    /// Who votes changes.
+    Members { arbiter: usize, seats: Seats },
     /// Leadership goes away and comes back, and then a region is cut off.
-    ElectAndCut { arbiter: usize, region: usize, lasts: Nanos },
+    ElectAndCut {
+        arbiter: usize,
+        region: usize,
+        #[serde(with = "span")]
+        lasts: Nanos,
+    },
 }
 
 impl Fault {
     /// One fault.
-    pub fn draw(world: &mut World) -> Fault {
-        let lease = world.longest_lease();
-        let hosts = world.hosts.len();
-        let rng = &mut world.rng;
+    pub fn draw(shape: &Shape, rng: &mut Rng) -> Fault {
+        let (lease, hosts) = (shape.lease(), shape.cluster.hosts);
         let host = rng.index(hosts);
         let arbiter = rng.index(VOTERS);
         let region = rng.index(2);
         let lasts = rng.range(lease / 8, 3 * lease);
         let short = rng.range(50 * MS, lease);
-        match rng.range(0, 33) {
+        match rng.range(0, 36) {
             0..=2 => Fault::CutRegion { region, out: true, back: true, lasts },
             3 => Fault::CutRegion { region, out: true, back: false, lasts },
             4 => Fault::CutRegion { region, out: false, back: true, lasts },
             5 => Fault::CutRegion { region: 2, out: true, back: true, lasts },
             6 | 7 => {
-                let nodes = world.topology.region_of.len();
+                let nodes = ARBITERS + hosts + 1;
                 let (a, b) = (rng.index(nodes), rng.index(nodes));
                 Fault::CutLink { a, b, both: rng.chance(500), lasts }
             }
@@ -113,13 +198,72 @@ impl Fault {
             25 | 26 => Fault::CutAndFreeze { region, lasts },
             27 | 28 => Fault::ReplayDirective { host },
             29 | 30 => Fault::ElectAndCut { arbiter, region, lasts },
-            31 | 32 => Fault::Drift { group: rng.index(2), how: rng.range(0, 2) },
+            31 => Fault::Drift { group: rng.index(2), how: rng.range(0, 2) },
+            32 | 33 if shape.cluster.upgrades => {
+                Fault::Upgrade { arbiter: rng.index(ARBITERS), lasts: short }
+            }
+            34 => {
+                let seats = [Seats::Replace, Seats::Replace, Seats::Add, Seats::Remove];
+                Fault::Members { arbiter: rng.index(ARBITERS), seats: seats[rng.index(4)] }
+            }
+            35 => Fault::KillArbiter { arbiter, reboot: false, lasts: short },
             _ => Fault::ReplayDns,
         }
     }
 }
 
 impl Fault {
+    /// The highest host, arbiter and node that it names; 0 where it names none.
+    pub fn names(&self) -> (usize, usize, usize) {
+        match self {
+            Fault::CutLink { a, b, .. } => (0, 0, *a.max(b)),
+            Fault::KillAgent { host, .. }
+            | Fault::FreezeAgent { host, .. }
+            | Fault::ThawAgent { host }
+            | Fault::KillDeadman { host }
+            | Fault::KillBoth { host, .. }
+            | Fault::FreezeDeadman { host, .. }
+            | Fault::ThawDeadman { host }
+            | Fault::UpgradeDeadman { host }
+            | Fault::Crash { host, .. }
+            | Fault::Boot { host }
+            | Fault::CrashServer { host }
+            | Fault::StartByHand { host }
+            | Fault::Stick { host, .. }
+            | Fault::ReplayDirective { host } => (*host, 0, 0),
+            Fault::KillArbiter { arbiter, .. }
+            | Fault::StartArbiter { arbiter, .. }
+            | Fault::FreezeArbiter { arbiter, .. }
+            | Fault::ThawArbiter { arbiter }
+            | Fault::Elect { arbiter, .. }
+            | Fault::Upgrade { arbiter, .. }
+            | Fault::Members { arbiter, .. }
+            | Fault::ElectAndCut { arbiter, .. } => (0, *arbiter, 0),
+            _ => (0, 0, 0),
+        }
+    }
+
+    /// How long it lasts, to change that; none: it is over at once.
+    pub fn lasts(&mut self) -> Option<&mut Nanos> {
+        match self {
+            Fault::CutRegion { lasts, .. }
+            | Fault::CutLink { lasts, .. }
+            | Fault::Noise { lasts, .. }
+            | Fault::KillAgent { lasts, .. }
+            | Fault::FreezeAgent { lasts, .. }
+            | Fault::KillBoth { lasts, .. }
+            | Fault::FreezeDeadman { lasts, .. }
+            | Fault::Crash { lasts, .. }
+            | Fault::KillArbiter { lasts, .. }
+            | Fault::FreezeArbiter { lasts, .. }
+            | Fault::Stick { lasts, .. }
+            | Fault::CutAndFreeze { lasts, .. }
+            | Fault::Upgrade { lasts, .. }
+            | Fault::ElectAndCut { lasts, .. } => Some(lasts),
+            _ => None,
+        }
+    }
+
     /// Whether it is the end of another.
     fn ends_one(&self) -> bool {
         matches!(
@@ -191,6 +335,12 @@ impl World {
                 self.kill_arbiter(arbiter);
                 until(lasts, Fault::StartArbiter { arbiter, reboot })
             }
+            Fault::Upgrade { arbiter, lasts } => {
+                self.raft.voters[arbiter].supports = STATE_VERSION_MAX + 1;
+                self.kill_arbiter(arbiter);
+                self.count("arbiters upgraded", 1);
+                until(lasts, Fault::StartArbiter { arbiter, reboot: false })
+            }
             Fault::FreezeArbiter { arbiter, lasts } => {
                 self.raft.voters[arbiter].frozen = true;
                 until(lasts, Fault::ThawArbiter { arbiter })
@@ -243,8 +393,10 @@ impl World {
             Fault::Boot { host } => self.boot(host),
             Fault::StartArbiter { arbiter, reboot } => {
                 let now = self.now;
+                let belongs = self.raft.is_voter(arbiter) || self.raft.is_learner(arbiter);
                 let voter = &mut self.raft.voters[arbiter];
-                if voter.up {
+                // Nobody starts what has no place in the cluster.
+                if voter.up || !belongs {
                     return;
                 }
                 (voter.up, voter.leader, voter.heard) = (true, None, now);
@@ -283,6 +435,7 @@ impl World {
                     server.stuck_until = until;
                 }
             }
+            Fault::Members { arbiter, seats } => self.change_members(arbiter, seats),
             Fault::ReplayDirective { host } => self.replay_directive(host),
             Fault::Drift { group, how } => self.drift(group, how),
             Fault::ReplayDns if !self.dns.seen.is_empty() => {
@@ -391,7 +544,7 @@ impl World {
         self.healed = true;
         self.say(|| "all is mended".to_owned());
         self.net.heal();
-        for arbiter in 0..VOTERS {
+        for arbiter in 0..ARBITERS {
             self.fault_now(Fault::StartArbiter { arbiter, reboot: false });
             self.fault_now(Fault::ThawArbiter { arbiter });
         }

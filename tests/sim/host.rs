@@ -11,9 +11,7 @@ use super::postgres::Postgres;
 use super::raft::VOTERS;
 use super::topology::Topology;
 use super::world::World;
-use arbiter_core::agent::{
-    AgentAction, AgentEvent, AgentMachine, Deadman, DeadmanEvent, Stored, Waiting,
-};
+use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, Deadman, DeadmanEvent, Stored};
 use arbiter_core::leader::StreamId;
 use arbiter_core::plant::Plant;
 use arbiter_core::{
@@ -27,6 +25,8 @@ pub type Key = (GroupId, InstanceId);
 
 /// Directives kept to be sent again.
 const HEARD_MAX: usize = 20;
+/// Where what the network kept comes from.
+const NOBODY: usize = usize::MAX;
 /// Without a word from the leader this long, another arbiter is dialled.
 const DIAL_AFTER: Nanos = 2 * SECOND;
 
@@ -333,7 +333,7 @@ impl World {
         }
         let directive = heard[self.rng.index(heard.len())].clone();
         let delay = self.rng.range(MS, 20 * MS);
-        self.after(delay, Due::DirectiveIn { host: index, from: VOTERS, directive });
+        self.after(delay, Due::DirectiveIn { host: index, from: NOBODY, directive });
     }
 
     fn agent_action(
@@ -376,9 +376,10 @@ impl World {
             AgentAction::CancelEnsure { group, instance } => {
                 self.hosts[index].working.remove(&(group, instance));
             }
-            AgentAction::SetCommitWait { group, instance, attempt, .. } => {
-                let event = waits(group, instance, attempt);
-                self.after(MS, Due::ToAgent { host, process, event });
+            AgentAction::SetCommitWait { group, instance, attempt, wait } => {
+                let asked = ((group, instance), attempt, wait);
+                let delay = self.rng.range(MS, 20 * MS);
+                self.after(delay, Due::CommitWait { host, process, asked });
             }
             AgentAction::Verify { group, instance, token } => {
                 let (delay, hung) = (self.rng.range(MS, 20 * MS), false);
@@ -488,9 +489,4 @@ impl World {
     pub(super) fn keeps_start_files(&self) -> bool {
         self.planted(Plant::StartFilesKept)
     }
-}
-
-/// What commits wait for is no part of this world.
-fn waits(group: GroupId, instance: InstanceId, attempt: u64) -> AgentEvent {
-    AgentEvent::CommitWaitSet { group, instance, attempt, result: Ok(Waiting::InEffect) }
 }

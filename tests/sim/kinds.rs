@@ -4,10 +4,12 @@
 use super::rng::Rng;
 use super::topology::{REGIONS, agent};
 use arbiter_core::{Control, EvidenceKind, Fencing, GroupSpec, Instance, InstanceId, Layer};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A kind of resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A database, that every group has.
     Postgres,
@@ -102,7 +104,7 @@ impl Kind {
             fencing: if required { Fencing::Required } else { Fencing::BestEffort },
             control: if self.is_server() { Control::Owned } else { Control::Api },
             evidence: self.evidence().iter().copied().collect(),
-            waits: false,
+            waits: self == Self::Postgres,
             address: if self.is_server() { id.0.clone() } else { String::new() },
             settings: settings.collect(),
         }
@@ -110,6 +112,7 @@ impl Kind {
 }
 
 /// The instances of group `number`: a server on each of `hosts`, of `more` one in each region.
+///
 pub fn instances(number: usize, hosts: usize, more: &[Kind]) -> BTreeMap<InstanceId, Instance> {
     let mut found = BTreeMap::new();
     let mut add = |kind: Kind, host: usize, place: &str| {

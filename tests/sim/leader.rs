@@ -3,7 +3,7 @@
 
 use super::clock::{Clock, MS, Nanos};
 use super::event::Due;
-use super::raft::{Committed, VOTERS};
+use super::raft::{ARBITERS, Committed};
 use super::world::World;
 use arbiter_core::leader::Seat;
 use arbiter_core::{Command, LogId, Rejected, View, preferred_leader};
@@ -55,11 +55,11 @@ impl World {
     }
 
     pub(super) fn raft_tick(&mut self) {
-        for leader in 0..VOTERS {
+        for leader in 0..ARBITERS {
             let voter = &self.raft.voters[leader];
-            let Some(term) = voter.leads.filter(|_| voter.up && !voter.frozen) else { continue };
+            let Some(term) = voter.leads.filter(|_| voter.is_awake()) else { continue };
             let Some(held) = self.round(leader, term) else { continue };
-            for peer in held {
+            for &peer in &held {
                 let (now, last) = (self.now, self.raft.last());
                 let voter = &mut self.raft.voters[peer];
                 voter.heard = now;
@@ -68,21 +68,26 @@ impl World {
                 // A leader follows only what it was told is committed, which is all of it here.
                 voter.applied = if peer == leader { voter.applied } else { last };
             }
+            self.members_beat(leader, &held);
         }
         let timing = self.topology.timing;
-        for (place, voter) in [2, 1, 0].into_iter().enumerate() {
+        // The witness looks first.
+        let voters = (0..ARBITERS).rev().filter(|at| self.raft.votes_in_its_own(*at));
+        let voters: Vec<usize> = voters.collect();
+        for (place, &voter) in voters.iter().enumerate() {
+            let patience = self.patience(place as u32, voters.len() as u32);
             let state = &self.raft.voters[voter];
-            if state.leads.is_none() && self.now > state.heard + self.patience(place as u32) {
+            if state.leads.is_none() && self.now > state.heard + patience {
                 self.elect(voter);
             }
         }
         self.after(timing.heartbeat.as_nanos() as u64, Due::RaftTick);
     }
 
-    /// How long a voter waits for a leader. The windows are disjoint, and the witness looks first.
-    fn patience(&mut self, place: u32) -> Nanos {
+    /// How long one of `voters` waits for a leader. The windows are disjoint.
+    fn patience(&mut self, place: u32, voters: u32) -> Nanos {
         let timing = self.topology.timing;
-        let window = (timing.election_max - timing.election_min) / VOTERS as u32;
+        let window = (timing.election_max - timing.election_min) / voters;
         let least = timing.election_min + window * place;
         least.as_nanos() as u64 + self.rng.range(0, window.as_nanos() as u64 / 2)
     }
@@ -91,7 +96,7 @@ impl World {
     pub(super) fn elect(&mut self, candidate: usize) {
         let (net, rng, now) = (&mut self.net, &mut self.rng, self.now);
         let reached: Vec<bool> =
-            (0..VOTERS).map(|peer| net.there_and_back(candidate, peer, rng)).collect();
+            (0..ARBITERS).map(|peer| net.there_and_back(candidate, peer, rng)).collect();
         let won = self.raft.elect(candidate, now, |peer| reached[peer], || rng.chance(500));
         let Some((term, settled)) = won else { return };
         for entry in settled {
@@ -125,14 +130,15 @@ impl World {
         let Some(to) = self.topology.arbiters.iter().position(|name| *name == better) else {
             return;
         };
-        if self.net.both(leader, to) && self.raft.voters[to].up && !self.raft.voters[to].frozen {
+        if self.net.both(leader, to) && self.raft.voters[to].is_awake() {
             self.elect(to);
         }
     }
 
     /// An entry has its place in the log, whoever put it there.
     pub(super) fn note_commit(&mut self, committed: &Committed) {
-        let Committed { at: LogId { index, .. }, proposal, outcome } = committed;
+        let Committed { at: LogId { index, .. }, proposal, outcome, torn } = committed;
+        self.watch.seen.extend(torn.clone().map(|torn| format!("version: {torn}")));
         if let Err(Rejected::Breach { invariant, detail }) = outcome {
             self.watch.seen.push(format!("{invariant} in State: {detail}"));
         }

@@ -4,7 +4,7 @@
 use super::clock::{Nanos, SECOND};
 use super::event::Carries;
 use super::net::Link;
-use super::raft::VOTERS;
+use super::scenario::Move;
 use super::topology::REGIONS;
 use super::world::World;
 use arbiter_core::{Command, Epoch, GroupId, Mode, OpenRequest, PlanKind, preflight};
@@ -27,6 +27,7 @@ const LONG_RPO: Duration = Duration::from_secs(30);
 pub struct Lives {
     drawn: bool,
     left: u64,
+    made: usize,
     waits_since: Option<Nanos>,
     moving: Option<Moving>,
 }
@@ -73,8 +74,10 @@ impl World {
         }
         if !self.lives.drawn {
             self.lives.drawn = true;
-            if self.rng.chance(SEEDS_PERMILLE) {
-                self.lives.left = self.rng.range(1, MOVES_MAX);
+            if !self.improvises {
+                self.lives.left = self.script.moves.len() as u64;
+            } else if self.people.chance(SEEDS_PERMILLE) {
+                self.lives.left = self.people.range(1, MOVES_MAX);
             }
         }
         let since = *self.lives.waits_since.get_or_insert(self.now);
@@ -91,11 +94,16 @@ impl World {
 
     /// A group that is ready moves. False: none is.
     fn begin_move(&mut self) -> bool {
-        let leads = (0..VOTERS).find_map(|at| Some((at, self.raft.voters[at].leads?)));
-        let Some((leader, term)) = leads else { return false };
+        let Some((leader, term)) = self.raft.leading() else { return false };
         let state = self.raft.state(leader);
-        let nth = self.rng.index(state.groups.len().max(1));
-        let Some(id) = state.groups.keys().nth(nth).cloned() else { return false };
+        let nth = self.people.index(state.groups.len().max(1));
+        let given = (!self.improvises).then(|| self.script.moves.get(self.lives.made)).flatten();
+        let given = given.cloned();
+        let id = match &given {
+            Some(given) => Some(&given.group),
+            None => state.groups.keys().nth(nth),
+        };
+        let Some(id) = id.cloned() else { return false };
         let (Some(group), Some(view)) = (state.groups.get(&id), self.view(leader)) else {
             return false;
         };
@@ -121,7 +129,18 @@ impl World {
         let planned = opens(PlanKind::Switchover, false);
         let Ok(planned) = planned else { return false };
         let mut moving = Moving { group: id.clone(), epoch: group.epoch(), links: Vec::new() };
-        if by_itself && self.rng.chance(CUTS_PERMILLE) {
+        let cut = match given {
+            Some(given) => given.cut,
+            None => by_itself && self.people.chance(CUTS_PERMILLE),
+        };
+        if cut && !by_itself {
+            return false;
+        }
+        self.lives.made += 1;
+        if self.improvises {
+            self.script.moves.push(Move { group: id.clone(), cut });
+        }
+        if cut {
             let active = group
                 .active()
                 .and_then(|active| REGIONS.iter().position(|name| active.as_str() == *name));
@@ -143,7 +162,8 @@ impl World {
     /// Nothing of what its policy asks goes with the region that is lost: neither the only evidence
     /// that is strong enough, nor the only position that is young enough.
     fn moves_by_itself(&self, id: &GroupId) -> bool {
-        let policy = &self.topology.spec.groups[id].policy;
+        let Some(spec) = self.raft.newest().spec.groups.get(id) else { return false };
+        let policy = &spec.policy;
         let proven = self.topology.expiry_counts_as >= policy.evidence_min;
         (proven || !policy.external_fence.is_empty()) && policy.rpo > LONG_RPO
     }

@@ -16,10 +16,13 @@ mod driver;
 pub mod event;
 pub mod face;
 pub mod fault;
+pub mod file;
 pub mod host;
 pub mod kinds;
 mod leader;
 pub mod lives;
+pub mod many;
+pub mod members;
 pub mod net;
 mod operator;
 pub mod outside;
@@ -28,16 +31,28 @@ mod power;
 pub mod product;
 pub mod raft;
 pub mod rng;
+pub mod scenario;
 mod seat;
+pub mod shape;
+pub mod shrink;
 mod stream;
+pub mod table;
+pub mod text;
 pub mod topology;
 mod vantage;
+pub mod wish;
 pub mod world;
 mod zone;
 
+pub use scenario::Scenario;
 pub use world::{Options, Outcome};
 
-/// One run.
+/// One run of what `seed` draws.
 pub fn run(seed: u64, options: Options) -> Outcome {
-    world::World::new(seed, options).run(seed)
+    replay(Scenario::of_seed(seed, options.rate_max), options)
+}
+
+/// One run of `scenario`.
+pub fn replay(scenario: Scenario, options: Options) -> Outcome {
+    world::World::new(scenario, options).run()
 }

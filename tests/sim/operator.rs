@@ -1,46 +1,58 @@
-//! Operators: they ask for what people ask for, at good times and bad. Knows the admin face's part:
-//! each request goes to whoever leads, and is refused or proposed there.
+//! Operators: they want what people want, at good times and bad. Knows the admin face's part: each
+//! request goes to whoever leads, and is refused or proposed there.
 
 use super::clock::{MS, SECOND};
 use super::event::{Carries, Due};
-use super::raft::VOTERS;
+use super::raft::ARBITERS;
+use super::scenario::At;
+use super::wish::{Wish, adoption};
 use super::world::World;
 use arbiter_core::{
-    By, Command, Group, GroupId, GroupSpec, Layer, Mode, OpenRequest, PlanKind, Proposal,
-    RequestId, State, StepId, WallMillis, preflight, supersede,
+    By, Command, DrillKind, Group, GroupId, Mode, Plan, PlanKind, Proposal, RequestId,
+    STATE_VERSION_MAX, State, StepId, WallMillis,
 };
 use std::time::Duration;
 
 impl World {
-    /// One thing that an operator does.
+    /// One round of what operators do.
     pub(super) fn operator(&mut self) {
-        let pause = self.rng.range(300 * MS, 3 * SECOND);
+        let pause = self.people.range(300 * MS, 3 * SECOND);
         self.after(pause, Due::Operator);
-        let leader = (0..VOTERS).find(|&arbiter| {
-            let voter = &self.raft.voters[arbiter];
-            voter.up && !voter.frozen && voter.leads.is_some()
-        });
-        let Some(leader) = leader else { return };
-        let Some(term) = self.raft.voters[leader].leads else { return };
+        let Some((leader, term)) = self.raft.leading() else { return };
         let state = self.raft.state(leader);
-        let Some(cluster) = &state.cluster_id else {
+        if state.cluster_id.is_none() {
             let spec = self.topology.spec.clone();
             let command = Command::Initialize { cluster_id: "sim".into(), spec };
             return self.ask(leader, term, command);
-        };
-        let _ = cluster;
+        }
         self.unlock(&state);
-        let groups: Vec<GroupId> = state.groups.keys().cloned().collect();
-        for id in groups {
-            let Some(group) = state.groups.get(&id) else { continue };
-            let command = if self.healed {
-                self.repair(&state, leader, &id, group)
-            } else {
-                self.whim(&state, leader, &id, group)
-            };
-            if let Some(command) = command {
-                self.ask(leader, term, command);
+        if let Some(command) = self.keep_house(&state) {
+            self.ask(leader, term, command);
+        }
+        for (id, group) in &state.groups {
+            if self.healed {
+                if let Some(command) = self.repair(&state, leader, id, group) {
+                    self.ask(leader, term, command);
+                }
+            } else if self.improvises
+                && let Some(wish) = self.whim(&state, id, group)
+            {
+                self.script.wishes.push(At { at: self.now, what: (id.clone(), wish) });
+                self.wished(id, wish);
             }
+        }
+    }
+
+    /// An operator asks for what was wished.
+    pub(super) fn wished(&mut self, id: &GroupId, wish: Wish) {
+        if self.healed {
+            return;
+        }
+        let Some((leader, term)) = self.raft.leading() else { return };
+        let state = self.raft.state(leader);
+        self.say(|| format!("somebody wishes of {id}: {wish:?}"));
+        if let Some(command) = self.grant(wish, &state, leader, id) {
+            self.ask(leader, term, command);
         }
     }
 
@@ -62,6 +74,20 @@ impl World {
         }
     }
 
+    /// The specification names who votes, and State has the newest version that all voters have.
+    fn keep_house(&mut self, state: &State) -> Option<Command> {
+        if let Some(voters) = self.voters_to_name(state) {
+            let spec = arbiter_core::ClusterSpec { voters, ..state.spec.clone() };
+            return Some(Command::ApplyPolicy { spec });
+        }
+        let counted = |at: &usize| self.raft.is_voter(*at) || self.raft.is_learner(*at);
+        let builds = (0..ARBITERS).filter(counted).map(|at| self.raft.voters[at].supports);
+        // Who raises it too early asks only the one that leads.
+        let early = self.planted(arbiter_core::plant::Plant::VersionRaisedTooEarly);
+        let version = if early { builds.max() } else { builds.min() }.unwrap_or(STATE_VERSION_MAX);
+        (version > state.version).then_some(Command::RaiseVersion { version })
+    }
+
     /// What is done so that a cluster serves: armed, in a mode, plans ended.
     fn repair(
         &mut self,
@@ -73,18 +99,20 @@ impl World {
         if !group.arming_wanted && group.active().is_some() {
             return Some(Command::Arm { group: id.clone(), armed: true });
         }
-        if let Some(adopt) = adoption(state, id, group).filter(|_| self.rng.chance(500)) {
+        if let Some(adopt) = adoption(state, id, group).filter(|_| self.people.chance(500)) {
             return Some(adopt);
         }
         if let Some(plan) = group.plan.as_ref().filter(|plan| plan.halt.is_some()) {
             let (plan_id, expected_epoch) = (plan.id, group.epoch());
-            if plan.before_point_of_no_return() && self.rng.chance(500) {
+            if plan.before_point_of_no_return() && self.people.chance(500) {
                 let took = Duration::from_secs(1);
                 let group = id.clone();
                 return Some(Command::AbortPlan { group, plan: plan_id, expected_epoch, took });
             }
-            if !plan.before_point_of_no_return() && self.rng.chance(300) {
-                return self.superseding(state, leader, id);
+            if !plan.before_point_of_no_return() && self.people.chance(300) {
+                let (immediate, accept_loss) = (self.people.chance(500), self.people.chance(700));
+                let wish = Wish::Supersede { immediate, accept_loss };
+                return self.grant(wish, state, leader, id);
             }
             let group = id.clone();
             let accept_loss = true;
@@ -97,131 +125,96 @@ impl World {
         None
     }
 
-    /// What people do.
-    fn whim(
-        &mut self,
-        state: &State,
-        leader: usize,
-        id: &GroupId,
-        group: &Group,
-    ) -> Option<Command> {
-        let expected_epoch = group.epoch();
-        let group_id = id.clone();
+    /// What people want.
+    fn whim(&mut self, state: &State, id: &GroupId, group: &Group) -> Option<Wish> {
         group.active()?;
+        let people = &mut self.people;
         if !group.arming_wanted {
-            let armed = true;
-            return self.rng.chance(700).then_some(Command::Arm { group: group_id, armed });
+            return people.chance(700).then_some(Wish::Arm {});
         }
-        if group.mode == Mode::Observe && self.rng.chance(600) {
-            let mode = if self.rng.chance(700) { Mode::Automatic } else { Mode::Manual };
-            return Some(Command::SetMode { group: group_id, mode, expected_epoch });
+        if group.mode == Mode::Observe && people.chance(600) {
+            let mode = if people.chance(700) { Mode::Automatic } else { Mode::Manual };
+            return Some(Wish::Mode { mode });
         }
         if let Some(plan) = &group.plan {
-            return self.whim_in_plan(state, leader, id, group, plan.id);
+            let instances = state.spec.groups.get(id)?.instances.len();
+            return self.whim_in_plan(plan, instances);
         }
-        if self.rng.chance(100)
-            && let Some(adopt) = adoption(state, id, group)
-        {
-            return Some(adopt);
+        if people.chance(100) && adoption(state, id, group).is_some() {
+            return Some(Wish::Adopt {});
         }
-        match self.rng.range(0, 29) {
-            0 | 1 => self.opening(state, leader, id, PlanKind::Switchover),
-            2 | 3 => self.opening(state, leader, id, PlanKind::Failover),
-            4 => Some(Command::SetMode { group: group_id, mode: Mode::Observe, expected_epoch }),
-            5 => Some(Command::Arm { group: group_id, armed: false }),
-            6 | 7 => self.other_lease(state, id),
-            8..=10 => self.drilling(id, group),
+        match people.range(0, 33) {
+            0 | 1 => Some(self.open(PlanKind::Switchover)),
+            2 | 3 => Some(self.open(PlanKind::Failover)),
+            4 => Some(Wish::Mode { mode: Mode::Observe }),
+            5 => Some(Wish::Disarm {}),
+            6 | 7 => Some(Wish::Lease { times: people.range(1, 4) as u32 }),
+            8..=10 => self.drilling(group),
+            11 | 12 => Some(self.another()),
             _ => None,
         }
     }
 
-    fn whim_in_plan(
-        &mut self,
-        state: &State,
-        leader: usize,
-        id: &GroupId,
-        group: &Group,
-        plan: arbiter_core::PlanId,
-    ) -> Option<Command> {
-        let (expected_epoch, group_id) = (group.epoch(), id.clone());
-        if let Some(open) = group.plan.as_ref()
-            && let Some(asked) = self.attesting(state, leader, id, open)
-        {
+    fn open(&mut self, kind: PlanKind) -> Wish {
+        let immediate = kind == PlanKind::Failover && self.people.chance(500);
+        Wish::Open { kind, immediate, accept_loss: self.people.chance(700) }
+    }
+
+    /// Another policy.
+    fn another(&mut self) -> Wish {
+        let people = &mut self.people;
+        match people.range(0, 5) {
+            0 => Wish::Rpo { short: people.chance(500) },
+            1 | 2 => Wish::Strict { on: people.chance(500), block: people.chance(200) },
+            3 => Wish::Repair { on: people.chance(500) },
+            4 => Wish::Signals { kinds: people.range(1, 2) as u8, clients: people.chance(200) },
+            _ => Wish::DeadPrimary { moves: people.chance(500) },
+        }
+    }
+
+    fn whim_in_plan(&mut self, plan: &Plan, instances: usize) -> Option<Wish> {
+        if let Some(asked) = self.attesting(plan, instances) {
             return asked;
         }
-        match self.rng.range(0, 15) {
-            0 | 1 => {
-                let took = Duration::from_secs(1);
-                Some(Command::AbortPlan { group: group_id, plan, expected_epoch, took })
+        let people = &mut self.people;
+        match people.range(0, 15) {
+            0 | 1 => Some(Wish::Abort {}),
+            2..=4 => Some(Wish::Resume { accept_loss: people.chance(500) }),
+            5 => Some(Wish::Disarm {}),
+            6 => {
+                let (immediate, accept_loss) = (people.chance(500), people.chance(700));
+                Some(Wish::Supersede { immediate, accept_loss })
             }
-            2..=4 => {
-                let accept_loss = self.rng.chance(500);
-                Some(Command::ResumePlan { group: group_id, plan, expected_epoch, accept_loss })
-            }
-            5 => Some(Command::Arm { group: group_id, armed: false }),
-            6 => self.superseding(state, leader, id),
-            7 => self.other_lease(state, id),
+            7 => Some(Wish::Lease { times: people.range(1, 4) as u32 }),
+            8 => Some(self.another()),
             _ => None,
         }
     }
 
-    fn opening(
-        &mut self,
-        state: &State,
-        leader: usize,
-        id: &GroupId,
-        kind: PlanKind,
-    ) -> Option<Command> {
-        let request = self.request(id, kind);
-        let local = self.arbiters[leader].clock.at(self.now);
-        match preflight(state, self.view(leader)?, local, &request) {
-            Ok(open) => Some(Command::OpenPlan(open)),
-            Err(gates) => {
-                self.say(|| format!("{kind:?} does not open: {gates:?}"));
-                None
-            }
+    /// What an operator wants who looks at the open plan of a group. None: nothing of that kind;
+    /// some: that, and whether a wish comes of it.
+    fn attesting(&mut self, plan: &Plan, instances: usize) -> Option<Option<Wish>> {
+        let people = &mut self.people;
+        let before = plan.kind == PlanKind::Failover && plan.before_point_of_no_return();
+        if before && people.chance(200) {
+            return Some(Some(Wish::Mistake { nth: people.index(instances.max(1)) }));
         }
-    }
-
-    fn superseding(&mut self, state: &State, leader: usize, id: &GroupId) -> Option<Command> {
-        let request = self.request(id, PlanKind::Failover);
-        let local = self.arbiters[leader].clock.at(self.now);
-        supersede(state, self.view(leader)?, local, &request).ok()
-    }
-
-    fn request(&mut self, id: &GroupId, kind: PlanKind) -> OpenRequest {
-        OpenRequest {
-            group: id.clone(),
-            kind,
-            target: None,
-            expected_epoch: None,
-            immediate: kind == PlanKind::Failover && self.rng.chance(500),
-            accept_loss: self.rng.chance(700),
-            by_policy: false,
-            by_drill: false,
+        let waits = plan.step() == Some(StepId::ProveFence) && plan.halt.is_some();
+        if before && waits && people.chance(800) {
+            return Some(Some(Wish::Attest { nth: people.index(instances.max(1)) }));
         }
+        // Who sees that evidence is waited for does not undo the plan at once.
+        (plan.step() == Some(StepId::ProveFence) && people.chance(800)).then_some(None)
     }
 
-    /// Another L for one group.
-    fn other_lease(&mut self, state: &State, id: &GroupId) -> Option<Command> {
-        let mut spec = state.spec.clone();
-        let longest = self.rng.range(1, 4) as u32;
-        let policy = &mut spec.groups.get_mut(id)?.policy;
-        let timing = self.topology.spec.groups.get(id)?.policy.timing;
-        policy.timing.lease = timing.lease * longest;
-        Some(Command::ApplyPolicy { spec })
+    /// Run a drill, or end the open one.
+    fn drilling(&mut self, group: &Group) -> Option<Wish> {
+        let people = &mut self.people;
+        if group.drill.is_some() {
+            return people.chance(200).then_some(Wish::EndDrill {});
+        }
+        let kind = DrillKind::ALL[people.index(DrillKind::ALL.len())];
+        let accept_loss = kind == DrillKind::RegionLoss && people.chance(500);
+        Some(Wish::Drill { kind, accept_loss })
     }
-}
-
-/// What an operator runs who reads of drift, or that a zone's token is gone.
-fn adoption(state: &State, id: &GroupId, group: &Group) -> Option<Command> {
-    let halted = group.plan.as_ref().is_some_and(|plan| {
-        plan.halt.as_ref().is_some_and(|halt| halt.step == StepId::SwitchTraffic)
-    });
-    if group.drift.is_empty() && !halted {
-        return None;
-    }
-    let mut instances = state.spec.groups.get(id)?.instances.values();
-    let zone = GroupSpec::zone(instances.find(|instance| instance.layer == Layer::Traffic)?);
-    Some(Command::AdoptTraffic { group: id.clone(), zone, expected_epoch: group.epoch() })
 }

@@ -2,7 +2,8 @@
 //! one server; not who runs it, nor why.
 
 use super::clock::Nanos;
-use arbiter_core::{Condition, Fact, InstanceId, Position, Role, Upstream};
+use arbiter_core::{CommitWait, Condition, Fact, InstanceId, Position, Role, Upstream};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// One server and its data directory.
@@ -35,6 +36,10 @@ pub struct Postgres {
     pub streaming: bool,
     /// Receiving was stopped on purpose.
     pub detached: bool,
+    /// Whom its commits wait for; on disk.
+    pub waits: CommitWait,
+    /// Up to where clients were told that their writes are safe.
+    pub acknowledged: u64,
     /// When it wrote up to where, while it was primary.
     pub written: Vec<(Nanos, Position)>,
     /// Its drivers' fences hang until then.
@@ -59,6 +64,8 @@ impl Postgres {
             heard: None,
             streaming: false,
             detached: false,
+            waits: CommitWait::Configured,
+            acknowledged: 0,
             written: Vec::new(),
             stuck_until: 0,
         }
@@ -102,10 +109,40 @@ impl Postgres {
             self.position = Position { timeline, ..self.position };
             self.lineage.push((identity, self.position));
             self.written.clear();
+            self.acknowledged = self.position.offset;
         }
         self.upstream = None;
         self.detached = false;
         self.streaming = false;
+    }
+
+    /// Clients are told of what it wrote, where whoever is waited for has it. `has`: up to where
+    /// the standby of that name has received.
+    pub fn acknowledge(&mut self, has: impl Fn(&str) -> Option<u64>) {
+        if !self.accepts() {
+            return;
+        }
+        let own = self.position.offset;
+        let each = |names: &BTreeSet<String>| names.iter().map(|name| has(name).unwrap_or(0)).min();
+        let told = match &self.waits {
+            CommitWait::Configured | CommitWait::Alone => own,
+            CommitWait::Blocked => 0,
+            CommitWait::Standbys(names) => each(names).unwrap_or(own),
+            CommitWait::Isolated(names) => {
+                names.iter().filter_map(|name| has(name)).max().unwrap_or(0)
+            }
+        };
+        self.acknowledged = self.acknowledged.max(told.min(own));
+    }
+
+    /// Those who are waited for have all that was acknowledged.
+    pub fn is_waiting(&self, has: impl Fn(&str) -> Option<u64>) -> bool {
+        match &self.waits {
+            CommitWait::Standbys(names) => {
+                names.iter().all(|name| has(name) >= Some(self.acknowledged))
+            }
+            _ => true,
+        }
     }
 
     /// The name of its history; a PostgreSQL's is told by its timelines.
@@ -138,6 +175,13 @@ impl Postgres {
         self.lineage.clone_from(&other.lineage);
     }
 
+    fn waits_for(&self) -> BTreeSet<String> {
+        match &self.waits {
+            CommitWait::Standbys(names) | CommitWait::Isolated(names) => names.clone(),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// What a driver sees.
     pub fn fact(&self, now: Nanos) -> Fact {
         let up = self.running && !self.frozen;
@@ -162,6 +206,7 @@ impl Postgres {
             data_id: if self.redis { String::new() } else { "data".to_owned() },
             fork: Some(self.fork()).filter(|_| !self.redis),
             history: self.history(),
+            waits_for: Some(self.waits_for()).filter(|_| self.primary && up),
             ..Fact::default()
         }
     }

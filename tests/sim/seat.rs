@@ -149,11 +149,11 @@ impl World {
         proposal: Proposal,
         carries: Carries,
     ) {
-        let Some(held) = self.round(leader, term) else {
+        if self.round(leader, term).is_none() {
             let ended = Ended::Unknown;
             return self.after(SECOND, Due::Carried { leader, term, carries, ended });
-        };
-        let number = self.raft.propose(leader, term, held, proposal);
+        }
+        let number = self.raft.propose(leader, term, proposal);
         let delay = self.net.delay(&mut self.rng) * 2 + self.rng.range(MS / 2, 5 * MS);
         self.after(delay, Due::Commit { number, carries });
     }

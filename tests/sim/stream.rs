@@ -3,7 +3,7 @@
 
 use super::clock::{Nanos, SECOND};
 use super::event::Due;
-use super::raft::VOTERS;
+use super::raft::ARBITERS;
 use super::topology::Topology;
 use super::world::World;
 use arbiter_core::AgentId;
@@ -17,9 +17,12 @@ impl World {
     pub(super) fn dial(&mut self, index: usize) {
         self.hang_up(index);
         self.streams += 1;
+        let via = self.hosts[index].via;
+        let mut others = (1..=ARBITERS).map(|on| (via + on) % ARBITERS);
+        let next = others.find(|at| self.raft.is_voter(*at)).unwrap_or(via);
         let host = &mut self.hosts[index];
         host.stream = StreamId(self.streams);
-        host.via = (host.via + 1) % VOTERS;
+        host.via = next;
         host.quiet_since = self.now;
     }
 

@@ -3,8 +3,8 @@
 use super::clock::{MS, Nanos};
 use super::kinds::{self, Kind};
 use super::net::Node;
-use super::raft::VOTERS;
-use super::rng::Rng;
+use super::raft::{ARBITERS, VOTERS};
+use super::shape::{Cluster, GroupShape, Shape};
 use arbiter_core::{
     AgentId, ArbiterId, ClusterSpec, DrillPolicy, Durability, EvidenceKind, Failback, GroupId,
     GroupSpec, OnDrift, OnIsolation, OnPrimaryFailure, Policy, ProbeSpec, Profile, RegionId,
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Data regions.
 pub const REGIONS: [&str; 2] = ["eu", "us"];
+/// All regions, the witness last.
+const NAMES: [&str; 3] = [REGIONS[0], REGIONS[1], "wit"];
 
 type GroupsOf = BTreeMap<GroupId, GroupSpec>;
 
@@ -38,28 +40,22 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Drawn by `rng`.
-    pub fn draw(rng: &mut Rng) -> Self {
-        let timing = timing(rng);
-        let delay_max = match rng.range(0, 2) {
-            0 => 2 * MS,
-            1 => (timing.rtt.as_nanos() as u64 / 4).max(MS),
-            _ => (timing.rtt.as_nanos() as u64 / 2).max(MS),
-        };
-        let hosts = if rng.chance(300) { 4 } else { 2 };
-        let groups = if rng.chance(500) { 2 } else { 1 };
+    /// What `shape` says.
+    pub fn of_shape(shape: &Shape) -> Self {
+        let Cluster { pace, hosts, delay, weak_deadmen, .. } = shape.cluster;
+        let timing = pace.timing();
         let mut spec = GroupsOf::new();
-        for group in 0..groups {
-            let active = if group == 0 { 0 } else { rng.index(2) };
+        for (number, group) in shape.groups.iter().enumerate() {
             // Only the first group stands on both hosts of a region.
-            let hosts = if group == 0 { hosts } else { 2 };
-            let name: GroupId = format!("g{}", group + 1).into();
-            spec.insert(name, draw_group(group, active, hosts, timing, rng));
+            let hosts = if number == 0 { hosts } else { 2 };
+            let instances = kinds::instances(number, hosts, &group.kinds);
+            let policy = policy(group, timing);
+            let name: GroupId = format!("g{}", number + 1).into();
+            spec.insert(name, GroupSpec { policy, instances, probes: probes() });
         }
-        let weak = rng.chance(150);
         let expiry_counts_as =
-            if weak { EvidenceKind::ProviderAsserted } else { EvidenceKind::LeaseExpired };
-        Self { expiry_counts_as, delay_max, ..Self::of(hosts, spec, timing) }
+            if weak_deadmen { EvidenceKind::ProviderAsserted } else { EvidenceKind::LeaseExpired };
+        Self { expiry_counts_as, delay_max: delay, ..Self::of(hosts, spec, timing) }
     }
 
     /// One group of `kinds` on two hosts, whose policy leaves nothing to chance.
@@ -71,10 +67,11 @@ impl Topology {
     }
 
     fn of(hosts: usize, groups: GroupsOf, timing: Timing) -> Self {
-        let arbiters: Vec<ArbiterId> =
-            ["arbiter-eu", "arbiter-us", "arbiter-wit"].map(ArbiterId::from).to_vec();
+        let arbiters: Vec<ArbiterId> = ["arbiter-eu", "arbiter-us", "arbiter-wit", "arbiter-wit-b"]
+            .map(ArbiterId::from)
+            .to_vec();
         let agents: Vec<AgentId> = (0..hosts).map(|host| agent(host).as_str().into()).collect();
-        let mut region_of = vec![0, 1, 2];
+        let mut region_of = vec![0, 1, 2, 2];
         region_of.extend((0..hosts).map(|host| host % 2));
         region_of.push(2);
         let mut spec = ClusterSpec {
@@ -86,8 +83,8 @@ impl Topology {
             groups,
             ..ClusterSpec::default()
         };
-        for (index, name) in arbiters.iter().enumerate() {
-            let region: RegionId = ["eu", "us", "wit"][index].into();
+        for (index, name) in arbiters.iter().enumerate().take(VOTERS) {
+            let region: RegionId = NAMES[index].into();
             let voter = Voter { node_id: index as u64 + 1, region, address: String::new() };
             spec.voters.insert(name.clone(), voter);
         }
@@ -101,17 +98,22 @@ impl Topology {
 
     /// The node of an agent's host.
     pub fn node(host: usize) -> Node {
-        VOTERS + host
+        ARBITERS + host
     }
 
     /// The node of the DNS server.
     pub fn dns(&self) -> Node {
-        VOTERS + self.agents.len()
+        ARBITERS + self.agents.len()
     }
 
     /// The region in which an arbiter or host stands, by index in [`REGIONS`]; 2: the witness.
     pub fn region(&self, node: Node) -> usize {
         self.region_of[node]
+    }
+
+    /// The name of the region in which a node stands.
+    pub fn region_name(&self, node: Node) -> RegionId {
+        NAMES[self.region(node)].into()
     }
 
     /// Nodes of a region.
@@ -126,28 +128,6 @@ pub fn agent(host: usize) -> String {
     if host < 2 { format!("agent-{region}") } else { format!("agent-{region}-b") }
 }
 
-fn timing(rng: &mut Rng) -> Timing {
-    match rng.range(0, 5) {
-        0 | 5 => Profile::Metro.timing(),
-        1 => Profile::Wan.timing(),
-        // A long lease makes a wait that forgets ρ visible.
-        2 => Timing { lease: Duration::from_secs(30), ..Profile::Wan.timing() },
-        _ => Profile::Regional.timing(),
-    }
-}
-
-fn draw_group(
-    number: usize,
-    active: usize,
-    hosts: usize,
-    timing: Timing,
-    rng: &mut Rng,
-) -> GroupSpec {
-    let more = kinds::draw(rng);
-    let policy = policy(active, timing, rng);
-    GroupSpec { policy, instances: kinds::instances(number, hosts, &more), probes: probes() }
-}
-
 fn probes() -> BTreeMap<String, ProbeSpec> {
     let probe = |region: &str| ProbeSpec {
         region: region.into(),
@@ -160,71 +140,51 @@ fn probes() -> BTreeMap<String, ProbeSpec> {
     BTreeMap::from(REGIONS.map(|region| (format!("{region}-db"), probe(region))))
 }
 
-fn policy(active: usize, timing: Timing, rng: &mut Rng) -> Policy {
-    let external = rng.chance(400);
-    // What a lease proves is not enough for some: they wait for a switch, or for an operator.
-    let only_power_off = external && rng.chance(500);
+fn policy(shape: &GroupShape, timing: Timing) -> Policy {
+    let patient = !shape.only_power_off;
+    let seconds = |whole: u64| Duration::from_secs(whole);
+    let external = REGIONS.map(|region| (region.into(), BTreeMap::new()));
     super::drill::policed(Policy {
         rto: None,
         drill: DrillPolicy::default(),
         timing,
-        initial_active: REGIONS[active].into(),
+        initial_active: REGIONS[shape.active].into(),
         preferred: None,
         failback: Failback::Propose,
         detect_after: timing.lease / 2,
-        signal_kinds_min: 1 + rng.chance(500) as u8,
-        start_limit: Duration::from_secs(5),
-        drain_limit: Duration::from_secs(4),
-        clean_stop_limit: Duration::from_secs(1),
-        hold_down: Duration::from_secs(5),
-        evidence_min: if only_power_off {
+        signal_kinds_min: 1 + u8::from(shape.two_signals),
+        start_limit: seconds(5),
+        drain_limit: seconds(4),
+        clean_stop_limit: seconds(1),
+        hold_down: seconds(5),
+        evidence_min: if shape.only_power_off {
             EvidenceKind::PowerOff
         } else {
             EvidenceKind::LeaseExpired
         },
         // The least that configuration accepts, or much.
-        rpo: if rng.chance(500) && !only_power_off {
-            timing.lease / 2 + 2 * timing.renewal
-        } else {
-            Duration::from_secs(60)
-        },
+        rpo: if shape.short_rpo { timing.lease / 2 + 2 * timing.renewal } else { seconds(60) },
         allow_automatic: true,
-        on_primary_failure: if rng.chance(500) {
-            OnPrimaryFailure::Restart
-        } else {
+        on_primary_failure: if shape.restart_then_failover {
             OnPrimaryFailure::RestartThenFailover
-        },
-        abort_when_source_returns: rng.chance(700),
-        supersede_by_itself: rng.chance(300),
-        clients_decide: rng.chance(200),
-        on_drift: if rng.chance(300) { OnDrift::Repair } else { OnDrift::Alert },
-        durability: Durability::Async,
-        strict_alone: StrictAlone::Accept,
-        on_isolation: OnIsolation::Serve,
-        external_fence: if external {
-            REGIONS.map(|region| (region.into(), BTreeMap::new())).into()
         } else {
-            BTreeMap::new()
+            OnPrimaryFailure::Restart
         },
-        step_limit: Duration::from_secs(if only_power_off { 3 } else { 8 }),
-        step_attempts_max: if only_power_off { 1 } else { 3 },
+        abort_when_source_returns: !shape.no_abort_on_return,
+        supersede_by_itself: shape.supersede_by_itself,
+        clients_decide: shape.clients_decide,
+        on_drift: if shape.repair { OnDrift::Repair } else { OnDrift::Alert },
+        durability: if shape.strict { Durability::Strict } else { Durability::Async },
+        strict_alone: if shape.block_alone { StrictAlone::Block } else { StrictAlone::Accept },
+        on_isolation: OnIsolation::Serve,
+        external_fence: if shape.power_switch { external.into() } else { BTreeMap::new() },
+        step_limit: seconds(if patient { 8 } else { 3 }),
+        step_attempts_max: if patient { 3 } else { 1 },
     })
 }
 
 /// Who opens plans is an operator, and each row has its time.
 fn staged_policy(timing: Timing) -> Policy {
-    let drawn = policy(0, timing, &mut Rng::new(0));
-    Policy {
-        evidence_min: EvidenceKind::LeaseExpired,
-        rpo: Duration::from_secs(60),
-        on_primary_failure: OnPrimaryFailure::Restart,
-        abort_when_source_returns: true,
-        supersede_by_itself: false,
-        clients_decide: false,
-        on_drift: OnDrift::Alert,
-        external_fence: BTreeMap::new(),
-        step_limit: Duration::from_secs(6),
-        step_attempts_max: 2,
-        ..drawn
-    }
+    let plain = policy(&GroupShape::default(), timing);
+    Policy { step_limit: Duration::from_secs(6), step_attempts_max: 2, ..plain }
 }

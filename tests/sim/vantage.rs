@@ -14,10 +14,10 @@ impl World {
     pub(super) fn vantage(&mut self, from: usize) {
         self.after(VANTAGE, Due::Vantage { from });
         let voter = &self.raft.voters[from];
-        if !voter.up || voter.frozen {
+        let Some((leader, _)) = voter.leader.filter(|_| voter.is_awake()) else { return };
+        if !self.raft.is_voter(from) {
             return;
         }
-        let Some((leader, _)) = voter.leader else { return };
         let lost = self.name_is_lost();
         let groups = self.topology.spec.groups.keys();
         let looked = groups.map(|group| self.look_from(from, group, lost));

@@ -6,24 +6,19 @@ use super::clock::{Clock, MS, Nanos, SECOND};
 use super::coverage::Counts;
 use super::dns::Dns;
 use super::event::Due;
-use super::fault::Fault;
 use super::host::Host;
 use super::leader::Arbiter;
 use super::lives::{Lives, Next};
 use super::net::Net;
-use super::raft::{Raft, VOTERS};
+use super::raft::{ARBITERS, Raft};
 use super::rng::Rng;
+use super::scenario::{At, Scenario};
+use super::table::Cells;
 use super::topology::Topology;
 use crate::invariants::Watch;
 use arbiter_core::plant::Plant;
 use std::collections::BTreeMap;
 
-/// How long faults and operators act.
-const FAULTS_LEASES: u64 = 16;
-/// First of all a cluster is set up in peace.
-const CALM_SECONDS: u64 = 8;
-/// Least and greatest length of that.
-const FAULTS_SECONDS: (u64, u64) = (60, 300);
 /// How long the world then has to become healthy.
 pub const HEAL_SECONDS: u64 = 60;
 /// Between two looks whether all is well.
@@ -40,13 +35,13 @@ pub struct Options {
     pub only: &'static str,
     /// Keep the transcript.
     pub trace: bool,
+    /// How much clocks deviate, in parts of a million; none: what ρ allows.
+    pub rate_max: Option<i64>,
 }
 
 /// What became of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Its seed.
-    pub seed: u64,
     /// The first broken invariant, in words.
     pub broken: Option<String>,
     /// Things done.
@@ -55,6 +50,12 @@ pub struct Outcome {
     pub epochs: u64,
     /// How often what happened.
     pub counts: Counts,
+    /// How often rows of plans ended in which way.
+    pub cells: Cells,
+    /// All that happened but chance.
+    pub script: Scenario,
+    /// When it ended.
+    pub ended: Nanos,
     /// The transcript, if it was kept.
     pub trace: Vec<String>,
 }
@@ -67,6 +68,12 @@ pub struct World {
     next: u64,
     /// Chance.
     pub rng: Rng,
+    /// What people draw from.
+    pub people: Rng,
+    /// They do what they draw; else what the script says.
+    pub improvises: bool,
+    /// What happens, and what people did.
+    pub script: Scenario,
     /// Its shape.
     pub topology: Topology,
     /// The network.
@@ -101,44 +108,40 @@ pub struct World {
 }
 
 impl World {
-    /// The world of a seed.
-    pub fn new(seed: u64, options: Options) -> Self {
-        let mut rng = Rng::new(seed);
-        let topology = Topology::draw(&mut rng);
-        let mut world = Self::of(topology, rng, options);
+    /// The world of a scenario.
+    pub fn new(scenario: Scenario, options: Options) -> Self {
+        let topology = Topology::of_shape(&scenario.shape);
+        let mut world = Self::of(topology, scenario, options);
         world.begin();
-        world.begin_faults();
+        world.begin_script();
         world
     }
 
     /// The world of `topology`, in which nobody asks for anything and nothing goes wrong by itself.
     pub fn staged(topology: Topology, options: Options) -> Self {
-        let mut world = Self::of(topology, Rng::new(1), options);
+        let scenario = Scenario::of_seed(1, None);
+        let mut world = Self::of(topology, scenario, options);
         world.healed = true;
         world.begin();
         world
     }
 
-    fn of(topology: Topology, mut rng: Rng, options: Options) -> Self {
+    fn of(topology: Topology, script: Scenario, options: Options) -> Self {
         let net = Net::new(topology.region_of.len(), topology.delay_max);
-        let clock = |rng: &mut Rng| {
-            let rate = match rng.range(0, 4) {
-                0 | 1 => -5_000,
-                2 | 3 => 5_000,
-                _ => rng.range(0, 10_000) as i64 - 5_000,
-            };
-            Clock::new(0, rate)
-        };
-        let arbiters = (0..VOTERS).map(|_| Arbiter::new(clock(&mut rng))).collect();
+        let cluster = &script.shape.cluster;
+        let clock = |at: usize| Clock::new(0, cluster.clocks.get(at).copied().unwrap_or(0));
+        let arbiters = (0..ARBITERS).map(|at| Arbiter::new(clock(at))).collect();
         let hosts = (0..topology.agents.len())
-            .map(|host| Host::new(host, &topology, clock(&mut rng)))
+            .map(|host| Host::new(host, &topology, clock(ARBITERS + host)))
             .collect();
-        let switch_broken = rng.chance(500);
+        let people = script.people;
         Self {
             now: SECOND,
             due: BTreeMap::new(),
             next: 0,
-            rng,
+            rng: Rng::new(script.luck),
+            people: Rng::new(people.unwrap_or(script.luck)),
+            improvises: people.is_some(),
             net,
             raft: Raft::new(),
             arbiters,
@@ -151,7 +154,8 @@ impl World {
             requests: 0,
             lives: Lives::default(),
             broken: None,
-            switch_broken,
+            switch_broken: cluster.switch_broken,
+            script: Scenario { people: None, ..script },
             topology,
             counts: Counts::new(),
             options,
@@ -170,7 +174,7 @@ impl World {
         for host in 0..self.hosts.len() {
             self.after(0, Due::AgentStart { host });
         }
-        for from in 0..VOTERS {
+        for from in 0..ARBITERS {
             self.after(from as u64 * 37 * MS, Due::Vantage { from });
         }
         self.after(0, Due::RaftTick);
@@ -178,22 +182,19 @@ impl World {
     }
 
     /// What people do and what goes wrong, until all is mended.
-    fn begin_faults(&mut self) {
+    fn begin_script(&mut self) {
         self.after(2 * SECOND, Due::Operator);
         self.after(2 * SECOND, Due::Face);
-        let lease = self.longest_lease();
-        let faults =
-            (FAULTS_LEASES * lease).clamp(FAULTS_SECONDS.0 * SECOND, FAULTS_SECONDS.1 * SECOND);
-        let mut at = CALM_SECONDS * SECOND;
-        while at < faults {
-            let fault = Fault::draw(self);
-            self.after(at, Due::Fault(fault));
-            at += self.rng.range(lease / 8, 3 * lease);
+        for At { at, what } in self.script.faults.clone() {
+            self.at(at, Due::Fault(what));
         }
-        self.after(faults, Due::Heal);
+        for At { at, what: (group, wish) } in self.script.wishes.clone() {
+            self.at(at, Due::Wish { group, wish });
+        }
+        self.at(self.script.heal, Due::Heal);
     }
 
-    /// The longest lease that policy names now.
+    /// The longest lease that policy named at first.
     pub fn longest_lease(&self) -> Nanos {
         let groups = self.topology.spec.groups.values();
         let lease = groups.map(|group| group.policy.timing.lease.as_nanos() as u64).max();
@@ -225,14 +226,17 @@ impl World {
     }
 
     /// Run to the end, or to the first broken invariant.
-    pub fn run(mut self, seed: u64) -> Outcome {
+    pub fn run(mut self) -> Outcome {
         arbiter_core::plant::plant(self.options.plant);
         let (options, mut steps) = (self.options, 0);
         let mut broken = None;
-        let mut end = None;
+        let mut end = self.script.until;
         let mut patience = HEAL_SECONDS * SECOND / LOOK;
         while let Some(((at, _), due)) = self.due.pop_first() {
             if end.is_some_and(|end| at > end) {
+                if self.script.until.is_some() {
+                    break;
+                }
                 broken = None;
                 // A planted bug counts as found only by what it makes unsafe.
                 let next = match self.unwell().filter(|_| options.plant.is_none()) {
@@ -253,7 +257,7 @@ impl World {
                 end = end.map(|end| end + LOOK);
             }
             self.now = at;
-            if matches!(due, Due::Heal) {
+            if matches!(due, Due::Heal) && self.script.until.is_none() {
                 let settle = 3 * self.longest_lease() + HEAL_SECONDS * SECOND;
                 end = Some(self.now + settle);
             }
@@ -274,8 +278,10 @@ impl World {
         }
         let groups = self.raft.newest().groups.values();
         let epochs = groups.map(|group| group.epoch().0).sum();
-        let counts = self.counted();
-        Outcome { seed, broken, steps, epochs, counts, trace: self.trace }
+        let (counts, ended) = (self.counted(), self.now);
+        let cells = std::mem::take(&mut self.watch.cells);
+        let (trace, script) = (self.trace, self.script);
+        Outcome { broken, steps, epochs, counts, cells, script, ended, trace }
     }
 
     /// The next thing that is due; says what it breaks.
@@ -311,6 +317,7 @@ impl World {
             Due::Seen { from, leader, looked } => self.seen(from, leader, looked),
             Due::Closed { via, at, stream, agent } => self.closed(via, at, stream, agent),
             Due::Operator => self.operator(),
+            Due::Wish { group, wish } => self.wished(&group, wish),
             Due::Face => self.face(),
             Due::FaceAnswers { leader, term, asked, confirmed } => {
                 self.face_answers(leader, term, asked, confirmed);

@@ -22,12 +22,13 @@ pub enum Plant {
     TokenLostAtRestart,
     NotFencedAtBoot,
     StartFilesKept,
+    VersionRaisedTooEarly,
 }
 
 #[cfg(feature = "plant")]
 impl Plant {
     /// Every bug.
-    pub const ALL: [Plant; 16] = [
+    pub const ALL: [Plant; 17] = [
         Plant::FenceSkipped,
         Plant::LeaseFromReceipt,
         Plant::OldAnswersRemembered,
@@ -44,6 +45,7 @@ impl Plant {
         Plant::TokenLostAtRestart,
         Plant::NotFencedAtBoot,
         Plant::StartFilesKept,
+        Plant::VersionRaisedTooEarly,
     ];
 }
 
@@ -54,6 +56,17 @@ mod switch {
 
     thread_local! {
         static PLANTED: Cell<Option<Plant>> = const { Cell::new(None) };
+        static SUPPORTS: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// This thread plays a build that supports `version`, or this one.
+    pub fn support(version: Option<u32>) {
+        SUPPORTS.with(|cell| cell.set(version));
+    }
+
+    /// The newest `State.version` of the build that this thread plays.
+    pub fn supported() -> u32 {
+        SUPPORTS.with(|cell| cell.get()).unwrap_or(crate::STATE_VERSION_MAX)
     }
 
     /// Plant `bug` in this thread, or none.
@@ -68,7 +81,13 @@ mod switch {
 }
 
 #[cfg(feature = "plant")]
-pub use switch::{is_planted, plant};
+pub use switch::{is_planted, plant, support, supported};
+
+/// The newest `State.version` of this build; in the simulator, of the one that it plays.
+#[cfg(not(feature = "plant"))]
+pub(crate) const fn supported() -> u32 {
+    crate::STATE_VERSION_MAX
+}
 
 /// Whether a bug is planted; the constant `false` in every build but the simulator's.
 #[cfg(feature = "plant")]

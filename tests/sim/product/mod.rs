@@ -13,6 +13,7 @@ pub use expected::{Line, TABLE, expected};
 
 use super::broken::How;
 use super::kinds::Kind;
+use super::table::Cells;
 use arbiter_core::{STEPS, StepId};
 use std::fmt;
 
@@ -133,11 +134,19 @@ pub fn cells(part: Part, row: StepId) -> impl Iterator<Item = Case> {
     })
 }
 
+/// A case that was played.
+pub struct Played {
+    /// How it ended, or in words, what was broken: an invariant, what nobody said, or what did not
+    /// complete once mended.
+    pub ending: Result<Ending, String>,
+    /// Its transcript, if it was kept.
+    pub trace: Vec<String>,
+    /// How often rows ended in which way.
+    pub cells: Cells,
+}
+
 /// Play one case. `trace`: with its transcript, also where it fails.
-///
-/// # Errors
-/// In words, what was broken: an invariant, what nobody said, or what did not complete once mended.
-pub fn play(case: Case, trace: bool) -> (Result<Ending, String>, Vec<String>) {
+pub fn play(case: Case, trace: bool) -> Played {
     stage::Stage::new(case, trace).play()
 }
 

@@ -2,7 +2,7 @@
 //! comes of it is held against the world, all is mended, and it must end well. Knows the plan table
 //! only by where a row is.
 
-use super::{Case, Course, Ending, Part};
+use super::{Case, Course, Ending, Part, Played};
 use crate::invariants::astray;
 use crate::sim::Options;
 use crate::sim::broken::{Broken, How};
@@ -10,7 +10,6 @@ use crate::sim::clock::{MS, Nanos, SECOND};
 use crate::sim::event::Due;
 use crate::sim::fault::Fault;
 use crate::sim::kinds::Kind;
-use crate::sim::raft::VOTERS;
 use crate::sim::topology::Topology;
 use crate::sim::world::World;
 use arbiter_core::{
@@ -53,13 +52,14 @@ impl Stage {
         Self { world, case, group: "g1".into(), struck: None }
     }
 
-    pub(super) fn play(mut self) -> (Result<Ending, String>, Vec<String>) {
-        let ended = self.acts();
-        if let Err(why) = &ended {
+    pub(super) fn play(mut self) -> Played {
+        let ending = self.acts();
+        if let Err(why) = &ending {
             let line = format!("BROKEN {why}");
             self.world.say(|| line);
         }
-        (ended, self.world.transcript())
+        let cells = std::mem::take(&mut self.world.watch.cells);
+        Played { ending, trace: self.world.transcript(), cells }
     }
 
     fn acts(&mut self) -> Result<Ending, String> {
@@ -111,9 +111,7 @@ impl Stage {
     }
 
     fn leader(&self) -> Option<(usize, u64)> {
-        let voters = (0..VOTERS).map(|voter| (voter, &self.world.raft.voters[voter]));
-        let mut leading = voters.filter(|(_, voter)| voter.up && !voter.frozen);
-        leading.find_map(|(at, voter)| Some((at, voter.leads?)))
+        self.world.raft.leading()
     }
 
     /// What `status` says now.

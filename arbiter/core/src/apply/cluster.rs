@@ -3,7 +3,7 @@
 use super::entry::{Entry, Outcome, refuse, stale};
 use crate::{
     AgentId, ClusterId, ClusterSpec, EventKind, Group, GroupId, GroupSpec, Instance, InstanceId,
-    Layer, Mode, RegionKind, Rejected, STATE_VERSION_MAX, State,
+    Layer, Mode, RegionKind, Rejected, State, plant::supported,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,8 +54,9 @@ pub(super) fn apply_policy(entry: &mut Entry, spec: &ClusterSpec) -> Outcome {
 }
 
 pub(super) fn raise_version(entry: &mut Entry, version: u32) -> Outcome {
-    if version > STATE_VERSION_MAX {
-        return Err(Rejected::Unsupported { asked: version, supported: STATE_VERSION_MAX });
+    let supported = supported();
+    if version > supported {
+        return Err(Rejected::Unsupported { asked: version, supported });
     }
     if version <= entry.next.version {
         return stale(format!("the version is {} already", entry.next.version));

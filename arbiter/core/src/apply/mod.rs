@@ -28,8 +28,8 @@ pub(crate) use open::RENEWED;
 pub(crate) use synchronous::may_lose;
 
 use crate::{
-    Command, EVENTS_KEPT_MAX, Event, LogId, Proposal, Rejected, STATE_VERSION_MAX, State,
-    invariants::check_invariants,
+    Command, EVENTS_KEPT_MAX, Event, LogId, Proposal, Rejected, State,
+    invariants::check_invariants, plant::supported,
 };
 use entry::{Entry, Outcome};
 
@@ -73,8 +73,9 @@ pub fn apply(
     if let Some(outcome) = requests::outcome(state, proposal) {
         return outcome.map(|_| (state.clone(), Vec::new()));
     }
-    if state.version > STATE_VERSION_MAX {
-        return Err(Rejected::Unsupported { asked: state.version, supported: STATE_VERSION_MAX });
+    let supported = supported();
+    if state.version > supported {
+        return Err(Rejected::Unsupported { asked: state.version, supported });
     }
     let mut entry = Entry::new(state, proposal, at);
     run(&mut entry)?;

@@ -6,8 +6,8 @@ use super::group::{covers, expect_epoch};
 use super::{drill, evidence, plan_end, rows, synchronous};
 use crate::{
     By, Durability, EventKind, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId,
-    PlanKind, PlanTimes, Position, RegionId, RegionKind, Rejected, ResourceId, Revision, STEPS,
-    StepId, StepRecord, StepState, Token,
+    PlanKind, PlanTimes, Position, RegionId, RegionKind, Rejected, ResourceId, Revision, StepId,
+    StepRecord, StepState, Token, steps::rows_of,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -228,8 +228,7 @@ fn plan_of(entry: &Entry, open: &OpenPlan, source: RegionId) -> Result<Plan, Rej
         PlanKind::Switchover => (StepState::Done, RENEWED),
     };
     let fits = [&["nothing speaks against it".to_owned()], open.compared.as_slice()].concat();
-    let steps: Vec<StepRecord> = STEPS
-        .iter()
+    let steps: Vec<StepRecord> = rows_of(entry.next.version)
         .map(|step| match step.id {
             StepId::Preflight => record(step.id, StepState::Done, &fits.join("; ")),
             StepId::StopLease => record(step.id, state, note),

@@ -1,5 +1,6 @@
 //! Simulator, invariants, real-process cases and benchmarks of the region arbiter.
 
+pub mod history;
 #[cfg(feature = "hosts")]
 pub mod hosts;
 #[cfg(feature = "sim")]

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod cost;
 pub mod credentials;
+pub mod dial;
 pub mod dns_client;
 pub mod drivers;
 pub mod lab;

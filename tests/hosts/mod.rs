@@ -7,6 +7,7 @@ mod adopted;
 mod agents;
 mod asks;
 mod attested;
+pub mod chaos;
 mod command_line;
 mod cuts;
 mod demo;
@@ -72,6 +73,8 @@ pub struct Case {
     pub services: bool,
     /// What it does.
     pub play: Play,
+    /// Whether it proves by itself that nothing overlapped.
+    pub own_proof: bool,
     /// What it does instead, without a platform made for it.
     pub alone: Option<fn() -> io::Result<()>>,
 }
@@ -91,6 +94,7 @@ impl Case {
             prepare: |_| Ok(()),
             services: false,
             play,
+            own_proof: false,
             alone: None,
         }
     }
@@ -153,6 +157,12 @@ impl Case {
         self
     }
 
+    /// Proves by itself that nothing overlapped: with many moves an epoch may see no write.
+    pub const fn own_proof(mut self) -> Self {
+        self.own_proof = true;
+        self
+    }
+
     /// In another mode.
     pub const fn mode(mut self, mode: &'static str) -> Self {
         self.mode = mode;
@@ -186,6 +196,7 @@ pub fn cases() -> Vec<Case> {
         twice::CASES,
         patroni::CASES,
         command_line::CASES,
+        chaos::CASES,
         demo::CASES,
     ]
     .concat()

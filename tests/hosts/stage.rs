@@ -163,6 +163,9 @@ impl Stage {
         self.postmaster(if case.pairs[0].active == "eu-west" { "eu-db" } else { "us-db" })?;
         self.began = clock::now();
         (case.play)(self).await?;
+        if case.own_proof {
+            return Ok(());
+        }
         self.no_overlap().await
     }
 

@@ -80,6 +80,19 @@ impl Operator {
         stale
     }
 
+    /// Which region of a group is active, as the first endpoint that answers has it confirmed.
+    pub async fn active(&self, group: &str) -> Option<v1::ActiveRegion> {
+        for arbiter in self.endpoints.iter().rev() {
+            let request = v1::GetActiveRegionRequest { group: group.into(), stale: false };
+            let mut client = QueryClient::new(arbiter.channel());
+            let call = tokio::time::timeout(CONNECT_LIMIT * 4, client.get_active_region(request));
+            if let Ok(Ok(answer)) = call.await {
+                return Some(answer.into_inner());
+            }
+        }
+        None
+    }
+
     /// The status of one group.
     pub async fn group(&self, name: &str) -> Option<v1::GroupStatus> {
         self.status().await?.groups.into_iter().find(|group| group.group == name)

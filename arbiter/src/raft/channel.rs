@@ -2,6 +2,7 @@
 //! message.
 
 use super::types::Member;
+use crate::dial;
 use arbiter_core::Timing;
 use arbiter_proto::v1::raft_client::RaftClient;
 use std::collections::BTreeMap;
@@ -106,7 +107,7 @@ impl Link {
 }
 
 fn client(endpoint: &Endpoint) -> RaftClient<Channel> {
-    RaftClient::new(endpoint.connect_lazy())
+    RaftClient::new(dial::lazily(endpoint))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

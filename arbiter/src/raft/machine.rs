@@ -16,15 +16,17 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, RaftSnapshotBuilder};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use tokio::sync::Mutex;
 
 /// Where the current snapshot is kept. At most one; a newer one replaces it in one durable step.
+#[async_trait::async_trait]
 pub trait SnapshotStore: Send + Sync + 'static {
     /// Keeps `snapshot` durably, unless a newer one is already kept.
     ///
     /// # Errors
     /// The disk's; the node must stop.
-    fn keep(&self, snapshot: &Snapshot) -> io::Result<()>;
+    async fn keep(&self, snapshot: &Snapshot) -> io::Result<()>;
 
     /// The one kept.
     ///
@@ -128,7 +130,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         // Decoded whole before anything changes.
         let state = decode_state(meta, &snapshot).map_err(io::Error::other)?;
         let kept = Snapshot { meta: meta.clone(), snapshot };
-        self.keep(kept).await?;
+        self.keep(&kept).await?;
         self.cell.publish(|current| {
             current.state = Arc::new(state);
             current.applied = meta.last_log_id;
@@ -143,15 +145,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 }
 
 impl StateMachine {
-    async fn keep(&self, snapshot: Snapshot) -> io::Result<()> {
-        let (store, keeping) = (self.store.clone(), self.keeping.clone());
-        // An fsync; the runtime's own threads must not wait for it.
-        tokio::task::spawn_blocking(move || {
-            let _turn = keeping.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            store.keep(&snapshot)
-        })
-        .await
-        .map_err(io::Error::other)?
+    async fn keep(&self, snapshot: &Snapshot) -> io::Result<()> {
+        let _turn = self.keeping.lock().await;
+        self.store.keep(snapshot).await
     }
 }
 
@@ -176,7 +172,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             state: Bytes::from(serde_json::to_vec(&*current.state).map_err(io::Error::other)?),
         };
         let snapshot = Snapshot { meta, snapshot: Bytes::from(frame::seal(&stored)) };
-        self.machine.keep(snapshot.clone()).await?;
+        self.machine.keep(&snapshot).await?;
         Ok(snapshot)
     }
 }

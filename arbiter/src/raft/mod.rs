@@ -14,7 +14,7 @@ mod network;
 mod reads;
 mod service;
 mod state;
-#[cfg(feature = "rocksdb")]
+#[cfg(any(feature = "rocksdb", feature = "simulated"))]
 mod store;
 #[cfg(all(test, feature = "rocksdb"))]
 mod tests;
@@ -34,6 +34,8 @@ pub use service::RaftService;
 pub use state::{Applied, StateCell};
 #[cfg(feature = "rocksdb")]
 pub use store::StoreError;
+#[cfg(feature = "simulated")]
+pub use store::memory;
 pub use timing::{
     ElectionWindow, VoterAt, WindowsDoNotFit, election_span_min, election_windows, voters,
 };

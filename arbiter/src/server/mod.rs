@@ -26,7 +26,7 @@ mod vantage;
 pub use limited::{CONNECTIONS_MAX, UNANSWERED_MAX};
 pub use metrics::Metrics;
 pub use peers::Peers;
-pub use serve::{Listening, serve_grpc, serve_http};
+pub use serve::{Listening, router, serve_grpc, serve_http};
 pub use vantage::tell;
 
 use crate::clock;

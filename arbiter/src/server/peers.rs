@@ -1,6 +1,7 @@
 //! Connections to other arbiters, one cached for each address. Knows addresses and limits; never
 //! what is asked.
 
+use crate::dial;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -37,13 +38,13 @@ impl Peers {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| {
             Status::new(Code::Unavailable, format!("{address:?} is no address of an arbiter"))
         })?;
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_LIMIT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
             .keep_alive_timeout(KEEP_ALIVE_LIMIT)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
+            .keep_alive_while_idle(true);
+        let channel = dial::lazily(&endpoint);
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }

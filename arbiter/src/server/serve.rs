@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Router, TcpIncoming};
 
 /// Largest message of agents and operators, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -51,6 +51,20 @@ pub fn serve_grpc(
 ) -> io::Result<Listening> {
     let address = listener.local_addr()?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let router = router(face, raft)?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = router.serve_with_incoming(incoming).await {
+            tracing::error!(%error, "the gRPC port is closed");
+        }
+    });
+    Ok(Listening { address, task })
+}
+
+/// Every gRPC service, within limits; starts what they report.
+///
+/// # Errors
+/// The services cannot be described.
+pub fn router(face: Arc<Face>, raft: &RaftHandle) -> io::Result<Router> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(tell_health(face.clone(), reporter));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -62,7 +76,7 @@ pub fn serve_grpc(
     let admin = pb::admin_server::AdminServer::new(Admin::new(face.clone()));
     let agent = pb::agent_server::AgentServer::new(Agent::new(face.clone()));
     let vantage = pb::vantage_server::VantageServer::new(Vantage::new(face));
-    let router = Server::builder()
+    Ok(Server::builder()
         .timeout(CALL_LIMIT)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
@@ -76,13 +90,7 @@ pub fn serve_grpc(
         .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(agent.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(vantage.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(raft.service());
-    let task = tokio::spawn(async move {
-        if let Err(error) = router.serve_with_incoming(incoming).await {
-            tracing::error!(%error, "the gRPC port is closed");
-        }
-    });
-    Ok(Listening { address, task })
+        .add_service(raft.service()))
 }
 
 /// Serving means that a leader is known here.

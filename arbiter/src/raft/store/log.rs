@@ -1,19 +1,18 @@
 //! Vote and log for openraft. Knows order and durability; never what an entry means.
 
-use super::options::{LOG, META};
+use super::engine::{Change, Engine, META, Waiting, stopped};
 use super::tail::{Tail, weight};
-use super::writer::{Change, Writer};
-use super::{COMMITTED, PURGED, Store, VOTE, key};
+use super::{COMMITTED, PURGED, VOTE};
 use crate::raft::codec;
 use crate::raft::frame;
 use crate::raft::types::{Entry, RaftLogId, TypeConfig, Vote};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
-use rocksdb::{Direction, IteratorMode};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
 
 /// Bytes of entries read for one AppendEntries; one entry alone may be larger.
 pub const APPEND_BYTES_MAX: usize = 1 << 20;
@@ -21,14 +20,13 @@ pub const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Log and vote; clones share one database.
 #[derive(Clone)]
 pub struct LogStore {
-    store: Arc<Store>,
-    writer: Arc<Writer>,
+    engine: Arc<dyn Engine>,
     tail: Arc<Mutex<Tail>>,
 }
 
 impl LogStore {
-    pub(super) fn new(store: Arc<Store>, writer: Arc<Writer>, tail: Tail) -> Self {
-        Self { store, writer, tail: Arc::new(Mutex::new(tail)) }
+    pub(super) fn new(engine: Arc<dyn Engine>, tail: Tail) -> Self {
+        Self { engine, tail: Arc::new(Mutex::new(tail)) }
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -41,19 +39,16 @@ impl LogStore {
         let (older, newer) = {
             let tail = self.tail();
             let (range, newer) = tail.find(start, end);
-            // The iterator sees the database as it is now, under the lock: a truncation that
-            // follows cannot come between the older entries and the newer.
-            let from = key(range.start);
-            let mode = IteratorMode::From(&from, Direction::Forward);
-            let older = (!range.is_empty())
-                .then(|| (self.store.db.iterator_cf(self.store.family(LOG), mode), range.end));
+            // It sees the database as it is now, under the lock: a truncation that follows cannot
+            // come between the older entries and the newer.
+            let older = (!range.is_empty()).then(|| (self.engine.scan(range.start), range.end));
             (older, newer)
         };
         let mut gathered = Gathered { entries: Vec::new(), bytes: 0, bytes_max };
         if let Some((older, end)) = older {
             for item in older {
-                let (at, value) = item.map_err(|error| self.store.error("read", &error))?;
-                let entry = super::check::entry(&self.store, &at, &value)?;
+                let (at, value) = item?;
+                let entry = super::check::entry(&at, &value)?;
                 if entry.log_id.index >= end {
                     break;
                 }
@@ -150,7 +145,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         self.tail().vote = Some(*vote);
         let framed = frame::seal(&codec::vote_to(vote));
-        self.writer.durably(vec![Change::Put(META, VOTE, framed)]).await
+        let (sender, receiver) = oneshot::channel();
+        self.engine.queue(vec![Change::Put(META, VOTE, framed)], Waiting::Task(sender));
+        receiver.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> Result<(), io::Error> {
@@ -158,7 +155,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         // again.
         if let Some(at) = committed {
             self.tail().committed = committed;
-            self.writer.along(position(COMMITTED, at));
+            self.engine.along(position(COMMITTED, at));
         }
         Ok(())
     }
@@ -179,22 +176,23 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let entries: Vec<Entry> = entries.into_iter().collect();
         // Readable from here on; acknowledged only once durable.
         let mut tail = self.tail();
-        let number = self.writer.append(entries.clone(), callback);
-        tail.append(entries, number, self.writer.written());
+        let changes = entries.iter().cloned().map(Change::Entry).collect();
+        let number = self.engine.queue(changes, Waiting::Append(callback));
+        tail.append(entries, number, self.engine.written());
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> Result<(), io::Error> {
         self.tail().truncate(last);
         let from = last.map_or(0, |at| at.index + 1);
-        self.writer.later(vec![Change::Forget(from, u64::MAX)]);
+        self.engine.queue(vec![Change::Forget(from, u64::MAX)], Waiting::None);
         Ok(())
     }
 
     async fn purge(&mut self, upto: RaftLogId) -> Result<(), io::Error> {
         self.tail().purge(upto);
         let changes = vec![position(PURGED, upto), Change::Forget(0, upto.index + 1)];
-        self.writer.later(changes);
+        self.engine.queue(changes, Waiting::None);
         Ok(())
     }
 }

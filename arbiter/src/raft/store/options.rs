@@ -1,15 +1,9 @@
 //! How RocksDB is opened. Knows its options; never what is stored.
 
+use super::engine::{LOG, META, SNAP};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBRecoveryMode, LogLevel, Options,
 };
-
-/// Vote, positions, identity.
-pub const META: &str = "meta";
-/// Entries by index.
-pub const LOG: &str = "log";
-/// The current snapshot.
-pub const SNAP: &str = "snap";
 
 /// An idle node is to stay under 30 MiB: these are small on purpose, the data is.
 const MEMTABLE_BYTES: usize = 1 << 20;

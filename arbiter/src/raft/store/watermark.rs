@@ -6,7 +6,7 @@
 //! reached is noted here. It is not synced itself, which would double the cost of a commit: after a
 //! power cut it may be old, and then asks for less, never for more than was durable.
 
-use super::{Store, StoreError};
+use super::rocks::{Store, StoreError, refused};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -28,7 +28,7 @@ impl Watermark {
     /// [`StoreError::Damaged`] where it has not.
     pub fn open(dir: &Path, store: &Store) -> Result<Self, StoreError> {
         let damaged = |what| StoreError::Damaged { dir: dir.to_owned(), what };
-        let failed = |error: io::Error| super::refused(dir, &error.to_string());
+        let failed = |error: io::Error| refused(dir, &error.to_string());
         let path = dir.join(FILE);
         let file = OpenOptions::new()
             .read(true)

@@ -6,13 +6,12 @@
 //! and syncs once for it: group commit. Callers do not wait for RocksDB, so followers receive an
 //! entry while the leader still writes it.
 
-use super::options::LOG;
+use super::engine::{Change, Job, LOG, Waiting, stopped};
+use super::key;
+use super::rocks::{Store, say};
 use super::watermark::Watermark;
-use super::{Store, key, say};
 use crate::raft::codec;
 use crate::raft::frame;
-use crate::raft::types::{Entry, TypeConfig};
-use openraft::storage::IOFlushed;
 use rocksdb::{WriteBatch, WriteOptions};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +19,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// Jobs waiting; beyond it callers wait, which is what a stalled disk should cause.
 const QUEUE_MAX: usize = 4096;
@@ -30,43 +28,6 @@ const WRITE_BYTES_MAX: usize = 8 << 20;
 const STALL_LOOK: Duration = Duration::from_millis(5);
 /// The thread needs little.
 const STACK_BYTES: usize = 512 << 10;
-
-/// A change of the database.
-pub enum Change {
-    /// An entry of the log; encoded by the thread, not by who asks.
-    Entry(Entry),
-    /// A framed message.
-    Put(&'static str, &'static [u8], Vec<u8>),
-    /// Entries from the first (inclusive) to the second (exclusive) are gone.
-    Forget(u64, u64),
-}
-
-/// Who waits until a change is durable.
-enum Waiting {
-    /// Nobody: the next sync carries it.
-    None,
-    Append(IOFlushed<TypeConfig>),
-    Call(SyncSender<io::Result<()>>),
-    Task(oneshot::Sender<io::Result<()>>),
-}
-
-impl Waiting {
-    fn done(self, result: io::Result<()>) {
-        // A caller that went away needs no answer.
-        match self {
-            Self::None => {}
-            Self::Append(callback) => callback.io_completed(result),
-            Self::Call(sender) => drop(sender.send(result)),
-            Self::Task(sender) => drop(sender.send(result)),
-        }
-    }
-}
-
-struct Job {
-    number: u64,
-    changes: Vec<Change>,
-    waiting: Waiting,
-}
 
 /// The queue and the number of the last job in it, from 1.
 type Queue = Option<(SyncSender<Job>, u64)>;
@@ -101,17 +62,6 @@ impl Writer {
         Ok(Self { queue, along, written, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Calls back once `entries` are durable. The number of the job.
-    pub fn append(&self, entries: Vec<Entry>, callback: IOFlushed<TypeConfig>) -> u64 {
-        let changes = entries.into_iter().map(Change::Entry).collect();
-        self.queue(changes, Waiting::Append(callback))
-    }
-
-    /// In order with the others, durable with the next that is.
-    pub fn later(&self, changes: Vec<Change>) {
-        self.queue(changes, Waiting::None);
-    }
-
     /// Goes along with the next write, after all that is queued before it, or with none if there is
     /// none: for what costs little when it is old. A newer one replaces one that still waits.
     pub fn along(&self, change: Change) {
@@ -130,22 +80,13 @@ impl Writer {
         receiver.recv().unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Waits until `changes` are durable.
-    ///
-    /// # Errors
-    /// The disk's; nothing may be acknowledged any more.
-    pub async fn durably(&self, changes: Vec<Change>) -> io::Result<()> {
-        let (sender, receiver) = oneshot::channel();
-        self.queue(changes, Waiting::Task(sender));
-        receiver.await.unwrap_or_else(|_| Err(stopped()))
-    }
-
     /// Number of the last job that can be read from the database.
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
     }
 
-    fn queue(&self, changes: Vec<Change>, waiting: Waiting) -> u64 {
+    /// Queues `changes`. The number of the job.
+    pub fn queue(&self, changes: Vec<Change>, waiting: Waiting) -> u64 {
         // Held while sending: numbers are in the order of the queue.
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let (sender, last) = queue.as_mut().expect("present until dropped");
@@ -166,10 +107,6 @@ impl Drop for Writer {
             let _ = thread.join();
         }
     }
-}
-
-fn stopped() -> io::Error {
-    io::Error::other("the log writer has stopped")
 }
 
 /// What the thread owns.

@@ -42,6 +42,7 @@ fn be_agent() {
         state_dir: home.join("state"),
         runtime_dir: home.join("run"),
         arbiters: read("arbiters").lines().map(str::to_owned).collect(),
+        tls: None,
         instances: BTreeMap::from([(key, fake::instance())]),
         timings: BTreeMap::from([(GROUP.into(), timing())]),
         cgroup_parent: PARENT.into(),

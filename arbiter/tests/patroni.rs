@@ -63,6 +63,7 @@ fn be_agent() {
         state_dir: home.join("state"),
         runtime_dir: home.join("run"),
         arbiters: vec![read("arbiter")],
+        tls: None,
         instances: BTreeMap::from([((GROUP.into(), INSTANCE.into()), instance(&home))]),
         timings: BTreeMap::from([(GROUP.into(), timing())]),
         cgroup_parent: PARENT.into(),

@@ -21,8 +21,9 @@ mod schema;
 mod section;
 mod settings;
 mod timing;
+mod tls;
 
-pub use check::{host_port, http_url};
+pub use check::{host_port, http_url, is_loopback};
 pub use cost::Cost;
 pub use drill::{Drill, Window, Windows};
 pub use fault::{Fault, Faults};
@@ -31,6 +32,7 @@ pub use reference::reference;
 pub use scalar::{Decimal, duration};
 pub use schema::*;
 pub use timing::Timing;
+pub use tls::Tls;
 
 use std::path::Path;
 

@@ -7,12 +7,22 @@ use crate::kinds::{Kind, Registry};
 use crate::schema::*;
 use crate::section::{Table, join};
 use crate::settings;
+use crate::tls::Tls;
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 /// The tables of the file.
-const TABLES: &[&str] =
-    &["cluster", "webhook", "alertmanager", "cost", "regions", "arbiters", "agents", "groups"];
+const TABLES: &[&str] = &[
+    "cluster",
+    "tls",
+    "webhook",
+    "alertmanager",
+    "cost",
+    "regions",
+    "arbiters",
+    "agents",
+    "groups",
+];
 /// The sub-tables of a group.
 const GROUP_TABLES: &[&str] = &["resources", "probes", "external_fence", "drill"];
 
@@ -70,19 +80,37 @@ fn cluster(root: &Table<'_, '_>, registry: &Registry, book: &mut Book<'_>) -> Cl
     for (name, table) in root.named("groups", book) {
         groups.insert(name, group(&table, timing, registry, book));
     }
+    let arbiters = all(root, "arbiters", Arbiter::NAMES, Arbiter::read, book);
     Cluster {
         id: keys.id,
         timing,
         insecure_plaintext: keys.insecure_plaintext,
+        tls: tls(root, keys.insecure_plaintext, &arbiters, book),
         cgroup_kill: keys.cgroup_kill,
         webhook: webhook.map(|keys| keys.url),
         alertmanager: one(root, "alertmanager", Alertmanager::NAMES, Alertmanager::read, book),
         cost: one(root, "cost", Cost::NAMES, Cost::read, book),
         regions: all(root, "regions", Region::NAMES, Region::read, book),
-        arbiters: all(root, "arbiters", Arbiter::NAMES, Arbiter::read, book),
+        arbiters,
         agents: all(root, "agents", Agent::NAMES, Agent::read, book),
         groups,
     }
+}
+
+/// As the file says; by default wherever an arbiter is reached from another host.
+fn tls(
+    root: &Table<'_, '_>,
+    insecure: bool,
+    arbiters: &BTreeMap<String, Arbiter>,
+    book: &mut Book<'_>,
+) -> Option<Tls> {
+    if let Some(found) = one(root, "tls", Tls::NAMES, Tls::read, book) {
+        return Some(found);
+    }
+    let empty = DeTable::new();
+    let none = Table { path: "tls".to_owned(), table: &empty };
+    let reached = arbiters.values().any(crate::check::beyond_loopback);
+    (reached && !insecure).then(|| Tls::read(&none, book))
 }
 
 /// The table `key`, where the file has it.

@@ -5,6 +5,7 @@ use crate::drill::Drill;
 use crate::kinds::{Registry, Setting};
 use crate::schema::*;
 use crate::section::{Absent, Key};
+use crate::tls::Tls;
 use std::fmt::Write;
 
 const HEAD: &str = "\
@@ -20,6 +21,7 @@ const HEAD: &str = "\
 pub fn reference(registry: &Registry) -> String {
     let mut out = HEAD.to_owned();
     section(&mut out, "cluster", ClusterKeys::about(), &ClusterKeys::keys());
+    section(&mut out, "tls", Tls::about(), &Tls::keys());
     section(&mut out, "webhook", WebhookKeys::about(), &WebhookKeys::keys());
     section(&mut out, "alertmanager", Alertmanager::about(), &Alertmanager::keys());
     section(&mut out, "regions.eu-west", Region::about(), &Region::keys());

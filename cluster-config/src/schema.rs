@@ -7,6 +7,7 @@ use crate::kinds::{Kind, ProbeKind};
 use crate::scalar::words;
 use crate::section::section;
 use crate::timing::Timing;
+use crate::tls::Tls;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -133,8 +134,8 @@ section! {
         id: String [required "\"demo\""],
         /// The timers: how far apart the regions are.
         profile: Profile [default Profile::Wan],
-        /// Allow plaintext between hosts. Without it every arbiter must listen on loopback.
-        /// While it is set, `arbiter status` says INSECURE.
+        /// Plaintext between hosts, without certificates and roles: anyone who reaches an arbiter
+        /// may give orders. While it is set, `arbiter status` says INSECURE.
         insecure_plaintext: bool [default false],
         /// Whether every agent's host has `cgroup.kill` (Linux 5.14). Without it `fence` must be
         /// 6s or more.
@@ -203,6 +204,9 @@ section! {
         listen: Option<String> [unset ("\"0.0.0.0:7400\"", "as address")],
         /// host:port of its operations port: health, metrics, `/v1/active/{group}`.
         http: Option<String> [unset ("\"10.0.1.1:7401\"", "no operations port")],
+        /// Where root asks without a certificate, as operator, on this arbiter's host.
+        socket: Option<String>
+            [unset ("\"/run/region-arbiter-node/arbiter.sock\"", "arbiter.sock in its data directory")],
     }
 }
 
@@ -415,6 +419,8 @@ pub struct Cluster {
     pub timing: Timing,
     /// Plaintext between hosts is allowed.
     pub insecure_plaintext: bool,
+    /// Where certificates are; none where everything is plaintext.
+    pub tls: Option<Tls>,
     /// Every agent's host has `cgroup.kill`.
     pub cgroup_kill: bool,
     /// Where events are posted.

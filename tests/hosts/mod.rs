@@ -7,6 +7,7 @@ mod adopted;
 mod agents;
 mod asks;
 mod attested;
+mod certificates;
 pub mod chaos;
 mod command_line;
 mod cuts;
@@ -180,6 +181,7 @@ pub fn cases() -> Vec<Case> {
         rows::CASES,
         quorum::CASES,
         agents::CASES,
+        certificates::CASES,
         groups::CASES,
         standby::CASES,
         rejoin::CASES,

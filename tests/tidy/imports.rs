@@ -5,6 +5,11 @@ use crate::{none, root, sources};
 
 /// What a part of `arbiter/src` never names, and why.
 const NEVER: &[(&str, &[&str], &str)] = &[
+    (
+        "tls",
+        &["agent", "cli", "drivers", "lab", "leader", "probes", "raft", "server", "wire"],
+        "it knows who, and nothing of what",
+    ),
     ("clock", &["agent", "cli", "drivers", "lab", "leader", "raft", "server", "wire"], "a leaf"),
     (
         "wire",

@@ -1,5 +1,6 @@
 //! The simulated network as gRPC sees it. Knows sockets; never what is asked.
 
+use arbiter::server::Origin;
 use futures::Stream;
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -51,9 +52,11 @@ pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Accepted
 }
 
 impl Connected for Accepted {
-    type ConnectInfo = ();
+    type ConnectInfo = Origin;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Origin {
+        Origin::Plaintext
+    }
 }
 
 impl AsyncRead for Accepted {

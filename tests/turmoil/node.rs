@@ -86,8 +86,9 @@ impl Place {
         let leader = Leader::new(handle.clone());
         let posted = Arc::new(AtomicU64::new(0));
         let notifier = Notifier::start(Receivers::default(), &cluster.id, posted);
-        let face =
-            Face::new(handle.clone(), leader.clone(), cluster.id.clone(), voters, false, notifier);
+        let (raft, tls) = (handle.clone(), None);
+        let id = cluster.id.clone();
+        let face = Face::new(raft, leader.clone(), id, voters, false, tls, notifier);
         tokio::spawn(leader.run());
         let listener = turmoil::net::TcpListener::bind(("0.0.0.0", net::PORT)).await?;
         let router = server::router(face, &handle)?;

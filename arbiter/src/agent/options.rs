@@ -1,9 +1,11 @@
 //! What an agent is told when it starts. Knows names, paths and settings; reads no file.
 
+use crate::tls::Tls;
 use arbiter_core::{AgentId, GroupId, Instance, InstanceId, Timing};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything that an agent is told when it starts.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct AgentOptions {
     pub runtime_dir: PathBuf,
     /// Arbiters that may be asked, `host:port`; all are tried.
     pub arbiters: Vec<String>,
+    /// Its certificates; none: plaintext.
+    pub tls: Option<Arc<Tls>>,
     /// Its own instances.
     pub instances: BTreeMap<(GroupId, InstanceId), Instance>,
     /// Timers of its groups, until an arbiter tells those in force.

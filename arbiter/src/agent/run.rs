@@ -16,6 +16,7 @@ use super::tasks::{Key, Tasks, Write, write_all};
 use super::units;
 use crate::clock;
 use crate::drivers::{self, Apart, Driver, DriverError, Holder};
+use crate::tls::Dialer;
 use crate::wire::report_to_proto;
 use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, DeadmanEvent};
 use arbiter_core::{Arming, GroupId, Instance, InstanceId, Report};
@@ -98,7 +99,11 @@ pub async fn run_with(options: AgentOptions, open: &Opener) -> Result<(), AgentE
     let machine =
         AgentMachine::new(stored, options.instances.clone(), &options.timings, clock::now());
     tokio::spawn(watch.run());
-    tokio::spawn(session::run(options.arbiters.clone(), renewal(&options), told));
+    if let Some(tls) = options.tls.clone() {
+        tokio::spawn(tls.watch());
+    }
+    let dialer = Dialer::new(options.tls.clone());
+    tokio::spawn(session::run(options.arbiters.clone(), dialer, renewal(&options), told));
     let inbox = Inbox { from_tasks, from_companion, from_session };
     let agent = Agent { machine, options, holds, companion, tasks, writes, groups, reports: None };
     agent.run(inbox).await;

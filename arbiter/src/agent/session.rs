@@ -4,6 +4,7 @@
 //! Knows addresses and messages. Never knows what a Report says, nor what a Directive asks.
 
 use crate::clock;
+use crate::tls::Dialer;
 use crate::wire::directive_from_proto;
 use arbiter_core::Directive;
 use arbiter_proto::v1::agent_client::AgentClient;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 
 /// Reports that wait for the connection. A new one is dropped when it is full.
 const REPORTS_WAITING_MAX: usize = 4;
@@ -38,12 +38,17 @@ pub enum Told {
 }
 
 /// Keep a stream to one of `arbiters` up, until the agent ends.
-pub async fn run(arbiters: Vec<String>, renewal: Duration, told: mpsc::Sender<Told>) {
+pub async fn run(
+    arbiters: Vec<String>,
+    dialer: Dialer,
+    renewal: Duration,
+    told: mpsc::Sender<Told>,
+) {
     let mut wait = BACK_OFF_FIRST;
     loop {
         let mut served = false;
         for arbiter in &arbiters {
-            served |= serve(arbiter, renewal, &told).await;
+            served |= serve(arbiter, &dialer, renewal, &told).await;
             if told.send(Told::Down).await.is_err() {
                 return;
             }
@@ -54,8 +59,13 @@ pub async fn run(arbiters: Vec<String>, renewal: Duration, told: mpsc::Sender<To
 }
 
 /// One stream from its beginning to its end. Says whether anything was heard on it.
-async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> bool {
-    let Ok(endpoint) = Endpoint::from_shared(format!("http://{arbiter}")) else {
+async fn serve(
+    arbiter: &str,
+    dialer: &Dialer,
+    renewal: Duration,
+    told: &mpsc::Sender<Told>,
+) -> bool {
+    let Ok(endpoint) = Dialer::endpoint(arbiter) else {
         tracing::error!(arbiter, "not an address of an arbiter");
         return false;
     };
@@ -64,7 +74,7 @@ async fn serve(arbiter: &str, renewal: Duration, told: &mpsc::Sender<Told>) -> b
         .tcp_nodelay(true)
         .http2_keep_alive_interval(renewal / PING_PARTS)
         .keep_alive_timeout(renewal);
-    let channel = match timeout(renewal, endpoint.connect()).await {
+    let channel = match timeout(renewal, dialer.connect(&endpoint)).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => {
             tracing::debug!(arbiter, %error, "not reached");

@@ -2,10 +2,12 @@
 //! how an agent works.
 
 use crate::agent::{self, AgentOptions, store::BOOT_ID_FILE};
+use crate::tls::{self, Files, Role, Tls};
 use crate::{policy_file, telemetry};
 use arbiter_core::{AgentId, ClusterSpec, drills_beside, external_fences_beside};
 use cluster_config::Cluster;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Options of `arbiter agent`.
 #[derive(clap::Args, Debug)]
@@ -26,6 +28,10 @@ pub(super) struct AgentArgs {
     /// Arbiters to report to, host:port, separated by commas [default: those of the cluster file].
     #[arg(long, value_delimiter = ',')]
     arbiters: Vec<String>,
+    /// Where its certificate, key and ca.pem are, as NAME.pem and NAME.key [default: as the cluster
+    /// file says].
+    #[arg(long, env = "ARBITER_TLS_DIR", value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
     /// Where resources get their cgroups: a path below the mount of cgroup v2, or `self` where
     /// systemd runs the deadman, in its own unit.
     #[arg(long, default_value = "region-arbiter")]
@@ -67,16 +73,31 @@ fn options(args: AgentArgs, cluster: &Cluster) -> Result<AgentOptions, String> {
     if arbiters.is_empty() {
         arbiters = spec.voters.values().map(|voter| voter.address.clone()).collect();
     }
+    let tls = certificates(cluster, &args.name, args.tls_dir)?;
     let unknown = |error| format!("its own program cannot be found: {error}");
     Ok(AgentOptions {
         runtime_dir: args.runtime_dir.unwrap_or_else(|| agent::default_runtime_dir(&name)),
         name,
         state_dir: args.state_dir,
         arbiters,
+        tls,
         instances,
         timings,
         cgroup_parent: args.cgroup_parent,
         program: agent::own_program().map_err(unknown)?,
         boot_id_file: PathBuf::from(BOOT_ID_FILE),
     })
+}
+
+/// Those of an agent; none where everything is plaintext.
+fn certificates(
+    cluster: &Cluster,
+    name: &str,
+    dir: Option<PathBuf>,
+) -> Result<Option<Arc<Tls>>, String> {
+    let Some(keys) = &cluster.tls else { return Ok(None) };
+    tls::install();
+    let files = dir.map_or_else(|| Files::of(keys, name), |dir| Files::within(&dir, name));
+    let opened = Tls::open(files, &cluster.id, Role::Agent, name, keys.expiry_grace);
+    opened.map(Some).map_err(|error| error.to_string())
 }

@@ -4,15 +4,17 @@
 //! mutating call keeps its request id from one arbiter to the next: asked twice is done once.
 
 use super::exit::{Fail, trailer, try_another};
+use crate::tls::{self, Dialer, Files, Tls};
 use arbiter_proto::v1 as pb;
+use cluster_config::Cluster;
 use futures::stream::{FuturesUnordered, StreamExt};
 use pb::admin_client::AdminClient;
 use pb::query_client::QueryClient;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// A host that does not answer within this is taken as unreachable.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -24,18 +26,58 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(12);
 const CHANGE_ROUNDS_MAX: u32 = 4;
 const ROUND_PAUSE: Duration = Duration::from_millis(700);
 
+/// Where packages put an arbiter's socket on its host.
+const SOCKET: &str = "/run/region-arbiter-node/arbiter.sock";
+/// For an arbiter's certificate, where no cluster file says how long after its end it counts.
+const GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Reasons of an arbiter that answers, and misses the others.
 const NO_QUORUM: [&str; 2] = ["no-leader", "no-quorum"];
 
 /// Where arbiters are found.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Where {
-    /// Arbiters to ask, host:port, separated by commas.
+    /// Arbiters to ask, host:port, separated by commas; unix:/PATH asks as root on its host.
     #[arg(long, env = "ARBITER_ENDPOINTS", value_delimiter = ',', value_name = "HOST:PORT")]
     pub(super) endpoints: Vec<String>,
     /// The cluster file; its arbiters are asked.
     #[arg(long, env = "ARBITER_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) shows: Shows,
+}
+
+/// What is shown of who asks.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct Shows {
+    /// Your certificate, as `arbiter pki issue` makes it.
+    #[arg(long, env = "ARBITER_CERTIFICATE", value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Its private key [default: the certificate's name with .key].
+    #[arg(long, env = "ARBITER_KEY", value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// The authority of arbiters [default: ca.pem beside the certificate].
+    #[arg(long, env = "ARBITER_CA", value_name = "FILE", requires = "certificate")]
+    ca: Option<PathBuf>,
+}
+
+impl Shows {
+    /// Read anew by each command.
+    fn tls(&self, cluster: Option<&Cluster>) -> Result<Option<std::sync::Arc<Tls>>, Fail> {
+        let Some(certificate) = &self.certificate else { return Ok(None) };
+        let files = Files {
+            ca: self.ca.clone().unwrap_or_else(|| certificate.with_file_name(tls::CA_FILE)),
+            key: self.key.clone().unwrap_or_else(|| certificate.with_extension("key")),
+            certificate: certificate.clone(),
+        };
+        let keys = cluster.and_then(|cluster| cluster.tls.as_ref());
+        let grace = keys.map_or(GRACE, |keys| keys.expiry_grace);
+        tls::install();
+        match Tls::of_person(files, grace) {
+            Ok(tls) => Ok(Some(tls)),
+            Err(error) => Err(Fail::error(error.to_string(), "arbiter pki show FILE")),
+        }
+    }
 }
 
 /// Options of nearly every command.
@@ -81,12 +123,13 @@ pub(super) struct Node {
 }
 
 impl Node {
-    fn new(endpoint: &str) -> Result<Self, Fail> {
-        let dialled = Endpoint::from_shared(format!("http://{endpoint}")).map_err(|_| {
+    fn new(endpoint: &str, dialer: &Dialer) -> Result<Self, Fail> {
+        let dialled = Dialer::endpoint(endpoint).map_err(|_| {
             let what = format!("{endpoint:?} is not host:port");
             Fail::error(what, "write --endpoints as host:port,host:port")
         })?;
-        let channel = dialled.connect_timeout(CONNECT_LIMIT).connect_lazy();
+        let dialled = dialled.connect_timeout(CONNECT_LIMIT);
+        let channel = dialer.lazy(endpoint, &dialled, None);
         Ok(Self { endpoint: endpoint.to_owned(), channel })
     }
 
@@ -97,6 +140,19 @@ impl Node {
     pub(super) fn admin(&self) -> AdminClient<Channel> {
         AdminClient::new(self.channel.clone())
     }
+}
+
+/// An arbiter's socket on this host: where the file says, else where packages put it.
+fn socket(cluster: Option<&Cluster>) -> Option<String> {
+    let arbiters = cluster.into_iter().flat_map(|cluster| cluster.arbiters.values());
+    let named = arbiters.filter_map(|arbiter| arbiter.socket.as_deref());
+    let mut known = named.chain([SOCKET]).filter(|path| Path::new(path).exists());
+    known.next().map(|path| format!("unix:{path}"))
+}
+
+fn no_certificate() -> Fail {
+    let what = "this cluster uses TLS, no certificate is given, and no arbiter's socket is here";
+    Fail::error(what, "arbiter status --config FILE --certificate FILE")
 }
 
 /// What one arbiter said of the cluster.
@@ -112,19 +168,31 @@ pub(super) struct Arbiters {
 impl Arbiters {
     pub(super) fn find(at: &Where) -> Result<Self, Fail> {
         let mut endpoints = at.endpoints.clone();
+        let mut cluster = None;
         if endpoints.is_empty()
             && let Some(file) = &at.config
         {
-            let cluster = crate::policy_file::load(file)
+            let found = crate::policy_file::load(file)
                 .map_err(|faults| Fail::error(faults.to_string(), "correct the cluster file"))?;
-            endpoints = cluster.arbiters.into_values().map(|arbiter| arbiter.address).collect();
+            endpoints = found.arbiters.values().map(|arbiter| arbiter.address.clone()).collect();
+            cluster = Some(found);
+        }
+        let tls = at.shows.tls(cluster.as_ref())?;
+        let needed = cluster.as_ref().is_some_and(|cluster| cluster.tls.is_some());
+        if tls.is_none() && (needed || endpoints.is_empty()) {
+            match socket(cluster.as_ref()) {
+                Some(socket) => endpoints = vec![socket],
+                None if needed => return Err(no_certificate()),
+                None => {}
+            }
         }
         if endpoints.is_empty() {
             let what = "no arbiters to ask: --endpoints, ARBITER_ENDPOINTS, --config and \
                         ARBITER_CONFIG are all unset";
             return Err(Fail::error(what, "arbiter status --config FILE"));
         }
-        let nodes = endpoints.iter().map(|endpoint| Node::new(endpoint.trim()));
+        let dialer = Dialer::new(tls);
+        let nodes = endpoints.iter().map(|endpoint| Node::new(endpoint.trim(), &dialer));
         Ok(Self { nodes: nodes.collect::<Result<_, _>>()?, good: AtomicUsize::new(0) })
     }
 
@@ -249,6 +317,9 @@ fn failure(status: &Status) -> String {
         words = inner.to_string();
         cause = inner.source();
     }
+    if words.contains("fatal alert") {
+        words.push_str(": it does not take this certificate; look at it: arbiter pki show FILE");
+    }
     if reason.is_empty() { words } else { format!("{reason}: {words}") }
 }
 
@@ -275,5 +346,8 @@ fn unreachable(failed: &[(String, String)]) -> Fail {
         return Fail::error(what, "arbiter status");
     }
     let what = format!("no arbiter answered:{lines}");
-    Fail::error(what, "start the arbiters, or name others with --endpoints")
+    Fail::error(
+        what,
+        "start the arbiters, or name others with --endpoints; with TLS, give --certificate FILE",
+    )
 }

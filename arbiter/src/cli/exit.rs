@@ -56,7 +56,8 @@ impl From<Status> for Fail {
             | Code::AlreadyExists
             | Code::Aborted
             | Code::OutOfRange
-            | Code::PermissionDenied => {
+            | Code::PermissionDenied
+            | Code::Unauthenticated => {
                 Self::Refused { why: status.message().to_owned(), reason, next }
             }
             Code::Unimplemented => {

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - one file a command family: `process`, `status`, `check`, `plan`, `control`, `show`,
-//!   `members`, `notify`, `cost`, `config`
+//!   `members`, `notify`, `cost`, `config`, `pki`
 //! - `connect`: which arbiter is asked; `exit`: how a command ends
 //! - `render/`: pure functions from messages to text
 //!
@@ -24,6 +24,7 @@ mod next;
 #[cfg(feature = "rocksdb")]
 mod node;
 mod notify;
+mod pki;
 mod plan;
 mod process;
 mod render;
@@ -95,6 +96,8 @@ enum Question {
     Cost(cost::CostArgs),
     /// Check a cluster file, or bring a changed one into force.
     Config(config::Args),
+    /// Make and show certificates: for development and small installations.
+    Pki(pki::PkiArgs),
 }
 
 /// Parse the command line, run the command, and say how it ended.
@@ -102,6 +105,7 @@ pub fn run() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Process(process) => return process::run(process),
         Command::Question(Question::Config(args)) if args.is_local() => config::local(args),
+        Command::Question(Question::Pki(args)) => pki::run(args),
         Command::Question(question) => in_runtime(ask(question)),
     };
     exit::code(ended)
@@ -136,5 +140,6 @@ async fn ask(question: Question) -> Result<Exit, Fail> {
         Question::Notify(args) => notify::run(args).await,
         Question::Cost(args) => cost::run(args).await,
         Question::Config(args) => config::run(args).await,
+        Question::Pki(args) => pki::run(args),
     }
 }

@@ -156,7 +156,7 @@ fn script(node: &str, stale: bool, epoch: u64) -> Script {
 }
 
 fn arbiters(endpoints: Vec<String>) -> Arbiters {
-    Arbiters::find(&Where { endpoints, config: None }).unwrap()
+    Arbiters::find(&Where { endpoints, config: None, shows: Default::default() }).unwrap()
 }
 
 async fn set_mode(arbiters: &Arbiters) -> Result<pb::Outcome, Fail> {

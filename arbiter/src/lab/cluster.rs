@@ -62,6 +62,9 @@ pub struct Pair {
     pub by_hand: bool,
 }
 
+/// Whose certificate the lab's own client shows, where there are certificates.
+pub const OPERATOR: &str = "lab";
+
 /// The pair that every lab has.
 pub const FIRST_PAIR: Pair = Pair {
     group: GROUP,
@@ -119,6 +122,13 @@ pub struct Lab {
     _proxies: Vec<super::delay::Proxy>,
 }
 
+impl Options {
+    /// Whether the cluster's file has certificates, which stand in `dir`/tls by then.
+    pub fn is_secured(&self) -> bool {
+        self.more.contains("[tls]")
+    }
+}
+
 fn hosts() -> Vec<Host> {
     vec![
         Host::new("eu-arbiter", EU, 1),
@@ -170,8 +180,12 @@ impl Lab {
                 .collect::<io::Result<_>>()?,
         };
         let addresses = endpoints(&net);
+        let mut operator = Operator::new(&addresses)?;
+        if options.is_secured() {
+            operator = operator.showing(&options.dir.join("tls"), OPERATOR);
+        }
         let lab = Self {
-            operator: Operator::new(&addresses)?,
+            operator,
             options,
             net,
             arbiters: BTreeMap::new(),

@@ -17,9 +17,14 @@ impl Lab {
 
     fn config_text(&self, group: &str) -> String {
         let mut text = format!(
-            "[cluster]\nid = \"{}\"\nprofile = \"{}\"\ninsecure_plaintext = true\n\n",
+            "[cluster]\nid = \"{}\"\nprofile = \"{}\"\n",
             self.options.prefix, self.options.profile
         );
+        text.push_str(if self.options.is_secured() {
+            "\n"
+        } else {
+            "insecure_plaintext = true\n\n"
+        });
         for (index, (name, host, region, _)) in ARBITERS.iter().enumerate() {
             let kind = if *region == "witness" { "witness" } else { "data" };
             let address = self.address(host);

@@ -1,10 +1,12 @@
 //! An operator's client of the lab's arbiters, over gRPC. Knows the API; never the inside.
 
 use crate::clock;
+use crate::tls::{self, Dialer, Files, Tls};
 use arbiter_proto::v1;
 use arbiter_proto::v1::admin_client::AdminClient;
 use arbiter_proto::v1::query_client::QueryClient;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -25,20 +27,31 @@ pub struct Operator {
 /// One arbiter, connected at its first call: a channel needs a runtime, the lab is made before.
 #[derive(Clone, Debug)]
 struct Arbiter {
+    address: String,
     endpoint: Endpoint,
+    /// Directory and name of what is shown; none: plaintext.
+    shows: Option<(PathBuf, String)>,
     channel: OnceLock<Channel>,
 }
 
 impl Arbiter {
     fn new(address: &str) -> io::Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = Dialer::endpoint(address)
             .map_err(|error| io::Error::other(format!("{address}: {error}")))?;
         let endpoint = endpoint.connect_timeout(CONNECT_LIMIT).timeout(CALL_LIMIT);
-        Ok(Self { endpoint, channel: OnceLock::new() })
+        let address = address.to_owned();
+        Ok(Self { address, endpoint, shows: None, channel: OnceLock::new() })
     }
 
     fn channel(&self) -> Channel {
-        self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone()
+        let tls = || {
+            let (dir, name) = self.shows.as_ref()?;
+            tls::install();
+            // Without certificates the call fails, and says so.
+            Tls::of_person(Files::within(dir, name), Duration::ZERO).ok()
+        };
+        let dial = || Dialer::new(tls()).lazy(&self.address, &self.endpoint, None);
+        self.channel.get_or_init(dial).clone()
     }
 }
 
@@ -50,6 +63,16 @@ impl Operator {
     pub fn new(addresses: &[String]) -> io::Result<Self> {
         let endpoints = addresses.iter().map(|address| Arbiter::new(address));
         Ok(Self { endpoints: endpoints.collect::<io::Result<_>>()? })
+    }
+
+    /// The same, which shows the certificate of `name` in `dir`, read at its first call.
+    #[must_use]
+    pub fn showing(mut self, dir: &Path, name: &str) -> Self {
+        for arbiter in &mut self.endpoints {
+            arbiter.shows = Some((dir.to_owned(), name.to_owned()));
+            arbiter.channel = OnceLock::new();
+        }
+        self
     }
 
     /// A client of one endpoint only.

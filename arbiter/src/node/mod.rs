@@ -9,17 +9,17 @@ use crate::policy_file;
 use crate::probes::{Lookout, Round};
 use crate::raft::{self, RaftHandle, RaftOptions};
 use crate::server::{self, Face, Listening};
-use crate::tls;
+use crate::tls::{self, Files, Role, Tls, TlsError};
 use arbiter_core::ClusterSpec;
 use cluster_config::Cluster;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -53,10 +53,13 @@ pub enum NodeError {
     },
     /// Hosts would talk in plaintext without leave.
     #[error(
-        "{0} is not loopback and there is no TLS; set insecure_plaintext = true in [cluster] if \
-         that is meant"
+        "{0} leads to an address beyond loopback, and there is no TLS; add a table [tls], or set \
+         insecure_plaintext = true in [cluster] if that is meant"
     )]
     Plaintext(String),
+    /// Its certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The data directory.
     #[error("data directory {dir}: {why}; make it writable")]
     DataDir {
@@ -111,6 +114,7 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
     })?;
     let listen = arbiter.listen.as_ref().unwrap_or(&arbiter.address);
     let (grpc, insecure) = plaintext(&cluster, listen).await?;
+    let tls = certificates(&cluster, &name)?;
     // Ports first: what cannot be listened on is said before anything is opened.
     let grpc = bind(grpc).await?;
     let http = match &arbiter.http {
@@ -129,24 +133,35 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
         data_dir: data_dir.clone(),
         timing: policy_file::timing(&cluster.timing),
         voters: voters.clone(),
-        tls: None,
+        tls: tls.clone(),
     })
     .await?;
+    let socket = socket(arbiter.socket.as_deref(), &data_dir)?;
     let leader = Leader::new(raft.clone());
     let posted = Arc::new(AtomicU64::new(people::kept(&data_dir)));
     let receivers =
         Receivers { webhook: cluster.webhook.clone(), alertmanager: cluster.alertmanager.clone() };
     let notifier = Notifier::start(receivers, &cluster.id, posted.clone());
-    let face =
-        Face::new(raft.clone(), leader.clone(), cluster.id.clone(), voters, insecure, notifier);
+    let face = Face::new(
+        raft.clone(),
+        leader.clone(),
+        cluster.id.clone(),
+        voters,
+        insecure,
+        tls.clone(),
+        notifier,
+    );
     let mut tasks = JoinSet::new();
     tasks.spawn(leader.clone().run());
+    if let Some(tls) = tls {
+        tasks.spawn(tls.watch());
+    }
     tasks.spawn(look_around(face.clone()));
     tasks.spawn(people::tell(face.clone()));
     tasks.spawn(people::warn(face.clone()));
     tasks.spawn(people::keep(posted, data_dir));
     let failed = |error: std::io::Error| NodeError::Runtime(error.to_string());
-    let served = server::serve_grpc(face.clone(), &raft, grpc).map_err(failed)?;
+    let served = server::serve_grpc(face.clone(), &raft, grpc, socket).map_err(failed)?;
     let mut node =
         Node { raft, leader, grpc: served.address, http: None, tasks, listening: vec![served] };
     if let Some(listener) = http {
@@ -210,6 +225,29 @@ impl Drop for Node {
     }
 }
 
+/// Those of an arbiter; none where everything is plaintext.
+fn certificates(cluster: &Cluster, name: &str) -> Result<Option<Arc<Tls>>, TlsError> {
+    let Some(keys) = &cluster.tls else { return Ok(None) };
+    let files = Files::of(keys, name);
+    Tls::open(files, &cluster.id, Role::Arbiter, name, keys.expiry_grace).map(Some)
+}
+
+/// Where root asks on this host. One that was not asked for is not worth a start that fails.
+fn socket(named: Option<&str>, data_dir: &Path) -> Result<Option<UnixListener>, NodeError> {
+    let default = data_dir.join(server::SOCKET_NAME);
+    let path = named.map_or(default, PathBuf::from);
+    match server::listen_locally(&path) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if named.is_none() => {
+            tracing::warn!(path = %path.display(), %error, "no socket for root on this host");
+            Ok(None)
+        }
+        Err(error) => {
+            Err(NodeError::Listen { address: path.display().to_string(), why: error.to_string() })
+        }
+    }
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
     TcpListener::bind(address)
         .await
@@ -220,10 +258,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> {
 async fn plaintext(cluster: &Cluster, listen: &str) -> Result<(SocketAddr, bool), NodeError> {
     let address = resolve(listen).await?;
     let off_loopback = !address.ip().is_loopback();
-    if off_loopback && !cluster.insecure_plaintext {
+    let plaintext = off_loopback && cluster.tls.is_none();
+    if plaintext && !cluster.insecure_plaintext {
         return Err(NodeError::Plaintext(listen.to_owned()));
     }
-    Ok((address, off_loopback))
+    Ok((address, plaintext))
 }
 
 async fn resolve(address: &str) -> Result<SocketAddr, NodeError> {

@@ -2,14 +2,14 @@
 //! message.
 
 use super::types::Member;
-use crate::dial;
+use crate::tls::Dialer;
 use arbiter_core::Timing;
 use arbiter_proto::v1::raft_client::RaftClient;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::Channel;
 
 /// Largest message either way. An entry is at most [`super::PROPOSAL_BYTES_MAX`].
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -35,21 +35,21 @@ pub enum Lane {
 /// Every connection to peers.
 pub struct Channels {
     timing: Timing,
-    tls: Option<ClientTlsConfig>,
-    links: Mutex<BTreeMap<(String, Lane), Arc<Link>>>,
+    dialer: Dialer,
+    links: Mutex<BTreeMap<(String, String, Lane), Arc<Link>>>,
 }
 
 /// One connection, replaced when it is stuck.
 pub struct Link {
-    endpoint: Endpoint,
+    dial: Box<dyn Fn() -> Channel + Send + Sync>,
     client: Mutex<RaftClient<Channel>>,
     misses: AtomicU32,
 }
 
 impl Channels {
     /// None yet.
-    pub fn new(timing: Timing, tls: Option<ClientTlsConfig>) -> Self {
-        Self { timing, tls, links: Mutex::default() }
+    pub fn new(timing: Timing, dialer: Dialer) -> Self {
+        Self { timing, dialer, links: Mutex::default() }
     }
 
     /// The connection to `member`; nothing is sent before the first call.
@@ -57,31 +57,32 @@ impl Channels {
     /// # Errors
     /// Its address is none.
     pub fn link(&self, member: &Member, lane: Lane) -> Result<Arc<Link>, tonic::transport::Error> {
-        let key = (member.address.clone(), lane);
+        let key = (member.name.clone(), member.address.clone(), lane);
         let mut links = locked(&self.links);
         if let Some(link) = links.get(&key) {
             return Ok(link.clone());
         }
-        let endpoint = self.endpoint(&member.address)?;
-        let client = Mutex::new(client(&endpoint));
-        let link = Arc::new(Link { endpoint, client, misses: AtomicU32::new(0) });
+        let dial = self.dial(member)?;
+        let client = Mutex::new(client(dial()));
+        let link = Arc::new(Link { dial, client, misses: AtomicU32::new(0) });
         links.insert(key, link.clone());
         Ok(link)
     }
 
-    fn endpoint(&self, address: &str) -> Result<Endpoint, tonic::transport::Error> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
+    /// How it is dialled, each time anew. Nobody is taken for `member` but who bears its name.
+    fn dial(
+        &self,
+        member: &Member,
+    ) -> Result<Box<dyn Fn() -> Channel + Send + Sync>, tonic::transport::Error> {
+        let endpoint = Dialer::endpoint(&member.address)?
             .connect_timeout(self.timing.heartbeat.max(2 * self.timing.rtt))
             .tcp_nodelay(true)
             .tcp_keepalive(Some(TCP_KEEPALIVE))
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(self.timing.election_min)
             .keep_alive_while_idle(true);
-        match &self.tls {
-            Some(tls) => endpoint.tls_config(tls.clone()),
-            None => Ok(endpoint),
-        }
+        let (dialer, member) = (self.dialer.clone(), member.clone());
+        Ok(Box::new(move || dialer.lazy(&member.address, &endpoint, Some(&member.name))))
     }
 }
 
@@ -100,14 +101,14 @@ impl Link {
     pub fn missed(&self) -> bool {
         let before = self.misses.fetch_add(1, Ordering::Relaxed);
         if (before + 1).is_multiple_of(MISSES_MAX) {
-            *locked(&self.client) = client(&self.endpoint);
+            *locked(&self.client) = client((self.dial)());
         }
         before == 0
     }
 }
 
-fn client(endpoint: &Endpoint) -> RaftClient<Channel> {
-    RaftClient::new(dial::lazily(endpoint))
+fn client(channel: Channel) -> RaftClient<Channel> {
+    RaftClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

@@ -11,6 +11,7 @@ use super::service::{Heard, RaftService};
 use super::state::{Applied, StateCell};
 use super::timing::{self, VoterAt, WindowsDoNotFit, election_windows};
 use super::types::{Command, Raft, TypeConfig};
+use crate::tls::{Dialer, Tls};
 use arbiter_core::{Proposal, Rejected, Timing};
 use arbiter_proto::v1::raft_server::RaftServer;
 use openraft::errors::ClientWriteError;
@@ -22,7 +23,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
-use tonic::transport::ClientTlsConfig;
 
 /// Largest proposal accepted: one entry must fit an AppendEntries with room to spare.
 pub const PROPOSAL_BYTES_MAX: usize = 4 << 20;
@@ -43,7 +43,7 @@ pub struct RaftOptions {
     /// The configured voters, this one too: the same on every voter.
     pub voters: Vec<VoterAt>,
     /// For connections to peers; none: plaintext.
-    pub tls: Option<ClientTlsConfig>,
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Why Raft does not start. Nothing here helps but what the text says.
@@ -158,7 +158,7 @@ impl RaftHandle {
             .validate()
             .map_err(|error| OpenError::Config(error.to_string()))?;
         let identity = Arc::new(identity);
-        let channels = Arc::new(Channels::new(options.timing, options.tls.clone()));
+        let channels = Arc::new(Channels::new(options.timing, Dialer::new(options.tls.clone())));
         let network = Network::new(identity.clone(), channels.clone());
         let cell = StateCell::new();
         let machine = StateMachine::new(cell.clone(), snapshots);
@@ -211,6 +211,7 @@ impl RaftHandle {
             self.inner.identity.clone(),
             self.inner.options.name.clone(),
             self.inner.heard.clone(),
+            self.inner.options.voters.clone(),
         );
         RaftServer::new(service)
             .max_decoding_message_size(super::channel::MESSAGE_BYTES_MAX)

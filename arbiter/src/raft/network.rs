@@ -113,7 +113,10 @@ impl Peer {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
                 self.missed(link, status.message())
             }
-            Code::FailedPrecondition | Code::PermissionDenied | Code::Unimplemented => {
+            Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented => {
                 if link.missed() {
                     tracing::error!(peer = %self.member.name, "refuses: {}", status.message());
                 }

@@ -3,8 +3,10 @@
 
 use super::codec::{self, Malformed};
 use super::identity::Identity;
+use super::timing::VoterAt;
 use super::types::{Entry, Raft, RaftLogId, Snapshot, TypeConfig, Vote};
 use crate::clock;
+use crate::tls::{Role, caller};
 use arbiter_core::Instant;
 use arbiter_proto::v1 as pb;
 use bytes::{Bytes, BytesMut};
@@ -58,6 +60,7 @@ pub struct RaftService {
     identity: Arc<Identity>,
     name: String,
     heard: Arc<Heard>,
+    voters: Vec<VoterAt>,
 }
 
 impl RaftService {
@@ -66,8 +69,9 @@ impl RaftService {
         identity: Arc<Identity>,
         name: String,
         heard: Arc<Heard>,
+        voters: Vec<VoterAt>,
     ) -> Self {
-        Self { raft, identity, name, heard }
+        Self { raft, identity, name, heard, voters }
     }
 
     /// Refuses whoever is not the one meant, or not the one that the log knows. The sender's id.
@@ -106,6 +110,7 @@ impl RaftService {
         let metrics = self.raft.metrics();
         let known = metrics.borrow_watched().membership_config.clone();
         let members = known.membership();
+        self.is_named(peers, members.get_node(&peers.from).map(|member| member.name.as_str()))?;
         match members.get_node(&peers.from).map(|member| member.incarnation) {
             None if members.nodes().next().is_some() => Err(Status::permission_denied(format!(
                 "node {} is no member of cluster `{}`: it has no vote here",
@@ -119,6 +124,23 @@ impl RaftService {
                 )))
             }
             None | Some(_) => Ok(()),
+        }
+    }
+
+    /// A node is the arbiter that its certificate names: as the log says, before that the file.
+    fn is_named(&self, peers: &pb::Peers, member: Option<&str>) -> Result<(), Status> {
+        let caller = caller();
+        let Some(shown) = caller.as_ref().and_then(|caller| caller.named(Role::Arbiter)) else {
+            return Ok(());
+        };
+        let voters = self.voters.iter();
+        let filed = voters.clone().find(|voter| voter.node_id == peers.from);
+        match member.or(filed.map(|voter| voter.name.as_str())) {
+            Some(name) if name != shown => Err(Status::permission_denied(format!(
+                "node {} is {name}, and its certificate is of {shown}: give each arbiter its own",
+                peers.from
+            ))),
+            _ => Ok(()),
         }
     }
 

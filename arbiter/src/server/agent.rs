@@ -4,6 +4,7 @@
 use super::peers::is_forwarded;
 use super::{Face, refusal};
 use crate::leader::{ReportRefused, Route, StreamId};
+use crate::tls::{Caller, Role, caller, with_caller};
 use crate::wire;
 use arbiter_core::{AgentId, Directive, Report};
 use arbiter_proto::v1 as pb;
@@ -56,10 +57,11 @@ impl pb::agent_server::Agent for Agent {
             inbound: request.into_inner(),
             out,
             forwarded,
+            caller: caller().unwrap_or_else(Caller::plaintext),
             unanswered: None,
         };
         tokio::spawn(async move {
-            session.run().await;
+            with_caller(session.caller.clone(), session.run()).await;
             drop(permit);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -75,6 +77,8 @@ pub(super) struct Session {
     /// Another arbiter relays it to this one, and is told to look elsewhere if this one does not
     /// lead.
     pub forwarded: bool,
+    /// Who dialled, here or at the arbiter that relays it.
+    pub caller: Caller,
     /// The newest Report that has no answer: the next leader gets it at once. Late answers are
     /// safe: a deadline counts from before the Report was sent.
     pub unanswered: Option<pb::Report>,
@@ -183,6 +187,9 @@ impl Session {
         outbox: &mpsc::Sender<Directive>,
         report: Report,
     ) -> Option<Then> {
+        if let Some(why) = not_this_agent(&self.caller, &report.agent) {
+            return Some(Then::End(Some(why)));
+        }
         match self.face.leader.report(stream, outbox, report) {
             Ok(()) => None,
             Err(ReportRefused::NotLeader) => Some(Then::Again),
@@ -209,6 +216,15 @@ impl Session {
         }
         self.out.try_send(Ok(directive)).is_ok()
     }
+}
+
+/// An agent reports for itself alone: the one that its certificate names.
+fn not_this_agent(caller: &Caller, agent: &AgentId) -> Option<Status> {
+    let known = caller.named(Role::Agent)?;
+    let text = format!("the certificate is of agent {known}, and the report of {agent}");
+    let next = "give each agent its own certificate: arbiter pki show FILE";
+    (known != agent.as_str())
+        .then(|| refusal::refusal(Code::PermissionDenied, "not-this-agent", text, next))
 }
 
 fn garbled(error: &wire::WireError) -> Status {

@@ -14,7 +14,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -27,6 +27,12 @@ struct ByGroup {
 struct ByRegion {
     group: String,
     region: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByCertificate {
+    kind: &'static str,
+    name: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -52,6 +58,7 @@ pub struct Metrics {
     drill_open: Family<ByGroup, Gauge>,
     drill_due: Family<ByGroup, Gauge>,
     armed: Family<ByAgent, Gauge>,
+    expires: Family<ByCertificate, Gauge>,
     seen: seen::Seen,
 }
 
@@ -74,6 +81,7 @@ impl Default for Metrics {
             drill_open: Family::default(),
             drill_due: Family::default(),
             armed: Family::default(),
+            expires: Family::default(),
             seen: seen::Seen::registered(&mut registry),
         };
         registry.register("raft_term", "Raft term", made.term.clone());
@@ -102,6 +110,13 @@ impl Default for Metrics {
         let due = "Drill: 0 not due, 1 due, 2 overdue";
         registry.register("group_drill_due", due, made.drill_due.clone());
         registry.register("agent_armed", "1 when State has it armed", made.armed.clone());
+        let expires = "Until a certificate expires, below 0 since: kind own, ca, arbiter, agent";
+        registry.register_with_unit(
+            "certificate_expires",
+            expires,
+            Unit::Seconds,
+            made.expires.clone(),
+        );
         Self { registry: Mutex::new(registry), ..made }
     }
 }
@@ -131,6 +146,7 @@ impl Metrics {
         groups.into_iter().chain(drills).for_each(|family| family.clear());
         self.active.clear();
         self.armed.clear();
+        self.fill_certificates(face);
         let state = face.state();
         self.fill_drills(&state);
         self.seen.fill(&face.leader.look(measures).unwrap_or_default());
@@ -163,6 +179,17 @@ impl Metrics {
                 let labels = ByAgent { group: group.0.clone(), agent: agent.0.clone() };
                 self.armed.get_or_create(&labels).set(1);
             }
+        }
+    }
+
+    /// An authority that has two certificates counts with the one that lasts.
+    fn fill_certificates(&self, face: &Face) {
+        self.expires.clear();
+        let now = signed(clock::wall().0);
+        for known in face.certificates() {
+            let gauge =
+                self.expires.get_or_create(&ByCertificate { kind: known.kind, name: known.name });
+            gauge.set((signed(known.expires.0) - now).div_euclid(1_000));
         }
     }
 

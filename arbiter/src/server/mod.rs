@@ -3,6 +3,7 @@
 //!
 //! # Layout
 //! - [`refusal`]: statuses; `peers`: connections to other arbiters
+//! - `incoming`, `local`: connections; `permit`, `table`: who may call what, before any service
 //! - `query`, `admin`, `agent`, `vantage`: a gRPC service each
 //! - `status`: what `arbiter status` shows, as a pure function; `report`: what a plan did
 //! - `http`, `metrics`, `limited`: the operations port
@@ -10,29 +11,39 @@
 mod active;
 mod admin;
 mod agent;
+mod certificates;
 mod drills;
 mod http;
+mod incoming;
 mod limited;
+mod local;
 mod metrics;
 mod peers;
+mod permit;
 mod query;
 pub mod refusal;
 mod relay;
 mod report;
 mod serve;
 mod status;
+mod table;
 mod vantage;
 
+pub use incoming::Origin;
 pub use limited::{CONNECTIONS_MAX, UNANSWERED_MAX};
+pub use local::{NAME as SOCKET_NAME, listen as listen_locally};
 pub use metrics::Metrics;
 pub use peers::Peers;
+pub use permit::{Permit, Refused};
 pub use serve::{Listening, router, serve_grpc, serve_http};
+pub use table::{TABLE, roles};
 pub use vantage::tell;
 
 use crate::clock;
 use crate::leader::{Leader, Route};
 use crate::notify::Notifier;
 use crate::raft::RaftHandle;
+use crate::tls::{Dialer, Tls};
 use arbiter_core::{Instant, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +64,10 @@ pub struct Face {
     pub leader: Arc<Leader>,
     /// Other arbiters.
     pub peers: Peers,
+    /// This arbiter's certificates; none: plaintext.
+    pub tls: Option<Arc<Tls>>,
+    /// Who may call what.
+    pub permit: Arc<Permit>,
     /// This cluster's configured name, before State has one.
     pub cluster_id: String,
     /// The voters as the file of this arbiter has them.
@@ -83,12 +98,15 @@ impl Face {
         cluster_id: String,
         voters: Vec<crate::raft::VoterAt>,
         insecure: bool,
+        tls: Option<Arc<Tls>>,
         notifier: Notifier,
     ) -> Arc<Self> {
         Arc::new(Self {
             raft,
             leader,
-            peers: Peers::default(),
+            peers: Peers::new(Dialer::new(tls.clone())),
+            permit: Arc::new(Permit::new(cluster_id.clone(), tls.clone())),
+            tls,
             cluster_id,
             voters,
             insecure,

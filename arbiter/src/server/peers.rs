@@ -1,12 +1,13 @@
 //! Connections to other arbiters, one cached for each address. Knows addresses and limits; never
 //! what is asked.
 
-use crate::dial;
+use super::permit::{CALLER, assertion};
+use crate::tls::{Dialer, caller};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 /// Says that a call was forwarded by an arbiter: it is never forwarded again.
@@ -20,12 +21,17 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The connections.
-#[derive(Default)]
 pub struct Peers {
+    dialer: Dialer,
     channels: Mutex<BTreeMap<String, Channel>>,
 }
 
 impl Peers {
+    /// None yet.
+    pub fn new(dialer: Dialer) -> Self {
+        Self { dialer, channels: Mutex::default() }
+    }
+
     /// A connection to `host:port`, opened when it is used first.
     ///
     /// # Errors
@@ -35,7 +41,7 @@ impl Peers {
         if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());
         }
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| {
+        let endpoint = Dialer::endpoint(address).map_err(|_| {
             Status::new(Code::Unavailable, format!("{address:?} is no address of an arbiter"))
         })?;
         let endpoint = endpoint
@@ -44,7 +50,7 @@ impl Peers {
             .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
             .keep_alive_timeout(KEEP_ALIVE_LIMIT)
             .keep_alive_while_idle(true);
-        let channel = dial::lazily(&endpoint);
+        let channel = self.dialer.lazy(address, &endpoint, None);
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
@@ -60,10 +66,14 @@ pub fn forwarded<T>(message: T, limit: Duration) -> Request<T> {
     request
 }
 
-/// `message`, marked as forwarded.
+/// `message`, marked as forwarded, for whoever asks here: the other arbiter takes this one's word.
 pub fn marked<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert(FORWARDED, MetadataValue::from_static("1"));
+    let asserted = caller().as_ref().and_then(assertion);
+    if let Some(asserted) = asserted.and_then(|asserted| MetadataValue::try_from(asserted).ok()) {
+        request.metadata_mut().insert(CALLER, asserted);
+    }
     request
 }
 

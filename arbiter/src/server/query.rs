@@ -133,9 +133,14 @@ impl Face {
             group,
         };
         let seen = self.leader.look(|state, view, now| status(&shown, state, Some(view), now));
-        seen.unwrap_or_else(|| {
+        let mut status = seen.unwrap_or_else(|| {
             self.raft.state().with(|state| status(&shown, state, None, clock::now()))
-        })
+        });
+        for fault in self.certificate_faults() {
+            let groups = status.groups.iter_mut();
+            groups.for_each(|group| group.readiness.push(fault.text.clone()));
+        }
+        status
     }
 }
 
@@ -271,7 +276,8 @@ impl pb::query_server::Query for Query {
                 let (reasons, seen) = explained
                     .ok_or_else(refusal::not_leader)?
                     .ok_or_else(|| refusal::unknown_group(&group))?;
-                let reasons = reasons.iter().map(wire::reason_to_proto).collect();
+                let reasons = reasons.iter().map(wire::reason_to_proto);
+                let reasons = reasons.chain(self.face.certificate_faults()).collect();
                 let signals = seen.iter().map(wire::signal_to_proto).collect();
                 Ok(Response::new(pb::Explanation { group, reasons, signals }))
             }

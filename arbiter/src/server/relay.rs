@@ -19,8 +19,14 @@ const OPEN_LIMIT: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Refusals that the leader means for the agent itself.
-const FOR_THE_AGENT: [&str; 5] =
-    ["wrong-cluster", "unknown-agent", "identity-in-use", "not-initialized", "bad-report"];
+const FOR_THE_AGENT: [&str; 6] = [
+    "wrong-cluster",
+    "unknown-agent",
+    "identity-in-use",
+    "not-initialized",
+    "bad-report",
+    "not-this-agent",
+];
 
 impl Session {
     /// Another arbiter leads: pass everything on, both ways.

@@ -3,7 +3,9 @@
 
 use super::admin::Admin;
 use super::agent::Agent;
+use super::incoming::incoming;
 use super::limited::Limited;
+use super::permit::Permitting;
 use super::query::Query;
 use super::vantage::Vantage;
 use super::{Face, http};
@@ -13,10 +15,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
 
 /// Largest message of agents and operators, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -40,7 +43,7 @@ pub struct Listening {
     pub task: JoinHandle<()>,
 }
 
-/// Serve gRPC at `listener`.
+/// Serve gRPC at `listener`, and to root at `socket`.
 ///
 /// # Errors
 /// The listener has no address, or the services cannot be described.
@@ -48,9 +51,10 @@ pub fn serve_grpc(
     face: Arc<Face>,
     raft: &RaftHandle,
     listener: TcpListener,
+    socket: Option<UnixListener>,
 ) -> io::Result<Listening> {
     let address = listener.local_addr()?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = Box::pin(incoming(listener, socket, face.tls.clone()));
     let router = router(face, raft)?;
     let task = tokio::spawn(async move {
         if let Err(error) = router.serve_with_incoming(incoming).await {
@@ -60,11 +64,16 @@ pub fn serve_grpc(
     Ok(Listening { address, task })
 }
 
-/// Every gRPC service, within limits; starts what they report.
+/// Every gRPC service, behind the table of who may call what and within limits; starts what they
+/// report.
 ///
 /// # Errors
 /// The services cannot be described.
-pub fn router(face: Arc<Face>, raft: &RaftHandle) -> io::Result<Router> {
+pub fn router(
+    face: Arc<Face>,
+    raft: &RaftHandle,
+) -> io::Result<Router<Stack<Permitting, Identity>>> {
+    let permitting = Permitting(face.permit.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(tell_health(face.clone(), reporter));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -83,7 +92,7 @@ pub fn router(face: Arc<Face>, raft: &RaftHandle) -> io::Result<Router> {
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_LIMIT))
-        .tcp_nodelay(true)
+        .layer(permitting)
         .add_service(health)
         .add_service(reflection)
         .add_service(query.max_decoding_message_size(MESSAGE_BYTES_MAX))

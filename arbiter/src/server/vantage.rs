@@ -5,6 +5,7 @@ use super::peers::forwarded;
 use super::{Face, refusal};
 use crate::leader::Route;
 use crate::probes::Round;
+use crate::tls::{Role, caller};
 use crate::wire;
 use arbiter_core::{ArbiterId, ClusterSpec, GroupId, Instant, View};
 use arbiter_proto::v1 as pb;
@@ -38,6 +39,17 @@ impl pb::vantage_server::Vantage for Vantage {
         request: Request<pb::Observations>,
     ) -> Result<Response<pb::Observed>, Status> {
         let seen = request.into_inner();
+        let known = caller().and_then(|caller| caller.named(Role::Arbiter).map(str::to_owned));
+        if let Some(known) = known.filter(|known| *known != seen.arbiter) {
+            let text = format!("the certificate is of {known}, what it saw of {}", seen.arbiter);
+            let next = "give each arbiter its own certificate: arbiter pki show FILE";
+            return Err(refusal::refusal(
+                tonic::Code::PermissionDenied,
+                "not-this-arbiter",
+                text,
+                next,
+            ));
+        }
         if seen.cluster_id != self.face.cluster_id {
             let text = format!("this is cluster {}", self.face.cluster_id);
             return Err(refusal::precondition("wrong-cluster", text, "arbiter config check FILE"));

@@ -311,8 +311,41 @@ fn addresses_are_there_and_can_be_dialled() {
     says(&fault, &["arbiters.arbiter-us.address", "is not host:port"]);
     let fault = only_fault("\"10.0.2.1:7400\"", "\"0.0.0.0:7400\"");
     says(&fault, &["cannot be dialled"]);
-    let fault = only_fault("insecure_plaintext = true", "insecure_plaintext = false");
-    says(&fault, &["cluster.insecure_plaintext", "plaintext off loopback", "arbiter-witness"]);
+}
+
+/// TLS is what there is unless the file says otherwise, and says it once.
+#[test]
+fn plaintext_is_a_choice_that_is_made() {
+    let file = |from: &str, to: &str| {
+        let text = GOOD.replacen(from, to, 1);
+        arbiter::policy_file::parse(&text, "cluster.toml").unwrap()
+    };
+    assert_eq!(file("", "").tls, None, "as insecure_plaintext says");
+    let tls = file("insecure_plaintext = true", "").tls.expect("between hosts");
+    assert_eq!(tls.files("arbiter-eu")[1], "/etc/region-arbiter/tls/arbiter-eu.pem");
+    let local = GOOD.replacen("insecure_plaintext = true", "", 1);
+    let local =
+        local.replace("\"10.0.1.1:74", "\"127.0.0.1:74").replace("\"10.0.2.1:74", "\"[::1]:74");
+    let local = local.replace("\"10.0.3.1:74", "\"localhost:74");
+    let parse = |text: &str| arbiter::policy_file::parse(text, "cluster.toml").unwrap().tls;
+    assert_eq!(parse(&local), None, "nobody else reaches loopback");
+    let asked = parse(&format!("{local}\n[tls]\nkey = \"/keys/{{name}}.key\"\n"));
+    assert_eq!(asked.expect("asked for").files("agent-us")[2], "/keys/agent-us.key");
+    let fault = only_fault("[regions.eu-west]", "[tls]\n[regions.eu-west]");
+    says(&fault, &["cluster.insecure_plaintext", "there is a table [tls]", "remove one"]);
+}
+
+/// The cluster and each name stand in certificates.
+#[test]
+fn names_in_certificates_are_told_apart() {
+    let good = GOOD.replacen("insecure_plaintext = true", "", 1);
+    let id = faults(&good.replacen("id = \"shop\"", "id = \"the shop/2\"", 1));
+    assert!(id.len() == 1 && id[0].contains("stands in every certificate"), "{id:#?}");
+    let same = faults(&good.replace("agent-eu", "arbiter-eu"));
+    assert!(
+        same.iter().any(|fault| fault.contains("an arbiter is called arbiter-eu")),
+        "{same:#?}"
+    );
 }
 
 #[test]

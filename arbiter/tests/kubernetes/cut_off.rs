@@ -53,6 +53,7 @@ impl Agent {
             state_dir: home.path().join("state"),
             runtime_dir: home.path().join("run"),
             arbiters: vec![arbiter.address.to_string()],
+            tls: None,
             instances: BTreeMap::from([((GROUP.into(), INSTANCE.into()), instance)]),
             timings: BTreeMap::from([(GROUP.into(), timing())]),
             cgroup_parent: PARENT.into(),

@@ -8,9 +8,13 @@ mod answers;
 #[path = "../support/azure/mod.rs"]
 mod azure;
 mod events;
+mod expiry;
 mod hostile;
+mod identities;
+mod permissions;
 mod plaintext;
 mod pull;
 mod refusals;
+mod secure;
 mod sessions;
 mod trio;

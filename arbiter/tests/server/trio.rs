@@ -1,5 +1,6 @@
 //! Three arbiters on loopback, and agents that say what a test wants.
 
+use super::secure::Secure;
 use arbiter::clock;
 use arbiter::node::{self, Node, NodeOptions};
 use arbiter::wire;
@@ -30,6 +31,8 @@ pub struct Trio {
     pub config: String,
     ports: Vec<u16>,
     dir: tempfile::TempDir,
+    /// Who has certificates; none: plaintext.
+    pub secure: Option<Secure>,
 }
 
 /// Ports that are free now, all different, and outside the range that connections are given.
@@ -86,14 +89,33 @@ impl Trio {
 
     /// The same, with these lines at the end of the file.
     async fn start_with(more: &str) -> Self {
+        let mut trio = Self::made(more);
+        trio.start_all().await;
+        trio
+    }
+
+    /// Not started, in plaintext.
+    fn made(more: &str) -> Self {
         let ports = free_ports(6);
         let config = config(&ports) + more;
         let dir = tempfile::tempdir().expect("a directory");
-        let mut trio = Self { nodes: BTreeMap::new(), config, ports, dir };
-        for name in NAMES {
-            trio.start_node(name).await;
-        }
+        Self { nodes: BTreeMap::new(), config, ports, dir, secure: None }
+    }
+
+    /// Not started, with certificates of every arbiter and agent, and of one person of each role
+    /// that is called like it.
+    pub fn secured(validity: Duration, more: &str) -> Self {
+        let mut trio = Self::made(more);
+        let secure = Secure::create(trio.dir.path(), validity);
+        trio.config.insert_str(0, &secure.table(more));
+        trio.secure = Some(secure);
         trio
+    }
+
+    pub async fn start_all(&mut self) {
+        for name in NAMES {
+            self.start_node(name).await;
+        }
     }
 
     pub fn data_dir(&self, name: &str) -> PathBuf {
@@ -118,6 +140,12 @@ impl Trio {
 
     pub async fn begun_with(more: &str) -> Self {
         let trio = Self::start_with(more).await;
+        trio.begin().await;
+        trio
+    }
+
+    pub async fn begin(&self) {
+        let trio = self;
         let request = pb::InitializeRequest {
             asked: asked("begin"),
             cluster_id: "trio".to_owned(),
@@ -125,7 +153,6 @@ impl Trio {
         };
         trio.admin("a1").await.initialize(request).await.expect("begins");
         trio.led().await;
-        trio
     }
 
     /// Begun, and eu-west active by the word of two agents.
@@ -134,7 +161,11 @@ impl Trio {
     }
 
     pub async fn active_with(more: &str) -> (Self, FakeAgent, FakeAgent) {
-        let trio = Self::begun_with(more).await;
+        Self::begun_with(more).await.activate().await
+    }
+
+    pub async fn activate(self) -> (Self, FakeAgent, FakeAgent) {
+        let trio = self;
         let eu = FakeAgent::dial(&trio, "a1", "eu").await;
         let us = FakeAgent::dial(&trio, "a2", "us").await;
         until("eu-west is active", async || {
@@ -147,7 +178,11 @@ impl Trio {
 
     /// Armed and in mode manual, with two agents that go on reporting.
     pub async fn manual_with(more: &str) -> (Self, Reporting, Reporting) {
-        let (trio, eu, us) = Self::active_with(more).await;
+        Self::begun_with(more).await.manual().await
+    }
+
+    pub async fn manual(self) -> (Self, Reporting, Reporting) {
+        let (trio, eu, us) = self.activate().await;
         let (eu, us) = (Reporting::start(eu.armed()), Reporting::start(us.armed()));
         let arm = pb::GroupRequest { asked: asked("arm"), ..Default::default() };
         trio.admin("a1").await.arm(arm).await.expect("asked");
@@ -199,8 +234,21 @@ impl Trio {
     }
 
     pub async fn channel(&self, name: &str) -> Channel {
+        self.channel_as(name, "admin").await
+    }
+
+    /// As `who`, where there are certificates.
+    pub async fn channel_as(&self, name: &str, who: &str) -> Channel {
+        if let Some(secure) = &self.secure {
+            return secure.channel(self.port(name), who).await;
+        }
         let address = format!("http://127.0.0.1:{}", self.port(name));
         Channel::from_shared(address).expect("an address").connect().await.expect("connects")
+    }
+
+    /// An operator's, of arbiters with certificates.
+    pub async fn admin_as(&self, name: &str, who: &str) -> pb::admin_client::AdminClient<Channel> {
+        pb::admin_client::AdminClient::new(self.channel_as(name, who).await)
     }
 
     pub async fn query(&self, name: &str) -> pb::query_client::QueryClient<Channel> {
@@ -254,7 +302,12 @@ impl FakeAgent {
     /// Dial, and report until the arbiter has it.
     pub async fn dial_as(trio: &Trio, arbiter: &str, side: &str, life: u64) -> Self {
         let (reports, receiver) = mpsc::channel(16);
-        let channel = trio.channel(arbiter).await;
+        let channel = trio.channel_as(arbiter, &format!("agent-{side}")).await;
+        Self::dial_over(channel, side, life).await
+    }
+
+    /// The same, whoever the connection is of.
+    pub async fn dial_over(channel: Channel, side: &str, life: u64) -> Self {
         let mut client = pb::agent_client::AgentClient::new(channel);
         let session = client.session(ReceiverStream::new(receiver)).await.expect("a stream");
         let directives = session.into_inner();

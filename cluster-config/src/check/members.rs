@@ -1,6 +1,6 @@
 //! Checks of regions, arbiters, agents and the timers of the Raft group. Knows no group.
 
-use super::{data_region, dialled, host_port, is_loopback};
+use super::{data_region, dialled, host_port};
 use crate::fault::{Book, suggest};
 use crate::schema::{Cluster, RegionKind};
 use std::collections::BTreeMap;
@@ -89,13 +89,8 @@ fn voters(cluster: &Cluster, book: &mut Book<'_>) {
 
 fn addresses(cluster: &Cluster, book: &mut Book<'_>) {
     let mut taken: BTreeMap<&str, String> = BTreeMap::new();
-    let mut remote: Vec<&str> = Vec::new();
     for (name, arbiter) in &cluster.arbiters {
         let (listen, http) = (arbiter.listen.as_deref(), arbiter.http.as_deref());
-        let listens = listen.and_then(host_port).or(host_port(&arbiter.address));
-        if listens.is_some_and(|(host, _)| !is_loopback(host)) {
-            remote.push(name);
-        }
         if let Some(listen) = listen.filter(|listen| host_port(listen).is_none()) {
             let what = format!("{listen:?} is not host:port");
             book.fault(&format!("arbiters.{name}.listen"), what, "write such as \"0.0.0.0:7400\"");
@@ -104,27 +99,14 @@ fn addresses(cluster: &Cluster, book: &mut Book<'_>) {
             let Some(address) = address else { continue };
             let key = format!("arbiters.{name}.{key}");
             // The operations port is only listened on here; the other is dialled by name.
-            let host = match host_port(address) {
-                Some((host, _)) if key.ends_with("http") => host,
-                _ => match dialled(&key, address, book) {
-                    Some(host) => host,
-                    None => continue,
-                },
-            };
-            if !is_loopback(host) {
-                remote.push(name);
+            let listened = key.ends_with("http") && host_port(address).is_some();
+            if !listened && dialled(&key, address, book).is_none() {
+                continue;
             }
             if let Some(other) = taken.insert(address, key.clone()) {
                 let what = format!("{address:?} is also {other}");
                 book.fault(&key, what, "give each its own");
             }
         }
-    }
-    if !remote.is_empty() && !cluster.insecure_plaintext {
-        remote.dedup();
-        let what = format!("plaintext off loopback: {}", remote.join(", "));
-        let remedy = "use loopback addresses, or set insecure_plaintext = true on a network that \
-                      nobody else can reach";
-        book.fault("cluster.insecure_plaintext", what, remedy);
     }
 }

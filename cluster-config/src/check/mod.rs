@@ -6,10 +6,11 @@ mod groups;
 mod members;
 mod people;
 mod poolers;
+mod tls;
 mod traffic;
 
 use crate::fault::{Book, suggest};
-use crate::schema::{Cluster, RegionKind};
+use crate::schema::{Arbiter, Cluster, RegionKind};
 
 pub(crate) fn check(cluster: &Cluster, book: &mut Book<'_>) {
     if book.broken {
@@ -17,6 +18,7 @@ pub(crate) fn check(cluster: &Cluster, book: &mut Book<'_>) {
         return;
     }
     members::check(cluster, book);
+    tls::check(cluster, book);
     people::check(cluster, book);
     let mut data_dirs = groups::DataDirs::new();
     for (name, group) in &cluster.groups {
@@ -114,8 +116,16 @@ fn dialled<'a>(key: &str, text: &'a str, book: &mut Book<'_>) -> Option<&'a str>
     Some(host)
 }
 
+/// Whether another host may reach it where agents, operators and its peers do. The operations port
+/// answers questions only.
+pub(crate) fn beyond_loopback(arbiter: &Arbiter) -> bool {
+    let listen = arbiter.listen.as_deref().unwrap_or(&arbiter.address);
+    let hosts = [listen, &arbiter.address].map(|text| host_port(text).map(|(host, _)| host));
+    hosts.into_iter().flatten().any(|host| !is_loopback(host))
+}
+
 /// Whether a host names this machine only.
-fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

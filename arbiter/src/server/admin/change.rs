@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::raft::ProposeError;
 use crate::server::{Face, refusal};
+use crate::tls::caller;
 use arbiter_core::{
     By, Command, Epoch, Group, GroupId, Instant, Proposal, Rejected, RequestId, State, View,
 };
@@ -39,12 +40,21 @@ pub(super) fn asker(asked: Option<&pb::Asked>) -> Result<Asker, Status> {
             return Err(refusal::invalid("too-long", text, "shorten it"));
         }
     }
-    let by = if asked.by.is_empty() { "operator" } else { &asked.by };
     Ok(Asker {
         request: RequestId(asked.request_id.clone()),
-        by: By::Operator(by.to_owned()),
+        by: By::Operator(by(&asked.by)),
         reason: asked.reason.clone(),
     })
+}
+
+/// Who asks: as the certificate or the kernel says. In plaintext it is what the message claims, and
+/// is recorded as no more than that.
+pub(super) fn by(claimed: &str) -> String {
+    match caller() {
+        Some(caller) if caller.is_verified() => caller.name,
+        _ if claimed.is_empty() => "operator (unverified)".to_owned(),
+        _ => format!("{claimed} (unverified)"),
+    }
 }
 
 /// The group, or that there is none.

@@ -1,6 +1,6 @@
 //! A test of the receivers of events, sent by the leader: from where events are sent.
 
-use super::change::NAME_BYTES_MAX;
+use super::change::{NAME_BYTES_MAX, by};
 use crate::server::{Face, refusal};
 use arbiter_proto::v1 as pb;
 use tonic::Status;
@@ -15,8 +15,8 @@ impl Face {
             let text = format!("by has {} bytes, more than {NAME_BYTES_MAX}", request.by.len());
             return Err(refusal::invalid("too-long", text, "shorten it"));
         }
-        let by = if request.by.is_empty() { "an operator" } else { &request.by };
-        let deliveries = self.notifier.test(by).await.into_iter().map(|one| pb::Delivery {
+        let by = by(&request.by);
+        let deliveries = self.notifier.test(&by).await.into_iter().map(|one| pb::Delivery {
             receiver: one.receiver.to_owned(),
             url: one.place,
             delivered: one.why.is_none(),

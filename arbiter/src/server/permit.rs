@@ -1,0 +1,289 @@
+//! Permission, before any handler: from whom a connection is, whom a call is from, and whether the
+//! table lets it. Knows headers and paths; reads no message.
+
+use super::incoming::Origin;
+use super::peers::FORWARDED;
+use super::{refusal, table};
+use crate::clock;
+use crate::tls::{Caller, Certificate, NoIdentity, Role, Tls, Via, with_caller};
+use arbiter_core::WallMillis;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+/// Header in which an arbiter says whose call it forwards: role, expiry in ms (0: none), name.
+pub const CALLER: &str = "arbiter-caller";
+/// Certificates of processes that are remembered, for their expiry.
+const SEEN_MAX: usize = 4096;
+/// Where the kernel tells the name of this host.
+const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+/// Least time between two warnings about refused calls; those between are counted.
+const WARN_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a call is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    code: Code,
+    /// For machines.
+    pub reason: &'static str,
+    text: String,
+    next: &'static str,
+}
+
+/// What lets calls in.
+#[derive(Debug)]
+pub struct Permit {
+    cluster: String,
+    tls: Option<Arc<Tls>>,
+    seen: Mutex<BTreeMap<(Role, String), WallMillis>>,
+    warned: Mutex<Warned>,
+}
+
+#[derive(Debug, Default)]
+struct Warned {
+    last: Option<arbiter_core::Instant>,
+    untold: u64,
+}
+
+impl Permit {
+    /// Of an arbiter of `cluster`. Without certificates everything is plaintext, and allowed.
+    pub fn new(cluster: String, tls: Option<Arc<Tls>>) -> Self {
+        Self { cluster, tls, seen: Mutex::default(), warned: Mutex::default() }
+    }
+
+    /// When the certificate of each process that asked here, or was relayed to here, expires.
+    pub fn seen(&self) -> BTreeMap<(Role, String), WallMillis> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who makes the call at `path`, and that it may; or who, as far as it is known, may not.
+    fn judge(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        origin: Option<&Origin>,
+    ) -> Result<Caller, (Option<Caller>, Refused)> {
+        let Some(roles) = table::roles(path) else {
+            let text = format!("this arbiter does not serve {path}");
+            let next = "update the arbiters, then ask again";
+            return Err((None, refused(Code::Unimplemented, "no-such-call", text, next)));
+        };
+        let connected = self.connected(origin).map_err(|why| (None, why))?;
+        let caller = asserted(&connected, headers).map_err(|why| (Some(connected.clone()), why))?;
+        let Some(role) = caller.role else { return Ok(caller) };
+        if !roles.contains(&role) {
+            return Err((Some(caller.clone()), not_allowed(path, &caller, roles)));
+        }
+        self.remember(&connected);
+        self.remember(&caller);
+        Ok(caller)
+    }
+
+    /// Who is at the other end of the connection.
+    fn connected(&self, origin: Option<&Origin>) -> Result<Caller, Refused> {
+        match origin {
+            Some(Origin::Socket { uid: 0 }) => Ok(local()),
+            Some(Origin::Socket { uid }) => {
+                let text = format!("only root may ask here, and this is user {uid}");
+                let next = "run it as root, or ask with --certificate FILE";
+                Err(refused(Code::PermissionDenied, "not-root", text, next))
+            }
+            Some(Origin::Plaintext) if self.tls.is_none() => Ok(Caller::plaintext()),
+            Some(Origin::Certificate(Ok(certificate))) => self.certified(certificate),
+            Some(Origin::Certificate(Err(none))) => Err(no_role(none)),
+            Some(Origin::Plaintext) | None => {
+                let text = "no certificate was shown";
+                let next = "arbiter pki issue, then ask with --certificate FILE";
+                Err(refused(Code::Unauthenticated, "no-certificate", text, next))
+            }
+        }
+    }
+
+    fn certified(&self, certificate: &Certificate) -> Result<Caller, Refused> {
+        let identity = certificate.identity.as_ref().map_err(no_role)?;
+        if identity.cluster != self.cluster {
+            let text = format!(
+                "the certificate of {} is for cluster {}, this is {}",
+                identity.name, identity.cluster, self.cluster
+            );
+            let next = "ask an arbiter of that cluster, or with a certificate for this one";
+            return Err(refused(Code::PermissionDenied, "wrong-cluster", text, next));
+        }
+        if !self.tls.as_ref().is_some_and(|tls| tls.in_force(certificate)) {
+            let text =
+                format!("the certificate of the {} {} expired", identity.role, identity.name);
+            let next = "arbiter pki renew, then ask again";
+            return Err(refused(Code::Unauthenticated, "certificate-expired", text, next));
+        }
+        Ok(Caller::certified(identity.clone(), certificate.expires))
+    }
+
+    /// Processes only: people renew for themselves.
+    fn remember(&self, caller: &Caller) {
+        let (Some(role), Some(expires)) = (caller.role, caller.expires) else { return };
+        if !role.is_process() {
+            return;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (role, caller.name.clone());
+        if seen.len() < SEEN_MAX || seen.contains_key(&key) {
+            seen.insert(key, expires);
+        }
+    }
+
+    /// A call was refused to `caller`, as far as it is known who that is. The seam for the audit
+    /// log; the log of this process has at most one line a second of them.
+    pub fn refused(&self, caller: Option<&Caller>, rpc: &str, why: &Refused) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::now();
+        if warned.last.is_some_and(|last| now.since(last) < WARN_EVERY) {
+            warned.untold += 1;
+            return;
+        }
+        let untold = std::mem::take(&mut warned.untold);
+        warned.last = Some(now);
+        drop(warned);
+        let caller = caller.map_or("somebody".to_owned(), ToString::to_string);
+        let reason = why.reason;
+        tracing::warn!(%caller, rpc, reason, untold, "refused: {}", why.text);
+    }
+}
+
+/// Root on an arbiter's host.
+fn local() -> Caller {
+    let host = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
+    let name = format!("root@{} (local)", host.trim());
+    Caller { name, role: Some(Role::Operator), via: Via::Socket, expires: None }
+}
+
+/// Whose call it is: an arbiter that forwards one says so, and only an arbiter may.
+fn asserted(connected: &Caller, headers: &HeaderMap) -> Result<Caller, Refused> {
+    let Some(said) = headers.get(CALLER) else {
+        let forwards = connected.named(Role::Arbiter).is_some() || !connected.is_verified();
+        if headers.contains_key(FORWARDED) && !forwards {
+            return Err(forged(connected));
+        }
+        return Ok(connected.clone());
+    };
+    if !connected.is_verified() {
+        // Anybody may say anything here: nothing of it is believed.
+        return Ok(connected.clone());
+    }
+    let Some(arbiter) = connected.named(Role::Arbiter) else { return Err(forged(connected)) };
+    let said = said.to_str().ok().and_then(parse).ok_or_else(|| forged(connected))?;
+    Ok(Caller { via: Via::Arbiter(arbiter.to_owned()), ..said })
+}
+
+/// What is said of `caller` to the arbiter that a call is forwarded to; nothing of an arbiter,
+/// which asks for itself, and of nobody.
+pub fn assertion(caller: &Caller) -> Option<String> {
+    let role = caller.role.filter(|role| *role != Role::Arbiter)?;
+    let expires = caller.expires.map_or(0, |expires| expires.0);
+    Some(format!("{role} {expires} {}", caller.name))
+}
+
+fn parse(said: &str) -> Option<Caller> {
+    let mut parts = said.splitn(3, ' ');
+    let role: Role = parts.next()?.parse().ok().filter(|role| *role != Role::Arbiter)?;
+    let expires: u64 = parts.next()?.parse().ok()?;
+    let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
+    let expires = (expires > 0).then_some(WallMillis(expires));
+    Some(Caller { name, role: Some(role), via: Via::Plaintext, expires })
+}
+
+fn refused(
+    code: Code,
+    reason: &'static str,
+    text: impl Into<String>,
+    next: &'static str,
+) -> Refused {
+    Refused { code, reason, text: text.into(), next }
+}
+
+fn no_role(none: &NoIdentity) -> Refused {
+    let text = format!("the certificate is of no use here: {none}");
+    let next = "arbiter pki issue, then ask with --certificate FILE";
+    refused(Code::Unauthenticated, "no-role", text, next)
+}
+
+fn forged(connected: &Caller) -> Refused {
+    let text = format!("{connected} speaks for somebody else, which only an arbiter may");
+    refused(Code::PermissionDenied, "forged-caller", text, "ask for yourself")
+}
+
+fn not_allowed(path: &str, caller: &Caller, roles: &[Role]) -> Refused {
+    let call = path.rsplit('/').next().unwrap_or(path);
+    let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    let text = format!("{caller} may not call {call}; it takes {}", names.join(" or "));
+    let next = match roles {
+        [Role::Admin] => "ask with the certificate of an admin",
+        _ if roles.contains(&Role::Operator) => "ask with the certificate of an operator",
+        _ => "arbiter pki show FILE",
+    };
+    refused(Code::PermissionDenied, "role-not-allowed", text, next)
+}
+
+impl Refused {
+    fn status(&self) -> Status {
+        refusal::refusal(self.code, self.reason, self.text.clone(), self.next)
+    }
+}
+
+/// The layer in front of every service.
+#[derive(Clone)]
+pub struct Permitting(pub Arc<Permit>);
+
+impl<S> Layer<S> for Permitting {
+    type Service = Permitted<S>;
+
+    fn layer(&self, inner: S) -> Permitted<S> {
+        Permitted { permit: self.0.clone(), inner }
+    }
+}
+
+/// A service that only permitted calls reach.
+#[derive(Clone)]
+pub struct Permitted<S> {
+    permit: Arc<Permit>,
+    inner: S,
+}
+
+type Answering<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
+impl<S> Service<Request<Body>> for Permitted<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering<Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        let origin = request.extensions().get::<Origin>();
+        match self.permit.judge(&path, request.headers(), origin) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller.clone());
+                Box::pin(with_caller(caller, self.inner.call(request)))
+            }
+            Err((caller, why)) => {
+                self.permit.refused(caller.as_ref(), &path, &why);
+                let answer = why.status().into_http();
+                Box::pin(std::future::ready(Ok(answer)))
+            }
+        }
+    }
+}

@@ -150,6 +150,31 @@ pub enum Command {
     RecordDrift { group: GroupId, instance: InstanceId, drift: String },
     /// An operator lets the next traffic write take over what stands in the zone.
     AdoptTraffic { group: GroupId, zone: String, expected_epoch: Epoch },
+
+    /// For the audit log alone: a call that was refused before it could be a command, or that is
+    /// done outside the log. `result`: `done`, `begun`, or the code of the refusal.
+    NoteCall { call: String, group: Option<GroupId>, detail: String, result: String },
+
+    /// Set the mode for `lasts`; then it goes back to what it was.
+    SetModeFor { group: GroupId, mode: Mode, lasts: Duration, expected_epoch: Epoch },
+    /// That time passed by the clock of one leader. `since`: the entry that set it.
+    RevertMode { group: GroupId, since: u64, waited: Waited },
+    /// L is `lease`, longer than policy's, for `lasts`: arbiters, agents and hosts can be upgraded
+    /// without a fence.
+    Maintain { group: GroupId, lease: Duration, lasts: Duration, expected_epoch: Epoch },
+    /// L is policy's again: `waited` by the leader when the time passed; none: an operator ends it.
+    EndMaintenance { group: GroupId, since: u64, waited: Option<Waited> },
+    /// What an operator overrode for this plan holds no longer: it was not needed in time.
+    LapseOverrides { group: GroupId, plan: PlanId, waited: Waited },
+
+    /// One of two persons asks to do `action`.
+    AskApproval { action: String },
+    /// The other one agrees.
+    Approve { id: u64 },
+    /// `action` is about to be done, once, by the one who asked.
+    UseApproval { action: String },
+    /// Nobody used it in time.
+    EndApproval { id: u64, waited: Waited },
 }
 
 /// See [`Command::OpenPlan`].
@@ -176,6 +201,9 @@ pub struct OpenPlan {
     /// For people: what was compared on both sides, a sentence each.
     #[serde(default)]
     pub compared: Vec<String>,
+    /// Gates that the asker overrides, by code, and whether each was closed.
+    #[serde(default)]
+    pub overrides: BTreeMap<String, bool>,
 }
 
 /// How a row ended, with what later rows need of it.
@@ -229,4 +257,16 @@ pub enum Rejected {
         /// What this build has.
         supported: u32,
     },
+}
+
+impl Rejected {
+    /// The machine-readable code.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Stale(_) => "stale",
+            Self::Refused { code, .. } => code,
+            Self::Breach { .. } => "breach",
+            Self::Unsupported { .. } => "unsupported",
+        }
+    }
 }

@@ -35,6 +35,18 @@ pub enum EventKind {
     DrillFailed,
     /// The mode changed.
     ModeChanged,
+    /// A mode was set for a time, which passed, and it could not go back.
+    ModeStays,
+    /// A longer lease than policy's began, or ended.
+    MaintenanceChanged,
+    /// A person asks for what takes two.
+    ApprovalAsked,
+    /// The second person agreed.
+    Approved,
+    /// Nobody used a request in time.
+    ApprovalEnded,
+    /// What an operator overrode for a plan holds no longer.
+    OverridesLapsed,
     /// Arming changed.
     ArmingChanged,
     /// A life of an agent was bound.

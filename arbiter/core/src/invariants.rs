@@ -3,7 +3,8 @@
 
 use crate::{
     EvidenceKind, Goal, Group, GroupId, GroupSpec, Layer, Mode, Plan, PlanEnd, PlanKind,
-    RegionKind, Rejected, State, StepId, apply::may_lose, weakest_allowed, worth,
+    RegionKind, Rejected, State, StepId, apply::may_lose, apply::unarmed_in, weakest_allowed,
+    worth,
 };
 
 /// A broken invariant.
@@ -154,6 +155,10 @@ fn armed_means_bound_and_serving(state: &State) -> Holds {
             let serves = state.spec.groups.get(group).is_some_and(|spec| spec.serves(agent));
             let wanted = state.groups.get(group).is_some_and(|group| group.arming_wanted);
             require(serves && wanted, || format!("{agent} is known as armed for {group}"))?;
+            // I9
+            let holds = state.spec.groups.get(group).map(|spec| spec.policy.on_quorum_loss);
+            let fences = holds == Some(crate::OnQuorumLoss::Fence);
+            require(fences, || format!("{agent} is known as armed for {group}, which holds"))?;
         }
     }
     Ok(())
@@ -213,10 +218,8 @@ fn mode_needs_arming(step: &Step) -> Holds {
     if step.after.mode == Mode::Observe || step.after.mode == step.before.mode {
         return Ok(());
     }
-    let unarmed = step.spec.regions().into_iter().find_map(|region| {
-        let mut agents = step.spec.agents_to_arm(region).into_iter();
-        agents.find(|agent| step.state.arming(agent, step.id).is_none())
-    });
+    let mut regions = step.spec.regions().into_iter();
+    let unarmed = regions.find_map(|region| unarmed_in(step.state, step.id, region));
     require(unarmed.is_none() && step.after.active().is_some(), || {
         format!("mode {:?} without arming of {unarmed:?}", step.after.mode)
     })

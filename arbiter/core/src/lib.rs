@@ -12,6 +12,8 @@ pub mod plant;
 
 pub mod agent;
 mod apply;
+mod approval;
+pub mod audit;
 mod command;
 mod commits;
 mod decide;
@@ -41,6 +43,8 @@ mod timing;
 mod view;
 
 pub use apply::*;
+pub use approval::*;
+pub use audit::{AUDIT_DONE, AUDIT_KEPT_MAX, AuditChain, AuditRecord, AuditTrail};
 pub use command::*;
 pub use commits::*;
 pub use decide::*;

@@ -128,6 +128,9 @@ pub struct GroupDirective {
     pub lease: Option<Duration>,
     /// Whether the agent is to be armed.
     pub arm: bool,
+    /// Armed, it serves on without a quorum: its deadman has no deadline, and its lease is none.
+    #[serde(default)]
+    pub serves_on: bool,
     /// What to make true. Empty: keep as it is (mode `observe`, or not yet activated).
     pub orders: Vec<Order>,
 }

@@ -1,8 +1,8 @@
 //! A plan: what was resolved when it opened, and how far it is. Knows rows; runs none.
 
 use crate::{
-    Epoch, Evidence, InstanceId, Loss, PlanId, Position, RegionId, ResourceId, StepId, Token,
-    WallMillis,
+    Epoch, Evidence, InstanceId, Loss, Override, PlanId, Position, RegionId, ResourceId, StepId,
+    Token, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -115,8 +115,11 @@ pub struct Plan {
     pub reason: String,
     /// A failover that skips the clean stop.
     pub immediate: bool,
-    /// The operator accepted loss over the RPO, by name.
+    /// An operator accepted loss over the RPO: see [`Plan::overrides`], where by whom.
     pub accept_loss: bool,
+    /// The gates that operators went through for it, by code.
+    #[serde(default)]
+    pub overrides: BTreeMap<String, Override>,
     /// When it opened, for people.
     pub opened: WallMillis,
     /// Rows, resolved when it opened.

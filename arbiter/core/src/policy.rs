@@ -88,6 +88,17 @@ pub enum OnIsolation {
     Stall,
 }
 
+/// What an armed region does that no quorum answers any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnQuorumLoss {
+    /// It serves as long as its lease allows, then it is fenced.
+    #[default]
+    Fence,
+    /// It serves on. State never knows it as armed, and the end of its lease proves nothing (I9).
+    Hold,
+}
+
 /// Policy of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
@@ -143,6 +154,9 @@ pub struct Policy {
     /// See [`OnIsolation`].
     #[serde(default)]
     pub on_isolation: OnIsolation,
+    /// See [`OnQuorumLoss`].
+    #[serde(default)]
+    pub on_quorum_loss: OnQuorumLoss,
     /// Whether an external fence command is configured for a region: the region it cuts → the
     /// command driver's instance settings (`fence_command`, `fence_check`).
     pub external_fence: BTreeMap<RegionId, BTreeMap<String, String>>,
@@ -232,4 +246,7 @@ pub struct ClusterSpec {
     pub agents: BTreeMap<AgentId, RegionId>,
     /// The groups.
     pub groups: BTreeMap<GroupId, GroupSpec>,
+    /// Membership and what replaces a lost quorum take two persons: see [`crate::Approval`].
+    #[serde(default)]
+    pub two_person: bool,
 }

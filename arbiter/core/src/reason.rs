@@ -35,6 +35,9 @@ pub struct Reason {
     pub code: String,
     /// True: this gate lets it pass.
     pub open: bool,
+    /// It is closed, and an operator goes through it.
+    #[serde(default)]
+    pub overridden: bool,
     /// One sentence with the numbers.
     pub text: String,
     /// The command to run next, if any.

@@ -35,6 +35,12 @@ pub struct State {
     pub requests: BTreeMap<RequestId, RequestOutcome>,
     /// Newest last.
     pub events: Vec<crate::Event>,
+    /// What people asked for, and what became of it.
+    #[serde(default)]
+    pub audit: crate::AuditTrail,
+    /// What one person asked for and another must agree to, by the index of the asking entry.
+    #[serde(default)]
+    pub approvals: BTreeMap<u64, crate::Approval>,
 }
 
 /// What became of a request.
@@ -114,6 +120,12 @@ pub struct Group {
     pub lease_changed: u64,
     /// The open plan (I5).
     pub plan: Option<Plan>,
+    /// The mode was set for a time.
+    #[serde(default)]
+    pub timed_mode: Option<TimedMode>,
+    /// A longer L than policy's is in force.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
     /// Ended plans, newest last, at most [`PLANS_KEPT_MAX`].
     pub plans: Vec<Plan>,
     /// Whom the primaries' commits wait for, in `strict` (I11).
@@ -141,6 +153,34 @@ pub struct Group {
     pub would_have: Option<(String, WallMillis)>,
     /// The signs behind `would_have` still hold.
     pub judged_lost: bool,
+}
+
+/// A mode that was set for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimedMode {
+    /// Index of the entry that set it.
+    pub since: u64,
+    /// How long it lasts, by the clock of one leader: one elected meanwhile begins anew.
+    pub lasts: Duration,
+    /// The mode after it.
+    pub then: Mode,
+    /// When it ends, for people, by the wall clock of the entry that set it.
+    pub until: WallMillis,
+    /// The time passed and the mode could not go back: why. It stays until an operator sets one.
+    pub stays_because: Option<String>,
+}
+
+/// A longer L for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// L meanwhile.
+    pub lease: Duration,
+    /// Index of the entry that began it.
+    pub since: u64,
+    /// How long it lasts, by the clock of one leader: one elected meanwhile begins anew.
+    pub lasts: Duration,
+    /// When it ends, for people, by the wall clock of the entry that began it.
+    pub until: WallMillis,
 }
 
 /// What State knows of a zone.
@@ -180,6 +220,12 @@ impl Group {
     /// One higher each time [`Group::active`] changes; 0 until first activated.
     pub fn epoch(&self) -> Epoch {
         self.activation.epoch()
+    }
+
+    /// L as it is to be: policy's, or the longer one of a maintenance.
+    pub fn lease_wanted(&self, spec: &GroupSpec) -> Duration {
+        let longer = self.maintenance.as_ref().map(|maintenance| maintenance.lease);
+        spec.policy.timing.lease.max(longer.unwrap_or_default())
     }
 
     /// The plan that `plan` superseded, if it did.

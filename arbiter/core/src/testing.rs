@@ -64,6 +64,7 @@ pub fn policy() -> Policy {
         durability: Durability::Async,
         strict_alone: StrictAlone::Accept,
         on_isolation: OnIsolation::Serve,
+        on_quorum_loss: OnQuorumLoss::Fence,
         external_fence: BTreeMap::new(),
         step_limit: ms(30_000),
         step_attempts_max: 3,
@@ -119,6 +120,7 @@ pub fn spec() -> ClusterSpec {
             group(),
             GroupSpec { policy: policy(), instances, probes: probes.into() },
         )]),
+        two_person: false,
     }
 }
 
@@ -363,6 +365,7 @@ impl World {
         for part in directive.groups.into_values() {
             agent.obeyed = agent.obeyed.max(part.revision);
             agent.leased = directive.answers.map_or(agent.leased, |_| part.lease.is_some());
+            agent.leased &= !part.serves_on;
             let counts = Arming { expiry_counts_as: EvidenceKind::LeaseExpired };
             agent.arming = part.arm.then_some(agent.arming.unwrap_or(counts));
             for order in part.orders {

@@ -38,6 +38,8 @@ pub(super) struct GroupMachine {
     counts_as: EvidenceKind,
     /// What the leader asks; none before it did.
     arm_wanted: Option<bool>,
+    /// Armed, it serves on without a quorum, as the leader said last: no lease runs.
+    serves_on: bool,
     /// The highest revision of a Directive obeyed in this process.
     obeyed: u64,
     /// The leader's last answer renewed the lease, or none came yet.
@@ -73,6 +75,7 @@ impl GroupMachine {
             hold: None,
             counts_as: EvidenceKind::Attested,
             arm_wanted: None,
+            serves_on: false,
             obeyed: 0,
             granted: true,
             answered: None,
@@ -129,7 +132,8 @@ impl GroupMachine {
 
     /// When the fence of the data begins at the latest: what is slow to stop is asked no later.
     fn workloads_stop_at(&self) -> Option<Instant> {
-        self.serves_until.map(|until| until.before(self.lease.timing().fence))
+        let until = self.serves_until.filter(|_| !self.serves_on);
+        until.map(|until| until.before(self.lease.timing().fence))
     }
 
     /// A quorum answered the Report sent at `sent`.
@@ -167,6 +171,11 @@ impl GroupMachine {
         if answers {
             self.granted = told.lease.is_some();
         }
+        // State was first to know that no lease runs any more; that one does it learns from us.
+        self.serves_on = told.serves_on;
+        if self.serves_on {
+            self.lease.end();
+        }
         for (id, executor) in &mut self.instances {
             let order = told.orders.iter().find(|order| order.instance == *id);
             executor.ordered(order.cloned(), now);
@@ -177,6 +186,10 @@ impl GroupMachine {
     }
 
     pub(super) fn renew(&mut self, sent: Instant, length: Duration, now: Instant) {
+        if self.serves_on {
+            self.is_renewed(sent);
+            return;
+        }
         self.news |= self.lease.is_lapsed() || self.lease.deadline().is_none();
         if self.lease.renew(sent, length, now) {
             self.is_renewed(sent);
@@ -337,7 +350,8 @@ impl GroupMachine {
         // I4: nothing starts as primary before the deadman acknowledged a deadline that is running.
         // An earlier one than the lease's does: it is the stricter, and a renewal on its way to the
         // deadman must not interrupt a promotion.
-        let live = self.lease.is_live(now) && hold.armed && hold.is_running(now);
+        let running = self.lease.is_live(now) && hold.is_running(now);
+        let live = hold.armed && (running || self.serves_on && hold.deadline.is_none());
         let rest = hold.deadline.is_none() || live;
         Leave { active: self.is_armed() && live, rest, as_is: false, serve, outside }
     }
@@ -409,7 +423,8 @@ impl GroupMachine {
             self.lease.end();
         }
         let wanted = self.lease.deadline();
-        if hold.deadline == wanted || (wanted.is_none() && self.needs_lease()) {
+        let kept = wanted.is_none() && self.needs_lease() && !self.serves_on;
+        if hold.deadline == wanted || kept {
             return;
         }
         if wanted.is_some() && !self.lease.is_live(now) {

@@ -2,7 +2,8 @@
 
 use super::entry::{Entry, Outcome, refuse, stale};
 use crate::{
-    AgentId, Arming, Binding, EventKind, GroupId, Incarnation, Mode, RegionId, State, Waited,
+    AgentId, Arming, Binding, EventKind, GroupId, Incarnation, Mode, OnQuorumLoss, RegionId, State,
+    Waited,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -168,6 +169,10 @@ pub(super) fn record_armed(
     if !found.arming_wanted || !spec.serves(agent) {
         return stale(format!("agent {agent} is not asked to arm for group {group}"));
     }
+    // I9
+    if spec.policy.on_quorum_loss == OnQuorumLoss::Hold {
+        return stale(format!("group {group} holds: the end of its leases proves nothing"));
+    }
     let Some(binding) = entry.next.bindings.get_mut(agent).filter(|b| b.incarnation == incarnation)
     else {
         return stale(format!("this life of {agent} is not bound"));
@@ -205,5 +210,9 @@ pub(super) fn record_unarmed(
 /// The first agent of `region` that must be armed and, as far as State knows, is not.
 pub(crate) fn unarmed_in(state: &State, group: &GroupId, region: &RegionId) -> Option<AgentId> {
     let spec = state.spec.groups.get(group)?;
-    spec.agents_to_arm(region).into_iter().find(|a| state.arming(a, group).is_none()).cloned()
+    // I9: what holds is never known as armed; that its agents are asked to is all that can be.
+    let holds = spec.policy.on_quorum_loss == OnQuorumLoss::Hold
+        && state.groups.get(group).is_some_and(|found| found.arming_wanted);
+    let unarmed = |agent: &&AgentId| !holds && state.arming(agent, group).is_none();
+    spec.agents_to_arm(region).into_iter().find(unarmed).cloned()
 }

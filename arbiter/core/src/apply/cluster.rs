@@ -3,7 +3,7 @@
 use super::entry::{Entry, Outcome, refuse, stale};
 use crate::{
     AgentId, ClusterId, ClusterSpec, EventKind, Group, GroupId, GroupSpec, Instance, InstanceId,
-    Layer, Mode, RegionKind, Rejected, State, plant::supported,
+    Layer, Mode, OnQuorumLoss, RegionKind, Rejected, State, plant::supported,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,6 +105,13 @@ fn may_change(
             format!("arbiter plan show --group {id}; apply again when it ended"),
         );
     }
+    if group.plan.is_some() && before.policy.on_quorum_loss != after.policy.on_quorum_loss {
+        return refuse(
+            "plan-open",
+            format!("what the lease of group {id} proves would change under its open plan"),
+            format!("arbiter plan show --group {id}; apply again when it ended"),
+        );
+    }
     if group.mode == Mode::Automatic && !after.policy.allow_automatic {
         return refuse(
             "mode-automatic",
@@ -144,11 +151,18 @@ fn install(entry: &mut Entry, spec: &ClusterSpec) {
         if before.is_some_and(|before| before != lease) {
             group.lease_changed = index;
         }
+        let held = state.spec.groups.get(id).map(|g| g.policy.on_quorum_loss);
+        if held.is_some_and(|held| held != after.policy.on_quorum_loss) {
+            group.revision = index;
+        }
     }
     state.groups.retain(|id, _| spec.groups.contains_key(id));
     state.bindings.retain(|agent, _| spec.agents.contains_key(agent));
     for (agent, binding) in &mut state.bindings {
-        binding.arming.retain(|group, _| spec.groups.get(group).is_some_and(|g| g.serves(agent)));
+        // I9: less enforcement is known to State first; its agents hear of it afterwards.
+        let fences = |g: &GroupSpec| g.policy.on_quorum_loss == OnQuorumLoss::Fence;
+        let counts = |g: &GroupSpec| g.serves(agent) && fences(g);
+        binding.arming.retain(|group, _| spec.groups.get(group).is_some_and(counts));
     }
     state.spec = spec.clone();
 }

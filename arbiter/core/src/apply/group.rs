@@ -138,10 +138,20 @@ pub(super) fn set_mode(
     expected_epoch: Epoch,
 ) -> Outcome {
     expect_epoch(entry, group, expected_epoch)?;
-    let (_, found) = entry.group(group)?;
-    if found.mode == mode {
-        return Ok(());
+    if entry.group(group)?.1.mode != mode {
+        change_mode(entry, group, mode)?;
+        let message = format!("group {group} is in mode {}", mode_word(mode));
+        let next = format!("arbiter explain --group {group}");
+        entry.tell(EventKind::ModeChanged, Some(group), message, next);
     }
+    // What was set without a time stands until somebody sets another.
+    entry.group_mut(group)?.timed_mode = None;
+    Ok(())
+}
+
+/// The mode is `mode` from now on, if it can be; tells nobody.
+pub(super) fn change_mode(entry: &mut Entry, group: &GroupId, mode: Mode) -> Outcome {
+    let (_, found) = entry.group(group)?;
     if mode == Mode::Observe && found.plan.is_some() {
         return refuse(
             "plan-open",
@@ -163,9 +173,6 @@ pub(super) fn set_mode(
         super::drill::interrupt(entry, group, "the mode was set to observe")?;
     }
     entry.group_mut(group)?.mode = mode;
-    let message = format!("group {group} is in mode {}", mode_word(mode));
-    let next = format!("arbiter explain --group {group}");
-    entry.tell(EventKind::ModeChanged, Some(group), message, next);
     Ok(())
 }
 

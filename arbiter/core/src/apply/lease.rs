@@ -7,7 +7,7 @@ use std::time::Duration;
 
 pub(super) fn raise(entry: &mut Entry, group: &GroupId, lease: Duration) -> Outcome {
     let (spec, found) = entry.group(group)?;
-    if lease <= found.lease_max || lease != spec.policy.timing.lease {
+    if lease <= found.lease_max || lease != found.lease_wanted(spec) {
         return stale(format!("the longest lease of {group} is {:?}", found.lease_max));
     }
     entry.group_mut(group)?.lease_max = lease;
@@ -24,7 +24,8 @@ pub(super) fn lower(
 ) -> Outcome {
     let (spec, found) = entry.group(group)?;
     let timing = spec.policy.timing;
-    if lease >= found.lease_max || lease != timing.lease || since != found.lease_changed {
+    if lease >= found.lease_max || lease != found.lease_wanted(spec) || since != found.lease_changed
+    {
         return stale(format!("the longest lease of {group} is {:?}", found.lease_max));
     }
     if waited.term != entry.at.term {

@@ -2,14 +2,19 @@
 //! id; never a clock, a view or the world, so that every replica ends in the same State.
 
 mod advance;
+mod approval;
 mod arming;
+mod audit;
 mod cluster;
 mod drill;
 mod entry;
 mod evidence;
 mod group;
 mod lease;
+mod maintenance;
+mod mode;
 mod open;
+mod overrides;
 mod plan_end;
 mod record;
 mod requests;
@@ -24,7 +29,12 @@ pub(crate) use arming::{leases_to_outlive, unarmed_in};
 pub(crate) use entry::{refusal, unknown_group};
 pub(crate) use evidence::lease_alive;
 pub(crate) use group::mode_word;
+pub use maintenance::{MAINTENANCE_LEASE_MAX, MAINTENANCE_MAX};
+pub use mode::{HOLD_MAX, HOLD_MIN};
 pub(crate) use open::RENEWED;
+pub use overrides::{
+    NEVER_OVERRIDDEN, OVERRIDABLE, OVERRIDE_LASTS, Override, check_overrides, of_loss,
+};
 pub(crate) use synchronous::may_lose;
 
 use crate::{
@@ -53,11 +63,11 @@ pub fn settle(state: &State, proposal: &Proposal, at: LogId) -> Settled {
     }
     match apply(state, proposal, at) {
         Ok((state, events)) => Settled { state, events, outcome: Ok(at.index) },
-        Err(refused) => Settled {
-            state: requests::with_refusal(state, proposal, at, &refused),
-            events: Vec::new(),
-            outcome: Err(refused),
-        },
+        Err(refused) => {
+            let mut next = requests::with_refusal(state, proposal, at, &refused);
+            audit::refused(&mut next, state, proposal, at, &refused);
+            Settled { state: next, events: Vec::new(), outcome: Err(refused) }
+        }
     }
 }
 
@@ -87,6 +97,7 @@ pub fn apply(
         return Err(breach.into());
     }
     requests::remember(&mut entry);
+    audit::done(&mut entry.next, state, proposal, at);
     entry.next.events.extend(entry.events.iter().cloned());
     let surplus = entry.next.events.len().saturating_sub(EVENTS_KEPT_MAX);
     entry.next.events.drain(..surplus);
@@ -160,6 +171,16 @@ fn run(entry: &mut Entry) -> Outcome {
             record::loss(entry, group, *plan, instance, loss)
         }
         RecordZone { .. } | RecordDrift { .. } | AdoptTraffic { .. } => traffic::run(entry),
+        NoteCall { .. } => Ok(()),
+        SetModeFor { group, mode, lasts, expected_epoch } => {
+            mode::set_for(entry, group, *mode, *lasts, *expected_epoch)
+        }
+        RevertMode { group, since, waited } => mode::revert(entry, group, *since, *waited),
+        Maintain { .. } | EndMaintenance { .. } => maintenance::run(entry),
+        LapseOverrides { group, plan, waited } => overrides::lapse(entry, group, *plan, *waited),
+        AskApproval { .. } | Approve { .. } | UseApproval { .. } | EndApproval { .. } => {
+            approval::run(entry)
+        }
         RunDrill { .. } | OpenDrillPlan { .. } | EndDrillPhase { .. } | AbortDrill { .. } => {
             drill::run(entry)
         }

@@ -3,6 +3,7 @@
 use super::arming::unarmed_in;
 use super::entry::{Entry, Outcome, refusal, refuse, stale};
 use super::group::{covers, expect_epoch};
+use super::overrides::check_overrides;
 use super::{drill, evidence, plan_end, rows, synchronous};
 use crate::{
     By, Durability, EventKind, InstanceId, LagMark, Layer, Mode, OpenPlan, Plan, PlanEnd, PlanId,
@@ -56,7 +57,7 @@ pub(super) fn supersede(
     }
     let source = may_open(entry, open)?;
     standby_ready(entry, open, old, stands)?;
-    if !open.accept_loss {
+    if !open.accepts_loss() {
         return Err(over_rpo(open));
     }
     let next = PlanId(entry.at.index);
@@ -90,6 +91,7 @@ fn standby_ready(
 /// The checks of every plan; returns its source.
 fn may_open(entry: &Entry, open: &OpenPlan) -> Result<RegionId, Rejected> {
     expect_epoch(entry, &open.group, open.expected_epoch)?;
+    check_overrides(open.overrides.keys().map(String::as_str))?;
     let (spec, group) = entry.group(&open.group)?;
     let source = group.active().cloned().ok_or_else(|| {
         refusal(
@@ -145,8 +147,11 @@ fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
     if by_policy && group.holding_down {
         return stale("the hold-down after the last failover has not passed");
     }
-    let accepted = open.accept_loss && !by_policy;
-    if group.durability_of(spec, PlanId(entry.at.index)) == Durability::Strict && !accepted {
+    let accepted = |gate| open.overrides(gate) && !by_policy;
+    if group.durability_of(spec, PlanId(entry.at.index)) == Durability::Strict {
+        if accepted("strict") {
+            return Ok(());
+        }
         let there = |resource: &ResourceId| {
             let here = spec.instances_of(&open.target, Layer::Data);
             here.filter(|(_, i)| i.resource == *resource).map(|(id, _)| id.clone()).collect()
@@ -167,7 +172,7 @@ fn may_lose(entry: &Entry, open: &OpenPlan) -> Outcome {
             ),
         };
     }
-    if group.lag != LagMark::Within && !accepted {
+    if group.lag != LagMark::Within && !accepted("rpo") {
         return Err(over_rpo(open));
     }
     Ok(())
@@ -245,7 +250,8 @@ fn plan_of(entry: &Entry, open: &OpenPlan, source: RegionId) -> Result<Plan, Rej
         by: entry.proposal.by.clone(),
         reason: entry.proposal.reason.clone(),
         immediate: open.immediate,
-        accept_loss: open.accept_loss,
+        accept_loss: open.accepts_loss(),
+        overrides: open.kept_overrides(&entry.proposal.by, entry.proposal.wall),
         opened: entry.proposal.wall,
         steps,
         cursor,

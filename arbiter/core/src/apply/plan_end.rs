@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Outcome, refuse, stale};
 use super::group::expect_epoch;
-use super::{drill, evidence, rows};
+use super::{drill, evidence, overrides, rows};
 use crate::{
     Epoch, EventKind, Goal, GroupId, Halt, Layer, PLANS_KEPT_MAX, PlanEnd, PlanId, PlanKind,
 };
@@ -43,6 +43,7 @@ pub(super) fn resume(
     accept_loss: bool,
 ) -> Outcome {
     expect_epoch(entry, group, epoch)?;
+    let (by, at) = (entry.proposal.by.clone(), entry.proposal.wall);
     let plan = entry.plan_mut(group, id)?;
     if plan.halt.is_none() {
         return refuse(
@@ -52,7 +53,9 @@ pub(super) fn resume(
         );
     }
     plan.halt = None;
-    plan.accept_loss |= accept_loss;
+    if accept_loss {
+        overrides::again(plan, &by, at);
+    }
     let cursor = plan.cursor;
     if let Some(record) = plan.steps.get_mut(cursor) {
         record.attempts = 0;

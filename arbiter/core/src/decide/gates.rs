@@ -8,9 +8,10 @@ use super::lag;
 use super::preflight::{OpenRequest, topic};
 use super::strength::strongest_available;
 use crate::{
-    Condition, Durability, EvidenceKind, Fact, InstanceId, LagMark, Layer, Mode, Plan, PlanKind,
-    Reason, RegionId, RegionKind, ResourceId, Role,
+    Condition, Durability, EvidenceKind, Fact, InstanceId, LagMark, Layer, Mode, OVERRIDABLE, Plan,
+    PlanKind, Reason, RegionId, RegionKind, ResourceId, Role,
     apply::{mode_word, unarmed_in},
+    of_loss,
 };
 
 /// Gates of one request, in the order in which they are shown.
@@ -60,9 +61,18 @@ pub(super) fn target_of(context: &Context, request: &OpenRequest) -> Option<Regi
 
 impl Gates<'_> {
     fn gate(&mut self, code: &str, open: bool, text: String, next: String) {
+        let overridden = !open && self.goes_through(code);
+        let open = open || overridden;
+        let text = if overridden { format!("{text}: overridden") } else { text };
         let next = if open { String::new() } else { next };
         let code = code.to_owned();
-        self.found.push(Reason { topic: topic(self.request), code, open, text, next });
+        self.found.push(Reason { topic: topic(self.request), code, open, overridden, text, next });
+    }
+
+    /// The operator overrides this gate, by its name or as one of those about a loss.
+    fn goes_through(&self, code: &str) -> bool {
+        let named = OVERRIDABLE.contains(&code) && self.request.overrides.contains(code);
+        named || self.request.accept_loss && of_loss(code)
     }
 
     fn name(&self) -> &str {
@@ -279,10 +289,6 @@ impl Gates<'_> {
     fn loss(&mut self, target: &RegionId) {
         let rpo = self.context.spec.policy.rpo;
         let next = format!("{} --accept-loss", self.failover_to(target));
-        if self.request.accept_loss {
-            self.gate("rpo", true, "any loss is accepted".to_owned(), next);
-            return;
-        }
         let group = self.context.group;
         let drill = group.drill.as_ref().is_some_and(|drill| self.request.by_drill && drill.stalls);
         if drill || self.context.spec.policy.durability == Durability::Strict {

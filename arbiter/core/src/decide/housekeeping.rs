@@ -2,11 +2,11 @@
 //! what came of an old region. Knows Reports; opens nothing.
 
 use super::context::{Context, VANTAGE_FRESH_MAX, session_limit};
-use super::lag;
+use super::{lag, timed};
 use crate::{
     AgentId, Command, Condition, Goal, GroupReport, GroupSpec, Heard, InstanceId, Instant, Layer,
-    Plan, PlanEnd, PlanKind, ResourceId, Role, State, View, Waited, apply::leases_to_outlive,
-    orders::enforces,
+    OnQuorumLoss, Plan, PlanEnd, PlanKind, ResourceId, Role, State, View, Waited,
+    apply::leases_to_outlive, orders::enforces,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,6 +88,7 @@ pub(super) fn group(context: &Context) -> Vec<Command> {
     found.extend(leases(context));
     found.extend(lag_mark(context));
     found.extend(hold_down(context));
+    found.extend(timed::group(context));
     found.extend(old_region(context));
     found.extend(zones(context));
     found.extend(drift(context));
@@ -110,7 +111,8 @@ fn arming_of(context: &Context, agent: &AgentId) -> Option<Command> {
         return Some(Command::RecordUnarmed { group, agent, incarnation });
     }
     let arming = shown.arming.filter(|arming| Some(*arming) != known)?;
-    let asked = context.group.arming_wanted && shown.obeyed >= context.group.revision;
+    let fences = context.spec.policy.on_quorum_loss == OnQuorumLoss::Fence;
+    let asked = fences && context.group.arming_wanted && shown.obeyed >= context.group.revision;
     (asked && context.is_live(&agent) && deadline_runs(context, &agent, shown))
         .then_some(Command::RecordArmed { group, agent, incarnation, arming })
 }
@@ -164,9 +166,10 @@ fn activation(context: &Context) -> Option<Command> {
 /// `lease_max` rises before the first longer grant, and falls after the old wait. // I4
 fn leases(context: &Context) -> Option<Command> {
     let timing = context.spec.policy.timing;
+    let lease = context.group.lease_wanted(context.spec);
     let group = context.id.clone();
-    if timing.lease > context.group.lease_max {
-        return Some(Command::RaiseLease { group, lease: timing.lease });
+    if lease > context.group.lease_max {
+        return Some(Command::RaiseLease { group, lease });
     }
     let (set_by, since) = *context.view.short_since.get(context.id)?;
     if set_by != context.group.lease_changed {
@@ -175,9 +178,9 @@ fn leases(context: &Context) -> Option<Command> {
     let elapsed = context.now.since(since);
     let required = timing.dead_after(context.group.lease_max);
     let passed = elapsed >= required || crate::planted!(LoweredTooEarly);
-    (timing.lease < context.group.lease_max && passed).then_some(Command::LowerLease {
+    (lease < context.group.lease_max && passed).then_some(Command::LowerLease {
         group,
-        lease: timing.lease,
+        lease,
         since: context.group.lease_changed,
         waited: Waited { term: context.view.term, elapsed },
     })

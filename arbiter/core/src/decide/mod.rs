@@ -16,6 +16,7 @@ mod preflight;
 mod serving;
 mod strength;
 pub(crate) mod synchronous;
+mod timed;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub fn decide(state: &State, view: &View, now: Instant) -> Vec<Proposal> {
         return Vec::new();
     }
     let mut commands = housekeeping::bindings(state, view, now);
+    commands.extend(timed::cluster(state, view, now));
     let mut asked = Vec::new();
     for id in state.groups.keys() {
         let Some(context) = Context::new(state, view, now, id) else { continue };

@@ -6,7 +6,7 @@ use super::gates::{gates, target_of};
 use super::judge::failed_primary;
 use crate::{
     Command, Epoch, GroupId, Instant, LossBound, OpenPlan, PlanKind, Reason, RegionId, ResourceId,
-    State, Topic, View,
+    State, Topic, View, check_overrides,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,8 @@ pub struct OpenRequest {
     pub immediate: bool,
     /// Loss over the RPO is accepted.
     pub accept_loss: bool,
+    /// Gates that the operator goes through, by code.
+    pub overrides: BTreeSet<String>,
     /// Policy asks, not an operator: mode, hold-down and evidence count.
     pub by_policy: bool,
     /// The open drill asks, which may stand for more than policy does.
@@ -41,6 +43,7 @@ impl OpenRequest {
             expected_epoch: None,
             immediate: false,
             accept_loss: false,
+            overrides: BTreeSet::new(),
             by_policy,
             by_drill: false,
         }
@@ -58,8 +61,10 @@ pub fn preflight(
     request: &OpenRequest,
 ) -> Result<OpenPlan, Vec<Reason>> {
     let context = context(state, view, now, request)?;
-    closed(gates(&context, request, None))?;
-    open_plan(&context, request).ok_or_else(|| no_target(request))
+    may_override(request)?;
+    let gates = gates(&context, request, None);
+    closed(&gates)?;
+    open_plan(&context, request, &gates).ok_or_else(|| no_target(request))
 }
 
 /// The command that closes the open plan of `request.group`, past its point of no return, and opens
@@ -77,8 +82,10 @@ pub fn supersede(
     let Some(plan) = context.group.plan.as_ref().filter(|p| !p.before_point_of_no_return()) else {
         return preflight(state, view, now, request).map(Command::OpenPlan);
     };
-    closed(gates(&context, request, Some(plan)))?;
-    let open = open_plan(&context, request).ok_or_else(|| no_target(request))?;
+    may_override(request)?;
+    let gates = gates(&context, request, Some(plan));
+    closed(&gates)?;
+    let open = open_plan(&context, request, &gates).ok_or_else(|| no_target(request))?;
     let stands = open.candidates.iter().filter_map(|(resource, id)| {
         let at = context.live_fact(id)?.position?;
         Some((resource.clone(), at))
@@ -98,6 +105,7 @@ fn context<'a>(
             topic: topic(request),
             code: "unknown-group".to_owned(),
             open: false,
+            overridden: false,
             text: format!("there is no group {}", request.group),
             next: "arbiter status, which lists the groups".to_owned(),
         }]
@@ -114,9 +122,36 @@ pub(super) fn topic(request: &OpenRequest) -> Topic {
     }
 }
 
-fn closed(gates: Vec<Reason>) -> Result<(), Vec<Reason>> {
-    let closed: Vec<Reason> = gates.into_iter().filter(|gate| !gate.open).collect();
+fn closed(gates: &[Reason]) -> Result<(), Vec<Reason>> {
+    let closed: Vec<Reason> = gates.iter().filter(|gate| !gate.open).cloned().collect();
     if closed.is_empty() { Ok(()) } else { Err(closed) }
+}
+
+/// Only gates that guard no fence, and only by their names.
+fn may_override(request: &OpenRequest) -> Result<(), Vec<Reason>> {
+    let refused = check_overrides(request.overrides.iter().map(String::as_str));
+    refused.map_err(|refused| {
+        let (text, next) = match &refused {
+            crate::Rejected::Refused { reason, next, .. } => (reason.clone(), next.clone()),
+            other => (other.to_string(), String::new()),
+        };
+        vec![Reason {
+            topic: topic(request),
+            code: refused.code().to_owned(),
+            open: false,
+            overridden: false,
+            text,
+            next,
+        }]
+    })
+}
+
+/// What the asker goes through, and whether it was closed. Who accepts any loss names no gate:
+/// those count that were closed.
+fn overridden(request: &OpenRequest, gates: &[Reason]) -> BTreeMap<String, bool> {
+    let through = gates.iter().filter(|gate| gate.overridden).map(|gate| (gate.code.clone(), true));
+    let named = request.overrides.iter().map(|gate| (gate.clone(), false));
+    named.chain(through).collect()
 }
 
 fn no_target(request: &OpenRequest) -> Vec<Reason> {
@@ -124,12 +159,13 @@ fn no_target(request: &OpenRequest) -> Vec<Reason> {
         topic: topic(request),
         code: "unknown-region".to_owned(),
         open: false,
+        overridden: false,
         text: "no region can be the target".to_owned(),
         next: "arbiter status".to_owned(),
     }]
 }
 
-fn open_plan(context: &Context, request: &OpenRequest) -> Option<OpenPlan> {
+fn open_plan(context: &Context, request: &OpenRequest, gates: &[Reason]) -> Option<OpenPlan> {
     let target = target_of(context, request)?;
     let resources: BTreeSet<&ResourceId> =
         context.spec.instances_of(&target, crate::Layer::Data).map(|(_, i)| &i.resource).collect();
@@ -161,6 +197,7 @@ fn open_plan(context: &Context, request: &OpenRequest) -> Option<OpenPlan> {
         expected_epoch: request.expected_epoch.unwrap_or(context.group.epoch()),
         immediate: request.immediate || primary_is_dead(context),
         accept_loss: request.accept_loss,
+        overrides: overridden(request, gates),
         candidates,
         source_end,
         loss,

@@ -57,7 +57,7 @@ fn has_remedy(reason: &Reason) -> bool {
 }
 
 pub(crate) fn reason(topic: Topic, code: &str, open: bool, text: String, next: String) -> Reason {
-    Reason { topic, code: code.to_owned(), open, text, next }
+    Reason { topic, code: code.to_owned(), open, overridden: false, text, next }
 }
 
 /// Each kind of signal, what speaks against them, and how long they must hold.

@@ -56,6 +56,13 @@ pub enum Subject {
     Drift(GroupId, InstanceId, String),
     /// How a phase of a drill ends, and whether it failed.
     Phase(GroupId, DrillId, DrillPhase, bool),
+    /// A mode, or a maintenance, whose time passed, and the entry that set it.
+    Reverts(GroupId, u64),
+    Ends(GroupId, u64),
+    /// Overrides of a plan that lapse.
+    Lapses(GroupId, PlanId),
+    /// A request that nobody used.
+    Request(u64),
     /// What only people ask for: `decide` never says it.
     Asked,
 }
@@ -123,6 +130,10 @@ impl Subject {
             RecordDrift { group, instance, drift } => {
                 Self::Drift(group.clone(), instance.clone(), drift.clone())
             }
+            RevertMode { group, since, waited: _ } => Self::Reverts(group.clone(), *since),
+            EndMaintenance { group, since, waited: _ } => Self::Ends(group.clone(), *since),
+            LapseOverrides { group, plan, waited: _ } => Self::Lapses(group.clone(), *plan),
+            EndApproval { id, waited: _ } => Self::Request(*id),
             of_a_plan => Self::of_plan(of_a_plan),
         }
     }

@@ -2,7 +2,9 @@
 
 use super::grants::{is_bound, lease_of};
 use super::{grants, group_orders};
-use crate::{AgentId, Directive, Goal, GroupDirective, GroupId, Order, Report, State, View};
+use crate::{
+    AgentId, Directive, Goal, GroupDirective, GroupId, OnQuorumLoss, Order, Report, State, View,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -60,6 +62,7 @@ fn part(
         timing,
         lease: leases.get(id).copied(),
         arm: group.arming_wanted,
+        serves_on: spec.policy.on_quorum_loss == OnQuorumLoss::Hold,
         orders,
     })
 }

@@ -23,7 +23,7 @@ pub fn grants(state: &State, report: &Report) -> BTreeMap<GroupId, Duration> {
 /// L as it may be granted now: never longer than State knows that it may be outstanding (I4).
 pub(crate) fn lease_of(state: &State, id: &GroupId) -> Option<Duration> {
     let (spec, group) = state.group(id)?;
-    Some(spec.policy.timing.lease.min(group.lease_max))
+    Some(group.lease_wanted(spec).min(group.lease_max))
 }
 
 /// I1, I4: only the bound life of an agent of the active region, whose lease is not stopped, and

@@ -5,7 +5,7 @@ mod note;
 use crate::{
     AgentId, ArbiterId, Directive, DrillId, DrillPhase, GroupId, InstanceId, Instant, LagTrack,
     LeaseBook, PlanId, RENEWAL_GAP_DAYS, RegionId, Report, ResourceId, State, StepId, Token,
-    decide::crossed, directive,
+    WallMillis, decide::crossed, directive,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,6 +47,14 @@ pub struct View {
     pub received: BTreeMap<(GroupId, InstanceId), LagTrack>,
     /// Since when nobody that a strict primary waits for is seen to follow it.
     pub unfollowed: BTreeMap<(GroupId, ResourceId), Instant>,
+    /// Since when this leader knows of a mode that was set for a time, and the entry that set it.
+    pub mode_since: BTreeMap<GroupId, (u64, Instant)>,
+    /// The same of a maintenance.
+    pub maintained_since: BTreeMap<GroupId, (u64, Instant)>,
+    /// Since when this leader knows what was overridden for an open plan: when each was given.
+    pub overridden_since: BTreeMap<GroupId, ((PlanId, Vec<WallMillis>), Instant)>,
+    /// Since when this leader knows of each request that takes a second person.
+    pub asked_since: BTreeMap<u64, Instant>,
     /// Since when this leader has granted no lease longer than the policy's L, and the entry that
     /// set this L.
     pub short_since: BTreeMap<GroupId, (u64, Instant)>,

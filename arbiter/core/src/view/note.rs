@@ -16,6 +16,10 @@ pub(super) fn note(view: &mut View, state: &State, now: Instant) {
         signs(view, state, id, now);
         follow(view, state, id, now);
     }
+    view.asked_since.retain(|id, _| state.approvals.contains_key(id));
+    for id in state.approvals.keys() {
+        view.asked_since.entry(*id).or_insert(now);
+    }
     view.progress.retain(|id, _| state.groups.contains_key(id));
     view.lag.retain(|(id, _), _| state.groups.contains_key(id));
     view.received.retain(|(id, _), _| state.groups.contains_key(id));
@@ -25,11 +29,18 @@ pub(super) fn note(view: &mut View, state: &State, now: Instant) {
 /// What State tells the active region, and since when by this leader's clock.
 fn told(view: &mut View, state: &State, id: &GroupId, now: Instant) {
     let Some((spec, group)) = state.group(id) else { return };
-    let short = spec.policy.timing.lease < group.lease_max;
+    let short = group.lease_wanted(spec) < group.lease_max;
     hold(&mut view.short_since, id, short.then_some(group.lease_changed), now);
     let active = group.active().and_then(|active| group.goal(active, Layer::Data));
     let serving = active.filter(|set| set.goal == Goal::Active).map(|set| set.token);
     hold(&mut view.serving_since, id, serving, now);
+    let timed = group.timed_mode.as_ref().map(|hold| hold.since);
+    hold(&mut view.mode_since, id, timed, now);
+    let maintained = group.maintenance.as_ref().map(|maintenance| maintenance.since);
+    hold(&mut view.maintained_since, id, maintained, now);
+    let overridden = group.plan.as_ref().filter(|plan| plan.may_lapse());
+    let overridden = overridden.map(|p| (p.id, p.overrides.values().map(|o| o.at).collect()));
+    hold(&mut view.overridden_since, id, overridden, now);
     keep(&mut view.hold_down_since, id, group.holding_down, now);
     let drill = group.drill.as_ref().map(|d| (d.id, d.phase, group.plan.is_some()));
     hold(&mut view.drilling, id, drill, now);

@@ -50,6 +50,7 @@ fn told(answers: Option<u64>, orders: Vec<Order>) -> AgentEvent {
         timing: Profile::Wan.timing(),
         lease: None,
         arm: false,
+        serves_on: false,
         orders,
     };
     AgentEvent::Directive(Directive {

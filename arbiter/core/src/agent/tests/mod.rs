@@ -2,6 +2,7 @@
 
 mod deadman;
 mod gate;
+mod holding;
 mod mandate;
 mod pooler;
 mod stall;

@@ -76,6 +76,7 @@ impl Agent {
             timing: Profile::Wan.timing(),
             lease: None,
             arm: false,
+            serves_on: false,
             orders: vec![order],
         };
         let directive = Directive {

@@ -111,6 +111,7 @@ impl Agent {
             timing,
             lease: Some(timing.lease),
             arm: true,
+            serves_on: false,
             orders: vec![order],
         };
         let directive = Directive {

@@ -48,6 +48,7 @@ fn told(machine: &mut AgentMachine, token: Token, now: Instant) -> Vec<Token> {
         timing: Profile::Wan.timing(),
         lease: None,
         arm: false,
+        serves_on: false,
         orders: vec![order],
     };
     let directive = Directive {

@@ -204,6 +204,7 @@ fn directive(answers: Option<u64>, order: Option<Order>, leased: bool, arm: bool
         timing,
         lease: leased.then_some(timing.lease),
         arm,
+        serves_on: false,
         orders: order.into_iter().collect(),
     };
     Directive {

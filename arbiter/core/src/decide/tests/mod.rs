@@ -6,6 +6,7 @@ mod drills;
 mod failback;
 mod losses;
 mod managed;
+mod overrides;
 mod plans;
 mod pooled;
 mod recovered;

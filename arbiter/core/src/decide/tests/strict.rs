@@ -77,6 +77,7 @@ fn alone_it_fails_over_only_when_somebody_accepts_the_loss() {
     let open = OpenRequest { accept_loss: true, ..lossy.clone() };
     let mut open = preflight(&world.state, &world.view, world.now, &open).unwrap();
     open.accept_loss = false;
+    open.overrides.clear();
     let refused = world.operator(Command::OpenPlan(open));
     assert!(matches!(refused, Err(Rejected::Refused { code, .. }) if code == "strict"));
     world.cut(EU);

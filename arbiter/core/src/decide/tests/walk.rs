@@ -41,6 +41,7 @@ fn request(world: &World, random: &mut Random) -> OpenRequest {
     OpenRequest {
         immediate: random.below(4) == 0,
         accept_loss: random.below(2) == 0,
+        overrides: std::collections::BTreeSet::new(),
         ..world.request(kind)
     }
 }

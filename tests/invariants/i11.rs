@@ -38,7 +38,8 @@ pub(super) fn remember(world: &mut World, before: &State, after: &State) {
 }
 
 /// Checked on the entry that raises the epoch.
-pub(super) fn losses(world: &World, before: &State, after: &State) -> Option<String> {
+pub(super) fn losses(world: &mut World, before: &State, after: &State) -> Option<String> {
+    let mut strictly = 0;
     for (id, group) in &after.groups {
         let Some(old) = before.groups.get(id).filter(|old| old.active().is_some()) else {
             continue;
@@ -60,10 +61,13 @@ pub(super) fn losses(world: &World, before: &State, after: &State) -> Option<Str
         let of = (id, old, &before.spec.groups[id]);
         let one = |(_, from, to)| lost(world, of, plan, from, to);
         let broken = pairs.iter().copied().find_map(one).or_else(|| miscounted(plan, &pairs));
+        let strict = old.durability_of(of.2, plan.id) == Durability::Strict && !plan.accept_loss;
+        strictly += u64::from(strict && plan.kind == PlanKind::Failover);
         if broken.is_some() {
             return broken.map(|what| format!("I11: plan {} of {id} {what}", plan.id));
         }
     }
+    world.count("strict groups that failed over without loss", strictly);
     None
 }
 

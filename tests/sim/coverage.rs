@@ -48,6 +48,18 @@ pub const SEEN: &[&str] = &[
     "drills ended by an operator",
     "rehearsals completed",
     "several groups",
+    "changes of who votes",
+    "voters gone",
+    "arbiters upgraded",
+    "State raised to another version",
+    "plans open while the version rose",
+    "policies with another L",
+    "policies with another RPO",
+    "policies with another durability",
+    "policies that treat drift otherwise",
+    "policies with other signals",
+    "policies that treat a dead primary otherwise",
+    "strict groups that failed over without loss",
     "streams replaced",
     "streams refused",
 ];
@@ -76,6 +88,12 @@ impl World {
             Command::Attest { .. } => "attested",
             Command::RecordDrift { drift, .. } if !drift.is_empty() => "drift said",
             Command::AdoptTraffic { .. } => "zones adopted",
+            Command::RaiseVersion { .. } => {
+                let groups = self.raft.newest().groups.values();
+                let open = groups.filter(|group| group.plan.is_some()).count();
+                self.count("plans open while the version rose", open as u64);
+                "State raised to another version"
+            }
             _ => return,
         };
         self.count(what, 1);

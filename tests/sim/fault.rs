@@ -8,7 +8,7 @@ use super::net::{Link, Node};
 use super::raft::{ARBITERS, VOTERS};
 use super::rng::Rng;
 use super::shape::Shape;
-use super::text::span;
+use super::text::{span, words};
 use super::world::World;
 use arbiter_core::STATE_VERSION_MAX;
 use arbiter_core::agent::Deadman;
@@ -285,8 +285,10 @@ impl World {
         if self.healed && !fault.ends_one() {
             return;
         }
-        let line = format!("fault {fault:?}");
-        self.say(|| line);
+        self.say(|| match &fault {
+            Fault::Mend { links } => format!("{} links mend", links.len()),
+            fault => format!("fault {}", words(fault)),
+        });
         let Some((lasts, end)) = self.lasting(fault) else { return };
         if !self.healed {
             self.after(lasts, end);

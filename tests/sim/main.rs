@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: sim [--seeds N | --steps N] [--first S] [--jobs J] [--plant NAME|list]
-           [--only WORDS] [--trace] [--rate PPM]
-       sim --shrink --first S [--plant NAME] [--only WORDS] [--rate PPM]
+           [--only WORDS] [--trace] [--beyond PPM]
+       sim --shrink --first S [--plant NAME] [--only WORDS] [--beyond PPM]
        sim --scenario FILE [--trace]
        sim --product [--only WORDS] [--trace]
 --steps N goes on from seed to seed until N steps are done; --first S goes on from there.
---rate PPM lets clocks deviate by so many parts of a million; ρ allows 5000.";
+--beyond PPM has clocks deviate by so many parts of a million; ρ allows 5000.";
 
 /// What is asked for.
 struct Asked {
@@ -71,7 +71,7 @@ fn parse(args: &[String]) -> Result<Asked, String> {
             "--steps" => asked.steps = Some(number(word()?)?),
             "--first" => asked.first = number(word()?)?,
             "--jobs" => asked.jobs = number(word()?)?.clamp(1, 64),
-            "--rate" => options.rate_max = Some(number(word()?)?.min(500_000) as i64),
+            "--beyond" => options.beyond = Some(number(word()?)?.min(500_000) as i64),
             "--product" => asked.what = What::Product,
             "--shrink" => asked.what = What::Shrink,
             "--scenario" => asked.what = What::Scenario(word()?),
@@ -159,7 +159,7 @@ fn scenario(path: &str, trace: bool) -> ExitCode {
 fn go(asked: &Asked) -> ExitCode {
     let options = asked.options;
     let seeds = asked.seeds.unwrap_or(if asked.steps.is_some() { u64::MAX } else { 500 });
-    let planted = options.plant.is_some() || options.rate_max.is_some();
+    let planted = options.plant.is_some() || options.beyond.is_some();
     let mut counts = Counts::new();
     let mut say = |line: many::Line| match line {
         many::Line::Trace(line) | many::Line::Progress(line) => println!("{line}"),

@@ -49,7 +49,7 @@ pub use world::{Options, Outcome};
 
 /// One run of what `seed` draws.
 pub fn run(seed: u64, options: Options) -> Outcome {
-    replay(Scenario::of_seed(seed, options.rate_max), options)
+    replay(Scenario::of_seed(seed, options.beyond), options)
 }
 
 /// One run of `scenario`.

@@ -5,6 +5,7 @@ use super::clock::{MS, SECOND};
 use super::event::{Carries, Due};
 use super::raft::ARBITERS;
 use super::scenario::At;
+use super::text::words;
 use super::wish::{Wish, adoption};
 use super::world::World;
 use arbiter_core::{
@@ -50,7 +51,7 @@ impl World {
         }
         let Some((leader, term)) = self.raft.leading() else { return };
         let state = self.raft.state(leader);
-        self.say(|| format!("somebody wishes of {id}: {wish:?}"));
+        self.say(|| format!("wish {id} {}", words(&wish)));
         if let Some(command) = self.grant(wish, &state, leader, id) {
             self.ask(leader, term, command);
         }

@@ -5,7 +5,7 @@
 use super::clock::{Nanos, SECOND};
 use super::fault::Fault;
 use super::rng::Rng;
-use super::shape::{RATE_LAWFUL, Shape};
+use super::shape::Shape;
 use super::wish::Wish;
 use arbiter_core::GroupId;
 
@@ -60,17 +60,23 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// That of a seed. `rate_max`: how much clocks deviate, in parts of a million.
-    pub fn of_seed(seed: u64, rate_max: Option<i64>) -> Self {
+    /// That of a seed. `beyond`: see [`Shape::draw`].
+    pub fn of_seed(seed: u64, beyond: Option<i64>) -> Self {
         let mut rng = Rng::new(seed);
-        let shape = Shape::draw(&mut rng, rate_max.unwrap_or(RATE_LAWFUL));
+        let shape = Shape::draw(&mut rng, beyond);
         let lease = shape.lease();
         let heal =
             (FAULTS_LEASES * lease).clamp(FAULTS_SECONDS.0 * SECOND, FAULTS_SECONDS.1 * SECOND);
         let mut at = CALM_SECONDS * SECOND;
         let mut faults = Vec::new();
         while at < heal {
-            faults.push(At { at: SECOND + at, what: Fault::draw(&shape, &mut rng) });
+            let what = Fault::draw(&shape, &mut rng);
+            // Only what lasts longer than a lease shows by how much its end is misjudged.
+            let what = match beyond {
+                Some(_) => Fault::CutAndFreeze { region: rng.index(2), lasts: 3 * lease },
+                None => what,
+            };
+            faults.push(At { at: SECOND + at, what });
             at += rng.range(lease / 8, 3 * lease);
         }
         Self {

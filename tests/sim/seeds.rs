@@ -148,7 +148,7 @@ fn what_breaks_shrinks_to_a_short_scenario() {
 /// than any wait allows for, and that is seen.
 #[test]
 fn clocks_beyond_rho_are_caught() {
-    let options = Options { rate_max: Some(50_000), only: "I1:", ..Options::default() };
+    let options = Options { beyond: Some(50_000), only: "I1:", ..Options::default() };
     assert!(seeds(options, true).first_broken.is_some(), "no seed shows two regions writing");
 }
 

@@ -129,9 +129,11 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Drawn by `rng`; clocks deviate by no more than `rate_max` parts of a million.
-    pub fn draw(rng: &mut Rng, rate_max: i64) -> Self {
+    /// Drawn by `rng`. `beyond`: clocks deviate by so many parts of a million, which is more than ρ
+    /// allows, and all in the direction that does harm.
+    pub fn draw(rng: &mut Rng, beyond: Option<i64>) -> Self {
         let pace = Pace::draw(rng);
+        let pace = if beyond.is_some() { Pace::WanLong } else { pace };
         let rtt = pace.timing().rtt.as_nanos() as u64;
         let delay = match rng.range(0, 2) {
             0 => 2 * MS,
@@ -143,7 +145,13 @@ impl Shape {
         let groups = (0..count).map(|at| GroupShape::draw(at, rng)).collect();
         let weak_deadmen = rng.chance(150);
         let switch_broken = rng.chance(500);
-        let clocks = (0..ARBITERS + hosts).map(|_| rate(rng, rate_max)).collect();
+        let clocks = (0..ARBITERS + hosts).map(|at| match beyond {
+            // Leases last longer than those believe who wait for their end.
+            Some(most) if at < ARBITERS => most,
+            Some(most) => -most,
+            None => rate(rng, RATE_PPM_MAX),
+        });
+        let clocks = clocks.collect();
         let upgrades = rng.chance(200);
         let cluster = Cluster { pace, hosts, delay, weak_deadmen, switch_broken, clocks, upgrades };
         Self { cluster, groups }
@@ -163,9 +171,6 @@ fn rate(rng: &mut Rng, most: i64) -> i64 {
         _ => rng.range(0, 2 * most as u64) as i64 - most,
     }
 }
-
-/// See [`Shape::draw`]: two such differ by ρ at most.
-pub const RATE_LAWFUL: i64 = RATE_PPM_MAX;
 
 impl GroupShape {
     fn draw(number: usize, rng: &mut Rng) -> Self {

@@ -13,6 +13,7 @@ use super::net::Net;
 use super::raft::{ARBITERS, Raft};
 use super::rng::Rng;
 use super::scenario::{At, Scenario};
+
 use super::table::Cells;
 use super::topology::Topology;
 use crate::invariants::Watch;
@@ -35,8 +36,8 @@ pub struct Options {
     pub only: &'static str,
     /// Keep the transcript.
     pub trace: bool,
-    /// How much clocks deviate, in parts of a million; none: what ρ allows.
-    pub rate_max: Option<i64>,
+    /// Clocks deviate by so many parts of a million, more than ρ allows; see `Shape::draw`.
+    pub beyond: Option<i64>,
 }
 
 /// What became of a run.
@@ -239,7 +240,9 @@ impl World {
                 }
                 broken = None;
                 // A planted bug counts as found only by what it makes unsafe.
-                let next = match self.unwell().filter(|_| options.plant.is_none()) {
+                let counts = |why: &String| why.starts_with(options.only);
+                let unwell = self.unwell().filter(|_| options.plant.is_none()).filter(counts);
+                let next = match unwell {
                     // A plan may just have opened: it is given its time.
                     Some(why) if patience == 0 => {
                         broken = Some(why);

@@ -66,8 +66,9 @@ async fn root_on_an_arbiters_host_is_an_operator_there_and_no_admin() {
     let address = format!("unix:{}", socket.display());
     let endpoint = Dialer::endpoint(&address).unwrap();
     let channel = Dialer::default().lazy(&address, &endpoint, None);
-    let refused = AdminClient::new(channel.clone()).initialize(pb::InitializeRequest::default());
-    let refused = refused.await.expect_err("membership is an admin's");
+    let mut admin = AdminClient::new(channel.clone());
+    let refused = admin.initialize(pb::InitializeRequest::default()).await;
+    let refused = refused.expect_err("membership is an admin's");
     if !nix::unistd::geteuid().is_root() {
         assert_eq!(reason_of(&refused), "not-root");
         return;
@@ -104,8 +105,9 @@ async fn an_agent_reports_for_itself_alone_here_and_over_a_relay() {
     let secure = trio.secure.as_ref().unwrap();
     secure.issue("other", Role::Agent, "agent-other", YEAR);
     let channel = raw_channel(trio.port("a1"), secure.pair("agent-other")).await;
-    let session = AgentClient::new(channel).session(tokio_stream::empty::<pb::Report>());
-    assert_eq!(reason_of(&session.await.expect_err("another cluster's")), "wrong-cluster");
+    let mut client = AgentClient::new(channel);
+    let session = client.session(tokio_stream::empty::<pb::Report>()).await;
+    assert_eq!(reason_of(&session.expect_err("another cluster's")), "wrong-cluster");
 }
 
 /// A node id is the arbiter that the file or the log gives it to: another arbiter's certificate

@@ -79,7 +79,8 @@ impl Secure {
         let read = |ending: &str| {
             std::fs::read(self.dir.join(format!("{who}.{ending}"))).expect("is there")
         };
-        let chain = CertificateDer::pem_slice_iter(&read("pem"));
+        let pem = read("pem");
+        let chain = CertificateDer::pem_slice_iter(&pem);
         let chain = chain.collect::<Result<_, _>>().expect("a certificate");
         (chain, PrivateKeyDer::from_pem_slice(&read("key")).expect("a key"))
     }

@@ -246,11 +246,6 @@ impl Trio {
         Channel::from_shared(address).expect("an address").connect().await.expect("connects")
     }
 
-    /// An operator's, of arbiters with certificates.
-    pub async fn admin_as(&self, name: &str, who: &str) -> pb::admin_client::AdminClient<Channel> {
-        pb::admin_client::AdminClient::new(self.channel_as(name, who).await)
-    }
-
     pub async fn query(&self, name: &str) -> pb::query_client::QueryClient<Channel> {
         pb::query_client::QueryClient::new(self.channel(name).await)
     }
@@ -301,13 +296,13 @@ impl FakeAgent {
 
     /// Dial, and report until the arbiter has it.
     pub async fn dial_as(trio: &Trio, arbiter: &str, side: &str, life: u64) -> Self {
-        let (reports, receiver) = mpsc::channel(16);
         let channel = trio.channel_as(arbiter, &format!("agent-{side}")).await;
         Self::dial_over(channel, side, life).await
     }
 
     /// The same, whoever the connection is of.
     pub async fn dial_over(channel: Channel, side: &str, life: u64) -> Self {
+        let (reports, receiver) = mpsc::channel(16);
         let mut client = pb::agent_client::AgentClient::new(channel);
         let session = client.session(ReceiverStream::new(receiver)).await.expect("a stream");
         let directives = session.into_inner();

@@ -7,9 +7,9 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 section! {
     /// Certificates: every arbiter, agent and operator shows one, and its role stands in it.
-    /// TLS is on unless every arbiter listens on loopback, or `insecure_plaintext` is set; with this
-    /// table it is on there too. `{name}` stands for the name of the arbiter or agent. Files are
-    /// read again when they change. `arbiter pki` makes them all.
+    /// TLS is on unless every arbiter listens on loopback, or `insecure_plaintext` is set; with
+    /// this table it is on there too. `{name}` stands for the name of the arbiter or agent. Files
+    /// are read again when they change. `arbiter pki` makes them all.
     Tls {
         /// Certificates of the authorities that may sign; two while one replaces the other.
         ca: String [default "/etc/region-arbiter/tls/ca.pem"],

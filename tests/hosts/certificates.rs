@@ -84,12 +84,16 @@ async fn told(stage: &Stage, what: &str) -> io::Result<()> {
     stage.lab.operator.wait_group(GROUP, what, LIMIT, says).await.map(|_| ())
 }
 
-/// A viewer asks and changes nothing; a stranger does neither.
+/// A viewer asks and changes nothing, root on an arbiter's host does both; a stranger does neither.
 fn by_role(stage: &Stage) -> io::Result<()> {
     let viewer = format!("--certificate {}/app.pem", dir(&stage.lab));
     says(stage, &format!("status {viewer}"), YES, &["active eu-west"])?;
     let words = ["role-not-allowed", "the viewer app may not call SetMode", "NEXT:"];
     says(stage, &format!("mode observe {viewer}"), NO, &words)?;
+    let socket = stage.lab.options.dir.join("data/arbiter-eu/arbiter.sock");
+    let root = format!("--endpoints unix:{}", socket.display());
+    says(stage, &format!("status {root}"), YES, &["active eu-west"])?;
+    says(stage, &format!("mode automatic {root}"), YES, &["mode of default is automatic"])?;
     says(stage, "status", ERROR, &["no arbiter answered", "--certificate FILE"])?;
     says(stage, &format!("pki show {}/app.pem", dir(&stage.lab)), YES, &["the viewer app"])?;
     Ok(())

@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic::transport::Channel;
 
 /// Reports that wait for the connection. A new one is dropped when it is full.
 const REPORTS_WAITING_MAX: usize = 4;
@@ -58,6 +60,27 @@ pub async fn run(
     }
 }
 
+/// A connection within a renewal period.
+async fn dialled(arbiter: &str, dialer: &Dialer, renewal: Duration) -> Option<Channel> {
+    let Ok(endpoint) = Dialer::endpoint(arbiter) else {
+        tracing::error!(arbiter, "not an address of an arbiter");
+        return None;
+    };
+    let endpoint = endpoint
+        .connect_timeout(renewal)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(renewal / PING_PARTS)
+        .keep_alive_timeout(renewal);
+    match timeout(renewal, dialer.connect(&endpoint)).await {
+        Ok(Ok(channel)) => Some(channel),
+        Ok(Err(error)) => {
+            tracing::debug!(arbiter, %error, "not reached");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// One stream from its beginning to its end. Says whether anything was heard on it.
 async fn serve(
     arbiter: &str,
@@ -65,23 +88,7 @@ async fn serve(
     renewal: Duration,
     told: &mpsc::Sender<Told>,
 ) -> bool {
-    let Ok(endpoint) = Dialer::endpoint(arbiter) else {
-        tracing::error!(arbiter, "not an address of an arbiter");
-        return false;
-    };
-    let endpoint = endpoint
-        .connect_timeout(renewal)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(renewal / PING_PARTS)
-        .keep_alive_timeout(renewal);
-    let channel = match timeout(renewal, dialer.connect(&endpoint)).await {
-        Ok(Ok(channel)) => channel,
-        Ok(Err(error)) => {
-            tracing::debug!(arbiter, %error, "not reached");
-            return false;
-        }
-        Err(_) => return false,
-    };
+    let Some(channel) = dialled(arbiter, dialer, renewal).await else { return false };
     let (reports, outgoing) = mpsc::channel(REPORTS_WAITING_MAX);
     // The stream opens with the first Report in it: an arbiter may answer the call only then.
     if told.send(Told::Up(reports)).await.is_err() {
@@ -92,7 +99,12 @@ async fn serve(
     let mut incoming = match timeout(renewal, call).await {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => {
-            tracing::debug!(arbiter, %status, "the session was refused");
+            // What an operator mends is said; the rest passes.
+            if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) {
+                tracing::warn!(arbiter, %status, "the session was refused");
+            } else {
+                tracing::debug!(arbiter, %status, "the session was refused");
+            }
             return false;
         }
         Err(_) => return false,

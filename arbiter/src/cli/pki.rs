@@ -165,7 +165,10 @@ fn renew(args: &RenewArgs) -> Result<Exit, Fail> {
     let mut wanted = processes(&cluster);
     if let Some(unknown) = args.names.iter().find(|name| wanted.iter().all(|(_, n)| n != *name)) {
         let what = format!("the cluster file has no arbiter and no agent {unknown}");
-        return Err(Fail::error(what, "arbiter pki issue --force, for people"));
+        return Err(Fail::error(
+            what,
+            "arbiter pki issue --config FILE --dir DIR --operator NAME --force",
+        ));
     }
     wanted.retain(|(_, name)| args.names.is_empty() || args.names.contains(name));
     let mut out = String::new();

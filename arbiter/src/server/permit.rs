@@ -23,6 +23,11 @@ use tower::{Layer, Service};
 pub const CALLER: &str = "arbiter-caller";
 /// Certificates of processes that are remembered, for their expiry.
 const SEEN_MAX: usize = 4096;
+/// For who has no certificate, and for whose ended.
+const ISSUE: &str =
+    "arbiter pki issue --config FILE --dir DIR --operator NAME; then ask with --certificate";
+const REISSUE: &str = "arbiter pki issue --config FILE --dir DIR --operator NAME --force; of a \
+                       process: arbiter pki renew --config FILE --dir DIR";
 /// Where the kernel tells the name of this host.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 /// Least time between two warnings about refused calls; those between are counted.
@@ -36,6 +41,12 @@ pub struct Refused {
     pub reason: &'static str,
     text: String,
     next: &'static str,
+}
+
+/// A call that is not let in, and whose it is, as far as that is known.
+struct Denied {
+    caller: Option<Caller>,
+    why: Refused,
 }
 
 /// What lets calls in.
@@ -70,17 +81,20 @@ impl Permit {
         path: &str,
         headers: &HeaderMap,
         origin: Option<&Origin>,
-    ) -> Result<Caller, (Option<Caller>, Refused)> {
+    ) -> Result<Caller, Box<Denied>> {
         let Some(roles) = table::roles(path) else {
             let text = format!("this arbiter does not serve {path}");
             let next = "update the arbiters, then ask again";
-            return Err((None, refused(Code::Unimplemented, "no-such-call", text, next)));
+            let why = refused(Code::Unimplemented, "no-such-call", text, next);
+            return Err(Box::new(Denied { caller: None, why }));
         };
-        let connected = self.connected(origin).map_err(|why| (None, why))?;
-        let caller = asserted(&connected, headers).map_err(|why| (Some(connected.clone()), why))?;
+        let connected = self.connected(origin).map_err(|why| Denied { caller: None, why })?;
+        let denied = |why| Denied { caller: Some(connected.clone()), why };
+        let caller = asserted(&connected, headers).map_err(denied)?;
         let Some(role) = caller.role else { return Ok(caller) };
         if !roles.contains(&role) {
-            return Err((Some(caller.clone()), not_allowed(path, &caller, roles)));
+            let why = not_allowed(path, &caller, roles);
+            return Err(Box::new(Denied { caller: Some(caller), why }));
         }
         self.remember(&connected);
         self.remember(&caller);
@@ -101,7 +115,7 @@ impl Permit {
             Some(Origin::Certificate(Err(none))) => Err(no_role(none)),
             Some(Origin::Plaintext) | None => {
                 let text = "no certificate was shown";
-                let next = "arbiter pki issue, then ask with --certificate FILE";
+                let next = ISSUE;
                 Err(refused(Code::Unauthenticated, "no-certificate", text, next))
             }
         }
@@ -120,7 +134,7 @@ impl Permit {
         if !self.tls.as_ref().is_some_and(|tls| tls.in_force(certificate)) {
             let text =
                 format!("the certificate of the {} {} expired", identity.role, identity.name);
-            let next = "arbiter pki renew, then ask again";
+            let next = REISSUE;
             return Err(refused(Code::Unauthenticated, "certificate-expired", text, next));
         }
         Ok(Caller::certified(identity.clone(), certificate.expires))
@@ -210,7 +224,7 @@ fn refused(
 
 fn no_role(none: &NoIdentity) -> Refused {
     let text = format!("the certificate is of no use here: {none}");
-    let next = "arbiter pki issue, then ask with --certificate FILE";
+    let next = ISSUE;
     refused(Code::Unauthenticated, "no-role", text, next)
 }
 
@@ -279,7 +293,8 @@ where
                 request.extensions_mut().insert(caller.clone());
                 Box::pin(with_caller(caller, self.inner.call(request)))
             }
-            Err((caller, why)) => {
+            Err(denied) => {
+                let Denied { caller, why } = *denied;
                 self.permit.refused(caller.as_ref(), &path, &why);
                 let answer = why.status().into_http();
                 Box::pin(std::future::ready(Ok(answer)))

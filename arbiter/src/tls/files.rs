@@ -52,7 +52,10 @@ impl Files {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{}: {why}; make it with `arbiter pki`, or name another in [tls]", .file.display())]
+    #[error(
+        "{}: {why}; run: arbiter pki issue --config FILE --dir DIR; or name another file in [tls]",
+        .file.display()
+    )]
     Unreadable {
         /// Which.
         file: PathBuf,
@@ -69,7 +72,8 @@ pub enum TlsError {
     },
     /// Somebody else may read a key.
     #[error(
-        "{}: mode {mode:03o} lets others read or change the key; run: chmod 600 {0}", .file.display()
+        "{}: mode {mode:03o} lets others read or change the key; run: chmod 600 {0}",
+        .file.display()
     )]
     Open {
         /// Which.

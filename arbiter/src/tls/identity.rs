@@ -201,7 +201,7 @@ mod tests {
             "arbiter://shop/agent",
             "arbiter://shop/agent/a/b",
             "arbiter://shop/Agent/a",
-            "arbiter://shop/root/a",
+            "arbiter://shop/nobody/a",
             "arbiter:///agent/a",
             "arbiter://shop/agent/",
             "arbiter://shop/agent/a%2fb",

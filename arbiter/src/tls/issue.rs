@@ -67,8 +67,7 @@ impl Authority {
         let (certificate, key) = (dir.join(CA_FILE), dir.join(CA_KEY_FILE));
         let read = |file: &Path| {
             fs::read_to_string(file).map_err(|error| {
-                let why =
-                    format!("{error}; make an authority: arbiter pki init --dir {}", dir.display());
+                let why = format!("{error}; run: arbiter pki init --dir {}", dir.display());
                 TlsError::Wrong { file: file.to_owned(), why }
             })
         };
@@ -92,9 +91,10 @@ impl Authority {
         roots.add(trusted).map_err(|error| failed(file, error))?;
         let now = UnixTime::since_unix_epoch(Duration::from_millis(clock::wall().0));
         let clients = Clients::new(roots.into()).map_err(|error| failed(file, error))?;
-        clients.verify_client_cert(&end, &[], now).map(|_| ()).map_err(|_| {
-            failed(file, "is not of the key beside it, or no work of `arbiter pki init`")
-        })
+        clients
+            .verify_client_cert(&end, &[], now)
+            .map(|_| ())
+            .map_err(|_| failed(file, "is not of the key beside it, or was made by another tool"))
     }
 
     /// Its certificate, in PEM.

@@ -15,6 +15,8 @@ mod files;
 mod identity;
 mod issue;
 mod reload;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use caller::{Caller, Via, caller, with_caller};

@@ -26,7 +26,10 @@ pub const CLUSTER: &str = "simulated";
 /// The cluster's file: one group with one resource that no evidence is needed of, so that a plan
 /// depends on nothing but its agents' word.
 pub fn file() -> String {
-    let mut text = format!("[cluster]\nid = \"{CLUSTER}\"\nprofile = \"regional\"\n\n");
+    let mut text = format!(
+        "[cluster]\nid = \"{CLUSTER}\"\nprofile = \"regional\"\n\
+         insecure_plaintext = true\n\n"
+    );
     let regions = [("eu-west", "data"), ("us-east", "data"), ("witness", "witness")];
     for (number, (name, (region, kind))) in ARBITERS.iter().zip(regions).enumerate() {
         text += &format!(
@@ -36,7 +39,7 @@ pub fn file() -> String {
             net::PORT
         );
     }
-    text += "[groups.default]\ninitial_active = \"eu-west\"\n\n\
+    text += "[groups.default]\ninitial_active = \"eu-west\"\nallow_automatic = false\n\n\
              [groups.default.resources.queue]\nkind = \"command\"\ncommand = \"/bin/true\"\n\n";
     for (agent, region) in AGENTS.into_iter().zip(["eu-west", "us-east"]) {
         text += &format!(
@@ -70,7 +73,8 @@ impl Place {
     pub async fn live(self: Rc<Self>) -> Result<(), Failed> {
         os::rate(self.rate);
         dial::instead::of_this_thread(net::dial);
-        let cluster = policy_file::parse(&file(), "cluster.toml")?;
+        let cluster =
+            policy_file::parse(&file(), "cluster.toml").map_err(|faults| faults.to_string())?;
         let voters = raft::voters(&policy_file::to_spec(&cluster));
         let options = RaftOptions {
             cluster_id: cluster.id.clone(),

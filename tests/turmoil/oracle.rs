@@ -26,8 +26,6 @@ pub enum Phase {
     Faults,
     /// Nothing new is asked, and nothing strikes.
     Quiet,
-    /// Whoever has no answer by now gets none.
-    Over,
 }
 
 /// What is known; clones know the same.
@@ -133,11 +131,6 @@ impl Oracle {
     /// Nothing new is to be asked.
     pub fn quiet(&self) -> bool {
         self.phase() >= Phase::Quiet
-    }
-
-    /// Nothing is to be asked again.
-    pub fn over(&self) -> bool {
-        self.phase() >= Phase::Over
     }
 
     /// The highest index that any client was told of.

@@ -195,18 +195,18 @@ fn play(sim: &mut Sim<'_>, oracle: &Oracle, faults: &mut Faults) -> Result<(), S
                 faults.heal(sim);
                 deadline = now + HEAL_LIMIT;
             }
-            Phase::Quiet | Phase::Over if clients_done && oracle.agree() => {
+            Phase::Quiet if clients_done && oracle.agree() => {
                 oracle.nothing_lost();
                 return Ok(());
             }
-            Phase::Quiet | Phase::Over if now > deadline => {
+            Phase::Quiet if now > deadline => {
                 return Err(format!(
                     "not well {HEAL_LIMIT:?} after the last fault: clients done: {clients_done}, \
                      arbiters agree: {}",
                     oracle.agree()
                 ));
             }
-            Phase::Quiet | Phase::Over => {}
+            Phase::Quiet => {}
         }
     }
 }

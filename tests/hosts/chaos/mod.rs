@@ -22,20 +22,15 @@ use arbiter_core::Instant;
 use arbiter_proto::v1;
 use arbiter_proto::v1::admin_client::AdminClient;
 use faults::Stopped;
-use readers::Heard;
+use readers::{ASK_LIMIT, Heard};
 use schedule::{Event, Fault, schedule};
 use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
 /// How long all may take to become well.
 const HEAL_LIMIT: Duration = Duration::from_secs(180);
-/// How long an operator's call may hold the schedule up.
-const ASK_LIMIT: Duration = Duration::from_secs(3);
-/// Tries of a mode until it is given up.
-const MODE_TRIES: u32 = 5;
 /// Pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -128,7 +123,6 @@ async fn strike_all(
     }
     turns.sort();
     let mut stopped: Vec<Stopped> = vec![Stopped::new(); events.len()];
-    let mut asking = JoinSet::new();
     for (due, at, begins) in turns {
         tokio::time::sleep(due.saturating_sub(clock::now().since(began))).await;
         let fault = events[at].fault;
@@ -138,35 +132,28 @@ async fn strike_all(
         } else {
             faults::mend(stage, fault, &stopped[at])?;
         }
-        ask(stage, heard, fault, begins, &mut asking);
+        ask(stage, heard, fault, begins).await;
     }
-    asking.join_all().await;
     Ok(())
 }
 
 /// What an operator asks, beside the schedule.
-fn ask(stage: &Stage, heard: &Heard, fault: Fault, begins: bool, asking: &mut JoinSet<()>) {
-    let (operator, heard) = (stage.lab.operator.clone(), heard.clone());
+async fn ask(stage: &Stage, heard: &Heard, fault: Fault, begins: bool) {
     match fault {
         Fault::Switchover if begins => {
-            asking.spawn(async move {
-                let request = v1::OpenPlanRequest {
-                    asked: Operator::asked("chaos"),
-                    group: GROUP.into(),
-                    ..v1::OpenPlanRequest::default()
-                };
-                let call = async |mut client: AdminClient<Channel>, request| {
-                    client.switchover(request).await
-                };
-                // Whether it opens is not the matter.
-                let _ = tokio::time::timeout(ASK_LIMIT, operator.admin(request, call)).await;
-            });
+            let request = v1::OpenPlanRequest {
+                asked: Operator::asked("chaos"),
+                group: GROUP.into(),
+                ..v1::OpenPlanRequest::default()
+            };
+            let call =
+                async |mut client: AdminClient<Channel>, request| client.switchover(request).await;
+            // Whether it opens is not the matter.
+            let _ = tokio::time::timeout(ASK_LIMIT, stage.lab.operator.admin(request, call)).await;
         }
         Fault::Manual => {
             let mode = if begins { "manual" } else { "automatic" };
-            asking.spawn(async move {
-                heard.set_mode(&operator, mode, MODE_TRIES).await;
-            });
+            heard.set_mode(&stage.lab.operator, mode).await;
         }
         _ => {}
     }
@@ -186,7 +173,7 @@ async fn becomes_well(
         tokio::time::sleep(LOOK_PAUSE).await;
         let Some(group) = stage.lab.operator.group(GROUP).await else { continue };
         if group.mode != "automatic" {
-            heard.set_mode(&stage.lab.operator, "automatic", 1).await;
+            heard.set_mode(&stage.lab.operator, "automatic").await;
         }
         if group.health == "halted"
             && let Some(plan) = &group.plan

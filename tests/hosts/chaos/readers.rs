@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tonic::Code;
 use tonic::transport::Channel;
 
 /// Pause of a reader between two questions, in milliseconds.
 const PAUSE_MS: (u64, u64) = (50, 600);
 /// Readers.
 const READERS: u64 = 3;
+/// How long an operator's call may hold the schedule up.
+pub const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// Arbiters.
 const ARBITERS: usize = 3;
 
@@ -99,8 +100,8 @@ impl Heard {
         seen.push(Seen { asked, answered, epoch, region });
     }
 
-    /// Sets the mode; asked again, as the same request, until it is known or given up.
-    pub async fn set_mode(&self, operator: &Operator, mode: &str, tries: u32) -> bool {
+    /// Sets the mode, if that can be done soon.
+    pub async fn set_mode(&self, operator: &Operator, mode: &str) {
         let invoked = self.history.begins();
         let action = Action::SetMode(mode.to_owned());
         let request = v1::SetModeRequest {
@@ -109,29 +110,11 @@ impl Heard {
             mode: mode.into(),
             expected_epoch: 0,
         };
-        for again in 0..tries {
-            let call =
-                async |mut client: AdminClient<Channel>, request| client.set_mode(request).await;
-            match operator.admin(request.clone(), call).await {
-                Ok(_) => {
-                    self.history.ends("mode", invoked, action);
-                    return true;
-                }
-                Err(status) => {
-                    let unknown = !matches!(
-                        status.code(),
-                        Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound
-                    );
-                    // `admin` asked several arbiters: one of them may have it on its way still.
-                    if !unknown && again == 0 {
-                        self.history.may_happen("mode", invoked, action);
-                        return false;
-                    }
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        let call = async |mut client: AdminClient<Channel>, request| client.set_mode(request).await;
+        match tokio::time::timeout(ASK_LIMIT, operator.admin(request, call)).await {
+            Ok(Ok(_)) => self.history.ends("mode", invoked, action),
+            // Several arbiters were asked: one of them may have it on its way still.
+            Ok(Err(_)) | Err(_) => self.history.may_happen("mode", invoked, action),
         }
-        self.history.may_happen("mode", invoked, action);
-        false
     }
 }

@@ -77,7 +77,7 @@ fn apply(tables: &mut Tables, edits: &[Edit]) {
     for edit in edits {
         match edit {
             Edit::Put(family, key, value) => {
-                tables.insert((family, key.clone()), value.clone());
+                tables.insert((*family, key.clone()), value.clone());
             }
             Edit::Forget(from, to) => {
                 let (from, to) = (key(*from).to_vec(), key(*to).to_vec());

@@ -5,7 +5,6 @@ use super::engine::{Change, Disk, Engine, META, Scan, Waiting};
 use super::watermark::Watermark;
 use super::writer::Writer;
 use super::{IDENTITY, LogStore, Opened, Snapshots, check, identity_stored, key, options};
-use crate::raft::frame;
 use crate::raft::identity::{IdentityError, IdentityFile};
 use nix::sys::statvfs::statvfs;
 use rocksdb::properties::BACKGROUND_ERRORS;

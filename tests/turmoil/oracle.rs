@@ -8,6 +8,7 @@
 
 use super::node::Place;
 use super::rng::Rng;
+use arbiter::raft::RaftHandle;
 use arbiter_core::{LogId, RequestId};
 use arbiter_tests::history::History;
 use arbiter_tests::history::group::Action;
@@ -169,6 +170,12 @@ impl Oracle {
             .map(|(n, _)| n)
             .collect();
         (!all.is_empty()).then(|| all[rng.index(all.len())])
+    }
+
+    /// One of those that believe that they lead.
+    pub fn leader(&self, rng: &mut Rng) -> Option<RaftHandle> {
+        let at = self.believes_to_lead(rng)?;
+        self.inner.places[at].handle.borrow().clone()
     }
 
     /// Looks at every arbiter.

@@ -53,10 +53,14 @@ fn chance() -> u64 {
     z ^ (z >> 31)
 }
 
+/// Since the simulation began, up to the last step.
+fn step_time() -> Duration {
+    Duration::from_nanos(ELAPSED_NANOS.load(Ordering::Relaxed))
+}
+
 /// Since the simulation began, by the clock of the host that asks.
 fn host_time() -> Duration {
-    let known = Duration::from_nanos(ELAPSED_NANOS.load(Ordering::Relaxed));
-    let now = turmoil::sim_elapsed().unwrap_or(known);
+    let now = turmoil::sim_elapsed().unwrap_or_else(step_time);
     let Ok(host) = Handle::try_current() else { return now };
     let host = host.id().to_string();
     let parts = RATES.try_with(|rates| rates.borrow().get(&host).copied().unwrap_or(0));
@@ -89,22 +93,21 @@ unsafe extern "C" fn simulated_chance(
     length as ssize_t
 }
 
-/// The C library's clocks: those that the arbiter reads are simulated, the others are the kernel's.
+/// The C library's clocks: those that anything here reads are simulated, others are the kernel's.
 ///
 /// # Safety
 /// `time` can be written to.
 #[unsafe(export_name = "clock_gettime")]
 unsafe extern "C" fn simulated_clock(clock: clockid_t, time: *mut timespec) -> c_int {
-    let begun = match clock {
-        libc::CLOCK_BOOTTIME => BOOTED,
-        libc::CLOCK_REALTIME => EPOCH,
-        _ => Duration::MAX,
-    };
-    if begun == Duration::MAX || !SIMULATED.load(Ordering::Relaxed) {
+    let simulated = SIMULATED.load(Ordering::Relaxed);
+    let now = match clock {
+        libc::CLOCK_BOOTTIME if simulated => BOOTED + host_time(),
+        libc::CLOCK_REALTIME if simulated => EPOCH + host_time(),
+        // The standard library's, which h2 forgets reset streams by; tokio's own is paused.
+        libc::CLOCK_MONOTONIC if simulated => BOOTED + step_time(),
         // SAFETY: the kernel's own call, with the caller's pointer.
-        return unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) as c_int };
-    }
-    let now = begun + host_time();
+        _ => return unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) as c_int },
+    };
     let found =
         timespec { tv_sec: now.as_secs() as i64, tv_nsec: c_long::from(now.subsec_nanos() as i32) };
     // SAFETY: the caller's promise.

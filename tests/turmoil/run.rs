@@ -28,7 +28,7 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 const FAULTS: Duration = Duration::from_secs(30);
 /// How long everything may take to be well again, and everybody to be answered.
 const HEAL_LIMIT: Duration = Duration::from_secs(40);
-/// Pause between two transfers of leadership, in milliseconds.
+/// Pause between two transfers of leadership or changes of members, in milliseconds.
 const TRANSFER_MS: (u64, u64) = (1_000, 6_000);
 /// Clocks run up to this much apart, in parts in a million: the ρ of the design.
 const RATE_MAX: u64 = 5_000;
@@ -149,8 +149,13 @@ fn people(
         moves.begun().await;
         while !moves.quiet() {
             sleep(Duration::from_millis(chance.range(TRANSFER_MS.0, TRANSFER_MS.1))).await;
-            client::transfer(&mut chance).await;
+            if chance.chance(400) {
+                client::change_members(&moves, &mut chance).await;
+            } else {
+                client::transfer(&mut chance).await;
+            }
         }
+        client::all_vote(&moves, &mut chance).await;
         Ok(())
     });
     (0..CLIENTS)

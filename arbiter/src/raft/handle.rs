@@ -125,23 +125,6 @@ impl RaftHandle {
         Self::start(options, opened.identity, opened.log, opened.snapshots).await
     }
 
-    /// Opens what is stored on `disk`, as [`Self::open`] does in a directory; a new disk gets
-    /// `incarnation`.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    #[cfg(feature = "simulated")]
-    pub async fn open_memory(
-        options: RaftOptions,
-        disk: &super::memory::MemoryDisk,
-        incarnation: u64,
-    ) -> Result<Self, OpenError> {
-        let (cluster, node) = (options.cluster_id.clone(), options.node_id);
-        let opened = super::memory::open(disk, &cluster, node, incarnation)
-            .map_err(|error| OpenError::Start(error.to_string()))?;
-        Self::start(options, opened.identity, opened.log, opened.snapshots).await
-    }
-
     /// Starts on a store that is open: the seam for a store of another make.
     ///
     /// # Errors

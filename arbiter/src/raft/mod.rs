@@ -13,6 +13,8 @@ mod members;
 mod network;
 mod reads;
 mod service;
+#[cfg(feature = "simulated")]
+mod simulated;
 mod state;
 #[cfg(any(feature = "rocksdb", feature = "simulated"))]
 mod store;

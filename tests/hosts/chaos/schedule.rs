@@ -50,6 +50,12 @@ impl Fault {
         matches!(self, Cut(_) | CutOut(_) | CutIn(_) | CutArbiter(_) | CutAgent(_))
     }
 
+    /// Long enough, it is answered by a failover.
+    fn loses_a_region(self) -> bool {
+        use Fault::{Cut, CutAgent, CutIn, CutOut, KillRegion};
+        matches!(self, Cut(_) | CutIn(_) | CutOut(_) | CutAgent(_) | KillRegion(_))
+    }
+
     /// Stops what fences a region. Agent and deadman stopped at once are beyond what software can
     /// see (SAFETY and design §5 say so): never both.
     fn stops_a_fence(self) -> bool {
@@ -99,7 +105,7 @@ const PAUSE_MS: (u64, u64) = (800, 7_000);
 /// How long most last.
 const SHORT_MS: (u64, u64) = (200, 6_000);
 /// How long some last: longer than a lease.
-const LONG_MS: (u64, u64) = (6_000, 16_000);
+const LONG_MS: (u64, u64) = (8_000, 20_000);
 
 /// The events of `time`, in order.
 pub fn schedule(seed: u64, time: Duration) -> Vec<Event> {
@@ -108,7 +114,8 @@ pub fn schedule(seed: u64, time: Duration) -> Vec<Event> {
     let mut at = Duration::from_secs(1);
     while at < time {
         let fault = fault(&mut chance);
-        let (low, high) = if chance.range(0, 2) == 0 { LONG_MS } else { SHORT_MS };
+        let often = if fault.loses_a_region() { 2 } else { 4 };
+        let (low, high) = if chance.range(1, often) == 1 { LONG_MS } else { SHORT_MS };
         let lasts = Duration::from_millis(chance.range(low, high));
         let lasts_still = |event: &&Event| event.at + event.lasts > at;
         let apart = events.iter().filter(lasts_still).all(|other| {
@@ -131,20 +138,20 @@ fn fault(chance: &mut Chance) -> Fault {
     let region = chance.range(0, 1) as Place;
     match chance.range(0, 99) {
         0..10 => Fault::KillArbiter(arbiter),
-        10..18 => Fault::StopArbiter(arbiter),
-        18..26 => Fault::KillAgent(region),
-        26..34 => Fault::StopAgent(region),
-        34..39 => Fault::KillDeadman(region),
-        39..43 => Fault::StopDeadman(region),
-        43..51 => Fault::KillPostgres(region),
-        51..56 => Fault::StopPostgres(region),
-        56..62 => Fault::KillRegion(arbiter),
-        62..72 => Fault::Cut(arbiter),
-        72..78 => Fault::CutOut(arbiter),
-        78..84 => Fault::CutIn(arbiter),
-        84..88 => Fault::CutArbiter(arbiter),
-        88..92 => Fault::CutAgent(region),
-        92..96 => Fault::Switchover,
+        10..17 => Fault::StopArbiter(arbiter),
+        17..24 => Fault::KillAgent(region),
+        24..31 => Fault::StopAgent(region),
+        31..36 => Fault::KillDeadman(region),
+        36..40 => Fault::StopDeadman(region),
+        40..46 => Fault::KillPostgres(region),
+        46..51 => Fault::StopPostgres(region),
+        51..59 => Fault::KillRegion(arbiter),
+        59..71 => Fault::Cut(arbiter),
+        71..77 => Fault::CutOut(arbiter),
+        77..83 => Fault::CutIn(arbiter),
+        83..86 => Fault::CutArbiter(arbiter),
+        86..91 => Fault::CutAgent(region),
+        91..97 => Fault::Switchover,
         _ => Fault::Manual,
     }
 }

@@ -7,3 +7,5 @@ pub mod hosts;
 pub mod invariants;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "model")]
+pub mod model;

@@ -8,7 +8,7 @@ use std::time::Duration;
 const ROUND_RETRY: Duration = Duration::from_millis(50);
 
 /// A Report that waits for a quorum round.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pending {
     stream: StreamId,
     report: Report,
@@ -29,7 +29,7 @@ impl Pending {
 }
 
 /// The round that runs, and what waited for one before it began.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Round {
     id: RoundId,
     batch: Vec<Pending>,

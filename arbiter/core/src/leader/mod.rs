@@ -150,7 +150,7 @@ pub enum SeatAction {
 }
 
 /// The seat of the leader of one term.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Seat {
     /// What was heard and seen, and the lease book.
     pub view: View,

@@ -30,7 +30,7 @@ pub enum StreamEnd {
 }
 
 /// The stream that speaks for an agent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Session {
     pub stream: StreamId,
     pub incarnation: Incarnation,

@@ -302,3 +302,79 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::{Authority, Files};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn reason(
+        permit: &Permit,
+        path: &str,
+        origin: Option<&Origin>,
+    ) -> Result<Caller, &'static str> {
+        permit.judge(path, &HeaderMap::new(), origin).map_err(|denied| denied.why.reason)
+    }
+
+    fn secured() -> (tempfile::TempDir, Permit) {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::create(dir.path(), HOUR).unwrap();
+        let identity = "arbiter://shop/arbiter/a".parse().unwrap();
+        authority.issue(&identity, None, HOUR).unwrap().write(dir.path(), "a").unwrap();
+        let tls = Tls::of_person(Files::within(dir.path(), "a"), HOUR).unwrap();
+        (dir, Permit::new("shop".to_owned(), Some(tls)))
+    }
+
+    /// Strangers end in the handshake; were one let through, no call would be.
+    #[test]
+    fn nobody_without_an_identity_is_let_in_where_there_is_one() {
+        let (_dir, permit) = secured();
+        let nobody = Origin::Certificate(Err(NoIdentity::None));
+        for (call, roles) in table::TABLE {
+            let found = |origin| reason(&permit, call, origin).unwrap_err();
+            assert_eq!(found(None), "no-certificate", "{call}");
+            assert_eq!(found(Some(&Origin::Plaintext)), "no-certificate", "{call}");
+            assert_eq!(found(Some(&nobody)), "no-role", "{call}");
+            assert_eq!(found(Some(&Origin::Socket { uid: 1000 })), "not-root", "{call}");
+            let root = reason(&permit, call, Some(&Origin::Socket { uid: 0 }));
+            assert_eq!(root.is_ok(), roles.contains(&Role::Operator), "{call}: {root:?}");
+        }
+        let root = Some(&Origin::Socket { uid: 0 });
+        assert_eq!(reason(&permit, "/arbiter.v1.Admin/Nothing", root), Err("no-such-call"));
+    }
+
+    #[test]
+    fn in_plaintext_everybody_may_and_nobody_is_believed() {
+        let permit = Permit::new("shop".to_owned(), None);
+        let mut said = HeaderMap::new();
+        said.insert(CALLER, "admin 0 mallory".parse().unwrap());
+        for (call, _) in table::TABLE {
+            let caller = permit.judge(call, &said, Some(&Origin::Plaintext));
+            let caller = caller.map_err(|denied| denied.why.reason);
+            assert_eq!(caller, Ok(Caller::plaintext()), "{call}");
+            let other = reason(&permit, call, Some(&Origin::Socket { uid: 1000 }));
+            assert_eq!(other, Err("not-root"), "{call}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_caller_is_read_as_it_was() {
+        let identity = "arbiter://shop/agent/agent-eu".parse().unwrap();
+        let caller = Caller::certified(identity, WallMillis(7));
+        let said = assertion(&caller).unwrap();
+        assert_eq!(said, "agent 7 agent-eu");
+        let read = parse(&said).unwrap();
+        assert_eq!(
+            (read.name, read.role, read.expires),
+            (caller.name, caller.role, caller.expires)
+        );
+        let root = parse(&assertion(&local()).unwrap()).unwrap();
+        assert_eq!((root.name, root.expires), (local().name, None));
+        assert_eq!(assertion(&Caller::plaintext()), None);
+        for wrong in ["", "agent", "agent 7", "agent x y", "root 7 y", "arbiter 7 y", "agent 7 "] {
+            assert!(parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}

@@ -122,8 +122,13 @@ async fn moves(stage: &Stage) -> io::Result<()> {
     says(stage, "failover --to eu-west --reason drill", YES, &words)?;
     stage.serves("eu-west", 3, LIMIT).await?;
     says(stage, "history", YES, &["switchover", "failover", "completed"])?;
-    let report =
-        ["failover of default", "by olga: drill", "epoch 2 → 3", "confirmed", "loss bound"];
+    let report = [
+        "failover of default",
+        "by olga (unverified): drill",
+        "epoch 2 → 3",
+        "confirmed",
+        "loss bound",
+    ];
     says(stage, "report", YES, &report)?;
     let became = ["promoted", "it took a write", "first write", "last client", "at most"];
     says(stage, "report", YES, &became)?;

@@ -89,7 +89,12 @@ async fn by_command(stage: &Stage) -> io::Result<()> {
     answers(stage, "drill run --kind rehearsal --reason quarterly", YES, &words)?;
     let list = ["the next drill is due from", "region-loss", "rehearsal", "completed", "olga"];
     answers(stage, "drill list", YES, &list)?;
-    answers(stage, "drill show", YES, &["by olga: quarterly", "checks passed, removed"])?;
+    answers(
+        stage,
+        "drill show",
+        YES,
+        &["by olga (unverified): quarterly", "checks passed, removed"],
+    )?;
     // The target's agent is stopped, so that the plan stops short of its point of no return.
     stage.lab.agents["agent-us"].signal(Signal::SIGSTOP);
     answers(stage, "drill run --kind switchover --no-wait", YES, &["open", "and back"])?;

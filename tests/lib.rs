@@ -5,7 +5,7 @@ pub mod history;
 pub mod hosts;
 #[cfg(feature = "sim")]
 pub mod invariants;
-#[cfg(feature = "sim")]
-pub mod sim;
 #[cfg(feature = "model")]
 pub mod model;
+#[cfg(feature = "sim")]
+pub mod sim;

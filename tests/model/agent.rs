@@ -214,5 +214,4 @@ impl World {
         self.zone = super::host::Zone { token: Some(work.token), names };
         Ok(())
     }
-
 }

@@ -1,7 +1,7 @@
 //! Running the checker over one scope, and saying what it found.
 
 use super::model::Checked;
-use super::scope::{Flaw, Scope};
+use super::scope::{Flaw, Left, Scope};
 use super::world::{Act, World};
 use stateright::report::{ReportData, ReportDiscovery, Reporter};
 use stateright::{Checker, HasDiscoveries, Model};
@@ -33,7 +33,9 @@ pub struct Found {
 pub struct Bound {
     /// The larger budgets.
     pub full: bool,
-    /// No longer paths than this; 0: as long as budgets allow.
+    /// Other budgets than the scope's.
+    pub left: Option<Left>,
+    /// No longer paths than this; 0: the scope's own in a short run, else as budgets allow.
     pub depth: usize,
     /// Stop after this many states; 0: never.
     pub states: usize,
@@ -85,11 +87,16 @@ impl fmt::Display for Found {
 /// Look at every state of `scope`.
 pub fn check(scope: &'static Scope, bound: Bound, flaw: Option<Flaw>) -> Found {
     let began = now();
-    let model = Checked::new(scope, bound.full, flaw);
+    let mut model = Checked::new(scope, bound.full, flaw);
+    model.bound = bound.left.unwrap_or(model.bound);
     let mut builder = model.checker().threads(bound.threads);
     builder = builder.finish_when(HasDiscoveries::AnyFailures);
-    if bound.depth > 0 {
-        builder = builder.target_max_depth(bound.depth);
+    let depth = match bound.depth {
+        0 if !bound.full && bound.left.is_none() => scope.depth,
+        asked => asked,
+    };
+    if depth > 0 {
+        builder = builder.target_max_depth(depth);
     }
     if bound.states > 0 {
         builder = builder.target_state_count(bound.states);

@@ -106,11 +106,8 @@ pub fn cluster(traffic: bool) -> ClusterSpec {
             instances.insert(format!("dns-{region}").as_str().into(), dns);
         }
     }
-    let voter = |node_id, region: &str| Voter {
-        node_id,
-        region: region.into(),
-        address: String::new(),
-    };
+    let voter =
+        |node_id, region: &str| Voter { node_id, region: region.into(), address: String::new() };
     let spec = GroupSpec { policy: policy(), instances, probes: BTreeMap::new() };
     ClusterSpec {
         regions: BTreeMap::from([

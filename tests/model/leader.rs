@@ -119,6 +119,9 @@ impl World {
         let stream = StreamId(2 * self.hosts[host].process + host as u64);
         self.seat_step(at, SeatEvent::Report { stream, report });
         self.turn(at);
+        if !self.rules.rounds && self.log.leader == at {
+            self.round_ends(at);
+        }
     }
 
     /// The quorum round of an arbiter ends well.

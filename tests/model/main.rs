@@ -44,7 +44,8 @@ fn main() -> ExitCode {
 }
 
 fn asked(mut args: impl Iterator<Item = String>) -> Result<Option<Asked>, String> {
-    let mut bound = Bound { full: false, depth: 0, states: 0, threads: 2, progress: true };
+    let mut bound =
+        Bound { full: false, left: None, depth: 0, states: 0, threads: 2, progress: true };
     let (mut scopes, mut flaw) = (Vec::new(), None);
     while let Some(arg) = args.next() {
         let mut number = || {

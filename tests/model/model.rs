@@ -16,6 +16,8 @@ use std::time::Duration;
 pub struct Checked {
     /// What it looks at.
     pub scope: &'static Scope,
+    /// All rates of clocks.
+    pub full: bool,
     /// How much of it.
     pub bound: Left,
     /// What is planted.
@@ -54,7 +56,11 @@ impl Checked {
     /// A run of `scope`.
     pub fn new(scope: &'static Scope, full: bool, flaw: Option<Flaw>) -> Self {
         let bound = if full { scope.full } else { scope.short };
-        Self { scope, bound, flaw }
+        Self { scope, full, bound, flaw }
+    }
+
+    fn rates(&self) -> &'static [super::scope::Rate] {
+        if self.full { self.scope.rates } else { &self.scope.rates[..1] }
     }
 
     /// The bug is planted in the thread that runs: the checker has its own.
@@ -249,7 +255,7 @@ impl Model for Checked {
     type Action = Act;
 
     fn init_states(&self) -> Vec<World> {
-        self.scope.rates.iter().map(|rate| self.armed(*rate)).collect()
+        self.rates().iter().map(|rate| self.armed(*rate)).collect()
     }
 
     fn actions(&self, world: &World, acts: &mut Vec<Act>) {

@@ -7,8 +7,7 @@ use super::scope::{BEYOND, Flaw, Left, Rate, Scope};
 use super::shared::Shared;
 use arbiter_core::agent::{AgentEvent, DeadmanEvent};
 use arbiter_core::{
-    Command, Directive, Group, LossBound, OpenPlan, PlanKind, Position, Report, State,
-    StepId,
+    Command, Directive, Group, LossBound, OpenPlan, PlanKind, Position, Report, State, StepId,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,6 +25,8 @@ pub struct Rules {
     pub traffic: bool,
     /// Agents that are played message by message.
     pub fine: [bool; 2],
+    /// Quorum rounds take time.
+    pub rounds: bool,
     /// What is planted.
     pub flaw: Option<Flaw>,
 }
@@ -160,7 +161,7 @@ impl World {
             left: Left::default(),
             broken: 0,
             seen: 0,
-            rules: Rules { traffic, fine: scope.fine, flaw },
+            rules: Rules { traffic, fine: scope.fine, rounds: scope.rounds, flaw },
         };
         world.elect(0);
         let spec = cluster(traffic);
@@ -275,7 +276,8 @@ impl World {
     /// A failover away from the active region, whatever speaks against it that State does not know.
     pub fn opening(&self) -> Option<OpenPlan> {
         let group_state = self.group();
-        let active = REGIONS.iter().position(|r| group_state.active().is_some_and(|a| a.0 == *r))?;
+        let active =
+            REGIONS.iter().position(|r| group_state.active().is_some_and(|a| a.0 == *r))?;
         let target = 1 - active;
         Some(OpenPlan {
             group: group(),

@@ -3,8 +3,10 @@
 mod deadman;
 mod gate;
 mod holding;
+mod lease;
 mod mandate;
 mod pooler;
+mod protocol;
 mod stall;
 mod verify;
 mod workload;

@@ -73,6 +73,6 @@ planted! {
         TokenNotKept, "I10"
     finds_start_files_kept_over_a_reboot "restart" { waits 1, reboots 1 }
         Core(Plant::StartFilesKept), "I4"
-    finds_a_zone_that_takes_all "traffic" { waits 2, reports 1, opens 1, exchanges 2, restarts 1 }
+    finds_a_zone_that_takes_all "traffic" { waits 1, opens 2, aborts 1, exchanges 2 }
         ZoneTakesAll, "I7"
 }

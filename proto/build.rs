@@ -23,6 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 const READ_TOO: [&str; 5] =
     ["Loss", "LostTransaction", "LateObjects", "LateObject", "StreamPosition"];
 
+/// Messages that carry a file, and are never printed.
+const FILES: [&str; 2] = ["RestoreRequest", "BackupResponse"];
+
 /// The messages that `--json` prints: those of the operators' services.
 fn printed(descriptors: &prost_types::FileDescriptorSet) -> Vec<String> {
     let files = descriptors
@@ -30,6 +33,7 @@ fn printed(descriptors: &prost_types::FileDescriptorSet) -> Vec<String> {
         .iter()
         .filter(|file| ["arbiter/v1/query.proto", "arbiter/v1/admin.proto"].contains(&file.name()));
     let names = files.flat_map(|file| &file.message_type).map(|message| message.name());
+    let names = names.filter(|name| !FILES.contains(name));
     names.chain(READ_TOO).map(|name| format!(".arbiter.v1.{name}")).collect()
 }
 

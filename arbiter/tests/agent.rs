@@ -43,6 +43,7 @@ fn be_agent() {
         runtime_dir: home.join("run"),
         arbiters: read("arbiters").lines().map(str::to_owned).collect(),
         tls: None,
+        leaves: None,
         instances: BTreeMap::from([(key, fake::instance())]),
         timings: BTreeMap::from([(GROUP.into(), timing())]),
         cgroup_parent: PARENT.into(),

@@ -45,6 +45,7 @@ fn be_agent() {
         runtime_dir: home.join("run"),
         arbiters: vec![read("arbiter")],
         tls: None,
+        leaves: None,
         instances: BTreeMap::from([((GROUP.into(), INSTANCE.into()), instance(&home))]),
         timings: BTreeMap::from([(GROUP.into(), timing())]),
         cgroup_parent: PARENT.into(),

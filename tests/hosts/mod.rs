@@ -20,6 +20,7 @@ mod holds;
 #[path = "../../arbiter/tests/support/kubernetes/mod.rs"]
 mod kubernetes;
 pub mod leader;
+mod members;
 mod patroni;
 mod plans;
 mod platform;
@@ -197,6 +198,7 @@ pub fn cases() -> Vec<Case> {
         attested::CASES,
         twice::CASES,
         patroni::CASES,
+        members::CASES,
         command_line::CASES,
         chaos::CASES,
         demo::CASES,

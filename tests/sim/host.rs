@@ -137,6 +137,7 @@ impl Host {
                 cluster_id: None,
                 tokens: BTreeMap::new(),
                 armed: BTreeMap::new(),
+                leaves: None,
             },
             instances,
             timings,
@@ -346,7 +347,9 @@ impl World {
         let host = index;
         match action {
             AgentAction::SendReport => self.send_report(index, machine),
-            AgentAction::PersistCluster(id) => self.hosts[index].disk.cluster_id = Some(id),
+            AgentAction::PersistCluster(id) => self.hosts[index].disk.cluster_id = id,
+            // One cluster lives here, where its arbiters always are.
+            AgentAction::StaysWith { .. } | AgentAction::LearnArbiters(_) => {}
             AgentAction::Observe { group, instance } => {
                 let delay = self.rng.range(MS, 20 * MS);
                 self.after(delay, Due::Look { host, process, group, instance });

@@ -1,9 +1,10 @@
 //! What goes into the Raft log. Each command names what it expects; stale is [`Rejected`], quietly.
 
 use crate::{
-    AgentId, Arming, By, ClusterId, ClusterSpec, DrillId, DrillKind, DrillPhase, Epoch, Evidence,
-    GroupId, Halt, Incarnation, InstanceId, LagMark, Loss, LossBound, Mode, PlanId, PlanKind,
-    Position, RegionId, RequestId, ResourceId, StepId, StepState, Synchronous, Token, WallMillis,
+    AgentId, ArbiterId, Arming, By, ClusterId, ClusterSpec, DrillId, DrillKind, DrillPhase, Epoch,
+    Evidence, GroupId, Halt, Incarnation, InstanceId, LagMark, LogId, Loss, LossBound, Mode,
+    PlanId, PlanKind, Position, RegionId, RequestId, ResourceId, State, StepId, StepState,
+    Synchronous, Token, Voter, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,17 @@ pub enum Command {
     ApplyPolicy { spec: ClusterSpec },
     /// Raise `State.version`; proposed when every voter reports support.
     RaiseVersion { version: u32 },
+    /// Once in a cluster's life, instead of `Initialize`: it goes on from a backup of another.
+    Restore(Box<Restore>),
+    /// An arbiter is about to join, under an id that none ever had.
+    ReserveNode { name: ArbiterId, voter: Voter },
+    /// Raft's members as they are now, and who is still on the way in.
+    SetVoters { voters: BTreeMap<ArbiterId, Voter>, joining: BTreeMap<ArbiterId, Voter> },
+    /// After a restore: no other region serves this group.
+    SettleGroup { group: GroupId },
+    /// An operator says that nothing beside an agent that was bound before the restore accepts
+    /// writes, or ever will. It never shortens the lease wait.
+    AttestAgent { agent: AgentId, waited: Waited },
 
     /// Epoch 0 → 1: the region that policy names, whose agent alone reports the primaries (I2).
     ActivateFirst { group: GroupId, region: RegionId, primaries: BTreeMap<ResourceId, InstanceId> },
@@ -175,6 +187,40 @@ pub enum Command {
     UseApproval { action: String },
     /// Nobody used it in time.
     EndApproval { id: u64, waited: Waited },
+}
+
+/// See [`Command::Restore`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// The new cluster.
+    pub cluster_id: ClusterId,
+    /// Its specification, from its own file: arbiters differ, groups may not be fewer.
+    pub spec: ClusterSpec,
+    /// The State in the backup.
+    pub backup: State,
+    /// The last entry in it.
+    pub at: LogId,
+    /// When it was taken.
+    pub taken: WallMillis,
+    /// What an operator knows better than the backup: the region that is active.
+    pub active: BTreeMap<GroupId, RegionId>,
+    /// How far each epoch jumps: above all that the former cluster may have given since.
+    pub epoch_jump: u64,
+}
+
+impl Command {
+    /// The `State.version` from which every voter can read it.
+    pub fn version(&self) -> u32 {
+        use Command::*;
+        match self {
+            Restore(_)
+            | ReserveNode { .. }
+            | SetVoters { .. }
+            | SettleGroup { .. }
+            | AttestAgent { .. } => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// See [`Command::OpenPlan`].

@@ -11,6 +11,12 @@ pub enum EventKind {
     Initialized,
     /// A new specification is in force.
     PolicyApplied,
+    /// `State.version` rose.
+    VersionRaised,
+    /// Members of the cluster changed.
+    MembersChanged,
+    /// The cluster went on from a backup, or what came of it was settled.
+    Restored,
     /// The active region changed (or was first named).
     ActiveChanged,
     /// A plan opened.

@@ -98,11 +98,27 @@ impl Activation {
         self.epoch
     }
 
+    /// A cluster was restored: above every epoch that the former one may have given. False: there
+    /// is no room for that. // I2
+    pub(crate) fn restored(&mut self, active: Option<&RegionId>, jump: u64) -> bool {
+        // Room for as many again: a saturated epoch would not rise any more.
+        let Some(epoch) = self.epoch.0.checked_add(jump).filter(|epoch| *epoch <= u64::MAX / 2)
+        else {
+            return false;
+        };
+        self.epoch = Epoch(epoch);
+        if self.active.is_some() {
+            self.active = active.cloned().or(self.active.take());
+        }
+        true
+    }
+
     /// Epoch 0 to 1: policy names the first active region. Any other epoch needs a proof (I2).
     pub(crate) fn begin(&mut self, region: &RegionId) {
-        if self.epoch == Epoch(0) {
+        // Without an active region the epoch is 0, or what a restore made of it.
+        if self.active.is_none() {
             self.active = Some(region.clone());
-            self.epoch = Epoch(1);
+            self.epoch = Epoch(self.epoch.0.saturating_add(1));
         }
     }
 }

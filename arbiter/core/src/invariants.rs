@@ -55,6 +55,10 @@ const CHECKS: &[(&str, Check)] = &[
 /// The first breach.
 pub fn check_invariants(before: &State, after: &State) -> Result<(), Breach> {
     armed_means_bound_and_serving(after).map_err(|detail| Breach { invariant: "I4", detail })?;
+    foreign_means_unarmed(after).map_err(|detail| Breach { invariant: "I4", detail })?;
+    if before.cluster_id.is_none() && after.restored.is_some() {
+        return restored_above(after).map_err(|detail| Breach { invariant: "I2", detail });
+    }
     let unborn = Group::default();
     for (id, group) in &after.groups {
         let Some(spec) = after.spec.groups.get(id) else { continue };
@@ -160,6 +164,34 @@ fn armed_means_bound_and_serving(state: &State) -> Holds {
             let fences = holds == Some(crate::OnQuorumLoss::Fence);
             require(fences, || format!("{agent} is known as armed for {group}, which holds"))?;
         }
+    }
+    Ok(())
+}
+
+/// The lease of a life that was bound before a restore counts for nothing.
+fn foreign_means_unarmed(state: &State) -> Holds {
+    let counted = state.bindings.iter().find(|(_, b)| b.foreign && !b.arming.is_empty());
+    require(counted.is_none(), || format!("{counted:?} was bound before the restore"))
+}
+
+/// A restored cluster begins above all epochs of the former, with nothing proven and nobody leased.
+fn restored_above(state: &State) -> Holds {
+    let jump = state.restored.as_ref().map_or(0, |restored| restored.epoch_jump);
+    require(state.bindings.values().all(|b| b.foreign), || "a binding was taken over".to_owned())?;
+    for (id, group) in &state.groups {
+        let old = group.epoch() > crate::Epoch(0);
+        require(!old || group.epoch().0 >= jump, || format!("{id} is at {}", group.epoch()))?;
+        let waits = group.active().is_none() || group.unsettled.is_some();
+        require(waits && group.plan.is_none() && group.plans.is_empty(), || {
+            format!("{id} goes on as if nothing had happened")
+        })?;
+        let goals = group.goals.values().flat_map(|layers| layers.values());
+        let lower = goals.into_iter().find(|goal| goal.token.epoch != group.epoch());
+        require(lower.is_none(), || format!("{id} keeps the goal {lower:?}"))?;
+        let serving = regions_with(group, Layer::Data, Goal::Active);
+        require(serving.iter().all(|region| Some(*region) == group.active()), || {
+            format!("{id}: data active in {serving:?}")
+        })?;
     }
     Ok(())
 }

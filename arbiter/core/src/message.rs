@@ -114,6 +114,10 @@ pub struct Directive {
     pub incarnation: Incarnation,
     /// Per group of that agent.
     pub groups: BTreeMap<GroupId, GroupDirective>,
+    /// The cluster that the agent serves, which this one goes on from: it may change over, fenced.
+    pub succeeds: Option<ClusterId>,
+    /// Where arbiters are reached now, `host:port`.
+    pub arbiters: Vec<String>,
 }
 
 /// One group's part of a Directive.

@@ -1,16 +1,21 @@
 //! The replicated state. Knows what was committed; nobody but `apply` changes it.
 
 use crate::{
-    Activation, AgentId, ClusterId, ClusterSpec, Epoch, EvidenceKind, Goal, GroupId, GroupSpec,
-    Incarnation, InstanceId, Layer, Mode, Plan, PlanEnd, PlanId, RegionId, RequestId, ResourceId,
-    SynchronousSets, Token, WallMillis,
+    Activation, AgentId, ArbiterId, ClusterId, ClusterSpec, Epoch, EvidenceKind, Goal, GroupId,
+    GroupSpec, Incarnation, InstanceId, Layer, LogId, Mode, Plan, PlanEnd, PlanId, RegionId,
+    RequestId, ResourceId, SynchronousSets, Token, Voter, WallMillis,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The newest `State.version` that this build supports.
-pub const STATE_VERSION_MAX: u32 = 1;
+/// How far the epoch of every group jumps in a restore, unless the operator says more: no cluster
+/// changes its active region so often between a backup and its end.
+pub const EPOCH_JUMP: u64 = 1_000_000;
+
+/// The newest `State.version` that this build supports. 2: members change, a cluster is restored
+/// (decisions 0031 and 0032).
+pub const STATE_VERSION_MAX: u32 = 2;
 /// Ended plans kept per group.
 pub const PLANS_KEPT_MAX: usize = 64;
 /// Outcomes of requests kept, oldest dropped first.
@@ -41,6 +46,28 @@ pub struct State {
     /// What one person asked for and another must agree to, by the index of the asking entry.
     #[serde(default)]
     pub approvals: BTreeMap<u64, crate::Approval>,
+    /// Every Raft node id that was ever given to an arbiter: none is given twice.
+    #[serde(default)]
+    pub node_ids: BTreeSet<u64>,
+    /// Arbiters that are on their way in: named, and not voting yet.
+    #[serde(default)]
+    pub joining: BTreeMap<ArbiterId, Voter>,
+    /// Where a restored cluster comes from; none: it began by itself.
+    #[serde(default)]
+    pub restored: Option<Restored>,
+}
+
+/// Where a restored cluster comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The clusters before it, newest last: an agent that serves one of them may change over.
+    pub from: Vec<ClusterId>,
+    /// When the backup was taken, by the wall clock of who took it.
+    pub taken: WallMillis,
+    /// The last entry in it.
+    pub at: LogId,
+    /// How far each epoch jumped.
+    pub epoch_jump: u64,
 }
 
 /// What became of a request.
@@ -61,6 +88,10 @@ pub struct Binding {
     pub boot_id: String,
     /// What State knows of its enforcement, per group; absent: unarmed.
     pub arming: BTreeMap<GroupId, Arming>,
+    /// It was bound in the cluster that this one was restored from. What it holds, another arbiter
+    /// may still renew: the end of its lease proves nothing, until it is bound anew.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 /// A committed arming (design §5): the deadman may kill.
@@ -153,6 +184,10 @@ pub struct Group {
     pub would_have: Option<(String, WallMillis)>,
     /// The signs behind `would_have` still hold.
     pub judged_lost: bool,
+    /// Set by a restore, to the epoch of the backup, until it is known that no other region serves:
+    /// meanwhile nothing is leased or ordered to serve.
+    #[serde(default)]
+    pub unsettled: Option<Epoch>,
 }
 
 /// A mode that was set for a time.
@@ -203,6 +238,18 @@ impl State {
         self.groups.iter().find_map(|(name, group)| {
             group.plan.iter().chain(&group.plans).find(|plan| plan.id == id).map(|p| (name, p))
         })
+    }
+
+    /// An id that no arbiter ever had.
+    pub fn next_node_id(&self) -> u64 {
+        let known = self.spec.voters.values().chain(self.joining.values()).map(|v| v.node_id);
+        let highest = known.chain(self.node_ids.iter().copied()).max();
+        highest.unwrap_or(0).saturating_add(1)
+    }
+
+    /// Whether `agent` was bound before the restore and has not changed over.
+    pub fn is_foreign(&self, agent: &AgentId) -> bool {
+        self.bindings.get(agent).is_some_and(|binding| binding.foreign)
     }
 
     /// What State knows of `agent`'s arming for `group`.

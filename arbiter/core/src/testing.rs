@@ -339,6 +339,9 @@ impl World {
 
     pub fn report(&mut self, id: &AgentId) {
         let Some(report) = self.report_of(id) else { return };
+        if report.cluster_id != self.state.cluster_id {
+            return;
+        }
         self.view.hear(report.clone(), self.now);
         self.view.note(&self.state, self.now);
         for proposal in lag_crossing(&self.state, &self.view, &report, self.now) {
@@ -404,7 +407,7 @@ impl World {
             ..GroupReport::default()
         };
         Some(Report {
-            cluster_id: Some("test".into()),
+            cluster_id: Some(agent.cluster.clone().unwrap_or_else(|| "test".into())),
             agent: id.clone(),
             incarnation: agent.life,
             boot_id: "boot".to_owned(),

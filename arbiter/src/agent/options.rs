@@ -20,6 +20,8 @@ pub struct AgentOptions {
     pub arbiters: Vec<String>,
     /// Its certificates; none: plaintext.
     pub tls: Option<Arc<Tls>>,
+    /// A cluster that an operator says is gone for good: the agent leaves it, fenced.
+    pub leaves: Option<String>,
     /// Its own instances.
     pub instances: BTreeMap<(GroupId, InstanceId), Instance>,
     /// Timers of its groups, until an arbiter tells those in force.

@@ -18,8 +18,8 @@ use crate::clock;
 use crate::drivers::{self, Apart, Driver, DriverError, Holder};
 use crate::tls::Dialer;
 use crate::wire::report_to_proto;
-use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, DeadmanEvent};
-use arbiter_core::{Arming, GroupId, Instance, InstanceId, Report};
+use arbiter_core::agent::{AgentAction, AgentEvent, AgentMachine, DeadmanEvent, Stored};
+use arbiter_core::{Arming, ClusterId, GroupId, Instance, InstanceId, Report};
 use arbiter_proto::v1 as pb;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Events that wait for the loop.
 const EVENTS_MAX: usize = 1024;
@@ -73,7 +73,9 @@ pub type Opener = dyn Fn(&GroupId, &InstanceId, &Instance, Arc<dyn Holder>) -> O
 /// Only when it cannot start.
 pub async fn run_with(options: AgentOptions, open: &Opener) -> Result<(), AgentError> {
     let store = Store::open(&options.state_dir, &options.name, &options.boot_id_file)?;
-    let stored = store.stored();
+    let leaves = options.leaves.clone().map(ClusterId::from);
+    let stored = Stored { leaves, ..store.stored() };
+    let known = watch::Sender::new(all_of(&options.arbiters, store.arbiters()));
     let runtime = options.runtime_dir.display().to_string();
     prepare_runtime(&options.runtime_dir, &stored.boot_id)
         .map_err(|error| AgentError::Runtime(runtime, error))?;
@@ -89,7 +91,7 @@ pub async fn run_with(options: AgentOptions, open: &Opener) -> Result<(), AgentE
     let groups: BTreeSet<GroupId> = options.instances.keys().map(|(g, _)| g.clone()).collect();
     let groups: Vec<GroupId> = groups.into_iter().collect();
     let (news, from_companion) = mpsc::channel(EVENTS_MAX);
-    let (companion, watch) = Companion::new(options.clone(), groups.clone(), holds.clone(), news);
+    let (companion, watched) = Companion::new(options.clone(), groups.clone(), holds.clone(), news);
     let (events, from_tasks) = mpsc::channel(EVENTS_MAX);
     let tasks = Tasks::new(open_drivers(&options, &holds, &companion, open)?, events.clone());
     let (writes, to_disk) = mpsc::channel(WRITES_MAX);
@@ -98,16 +100,32 @@ pub async fn run_with(options: AgentOptions, open: &Opener) -> Result<(), AgentE
     tracing::info!(agent = %options.name, incarnation = %stored.incarnation, "the agent begins");
     let machine =
         AgentMachine::new(stored, options.instances.clone(), &options.timings, clock::now());
-    tokio::spawn(watch.run());
+    tokio::spawn(watched.run());
     if let Some(tls) = options.tls.clone() {
         tokio::spawn(tls.watch());
     }
     let dialer = Dialer::new(options.tls.clone());
-    tokio::spawn(session::run(options.arbiters.clone(), dialer, renewal(&options), told));
+    tokio::spawn(session::run(known.subscribe(), dialer, renewal(&options), told));
     let inbox = Inbox { from_tasks, from_companion, from_session };
-    let agent = Agent { machine, options, holds, companion, tasks, writes, groups, reports: None };
+    let agent = Agent {
+        machine,
+        options,
+        holds,
+        companion,
+        tasks,
+        writes,
+        groups,
+        reports: None,
+        arbiters: known,
+    };
     agent.run(inbox).await;
     Ok(())
+}
+
+/// Those of the configuration first, then those that were learned.
+fn all_of(configured: &[String], learned: &[String]) -> Vec<String> {
+    let new = learned.iter().filter(|one| !configured.contains(one));
+    configured.iter().chain(new).cloned().collect()
 }
 
 /// The shortest renewal period of its groups.
@@ -178,6 +196,8 @@ struct Agent {
     writes: mpsc::Sender<Write>,
     groups: Vec<GroupId>,
     reports: Option<mpsc::Sender<pb::Report>>,
+    /// Those that the session tries.
+    arbiters: watch::Sender<Vec<String>>,
 }
 
 impl Agent {
@@ -256,7 +276,18 @@ impl Agent {
                 self.tasks.start_as_is((group, instance));
             }
             AgentAction::SetGate { group, armed } => self.tasks.gate(group, armed),
-            AgentAction::PersistCluster(cluster) => self.write(Write::Cluster(cluster)),
+            AgentAction::PersistCluster(cluster) => {
+                let name = cluster.as_ref().map_or("none", |id| id.as_str());
+                tracing::info!(cluster = name, "the cluster's name goes to disk");
+                self.write(Write::Cluster(cluster));
+            }
+            AgentAction::StaysWith { cluster, why } => {
+                tracing::warn!(%cluster, "not changed over: {why}");
+            }
+            AgentAction::LearnArbiters(arbiters) => {
+                self.arbiters.send_replace(all_of(&self.options.arbiters, &arbiters));
+                self.write(Write::Arbiters(arbiters));
+            }
             AgentAction::StoreToken { group, instance, token } => {
                 self.write(Write::Token((group, instance), token));
             }

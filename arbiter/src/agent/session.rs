@@ -10,7 +10,7 @@ use arbiter_core::Directive;
 use arbiter_proto::v1::agent_client::AgentClient;
 use arbiter_proto::v1::{self as pb};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -39,9 +39,9 @@ pub enum Told {
     Directive(Directive),
 }
 
-/// Keep a stream to one of `arbiters` up, until the agent ends.
+/// Keep a stream to one of `arbiters` up, as they are known by then, until the agent ends.
 pub async fn run(
-    arbiters: Vec<String>,
+    arbiters: watch::Receiver<Vec<String>>,
     dialer: Dialer,
     renewal: Duration,
     told: mpsc::Sender<Told>,
@@ -49,7 +49,8 @@ pub async fn run(
     let mut wait = BACK_OFF_FIRST;
     loop {
         let mut served = false;
-        for arbiter in &arbiters {
+        let known = arbiters.borrow().clone();
+        for arbiter in &known {
             served |= serve(arbiter, &dialer, renewal, &told).await;
             if told.send(Told::Down).await.is_err() {
                 return;

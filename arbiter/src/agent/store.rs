@@ -63,6 +63,9 @@ struct Saved {
     cluster_id: Option<ClusterId>,
     tokens: BTreeMap<GroupId, BTreeMap<InstanceId, Token>>,
     armed: BTreeMap<GroupId, Arming>,
+    /// Where arbiters were last said to be.
+    #[serde(default)]
+    arbiters: Vec<String>,
 }
 
 /// The state directory of one agent, held by one process at a time.
@@ -110,6 +113,7 @@ impl Store {
             cluster_id: None,
             tokens: BTreeMap::new(),
             armed: BTreeMap::new(),
+            arbiters: Vec::new(),
         });
         let mut store = Self { dir: dir.to_owned(), saved: saved.clone(), _lock: lock };
         if !same_life {
@@ -132,7 +136,21 @@ impl Store {
             cluster_id: self.saved.cluster_id.clone(),
             tokens: flat.collect(),
             armed: self.saved.armed.clone(),
+            leaves: None,
         }
+    }
+
+    /// Where arbiters were last said to be, `host:port`.
+    pub fn arbiters(&self) -> &[String] {
+        &self.saved.arbiters
+    }
+
+    /// Store where arbiters are.
+    ///
+    /// # Errors
+    /// When it is not on disk.
+    pub fn learn(&mut self, arbiters: &[String]) -> io::Result<()> {
+        self.save(Saved { arbiters: arbiters.to_vec(), ..self.saved.clone() })
     }
 
     /// Store a token; a lower one than is there is kept out. // I10
@@ -160,12 +178,12 @@ impl Store {
         self.save(saved)
     }
 
-    /// Store the name of the cluster.
+    /// Store the name of the cluster, or that none is known any more.
     ///
     /// # Errors
     /// When it is not on disk.
-    pub fn cluster(&mut self, cluster: ClusterId) -> io::Result<()> {
-        self.save(Saved { cluster_id: Some(cluster), ..self.saved.clone() })
+    pub fn cluster(&mut self, cluster: Option<ClusterId>) -> io::Result<()> {
+        self.save(Saved { cluster_id: cluster, ..self.saved.clone() })
     }
 
     /// Write a new file, have it on disk, put it in the place of the old, have that on disk.
@@ -249,7 +267,7 @@ mod tests {
         store.token(&group, &id, Token::new(7, 39)).unwrap();
         let arming = Arming { expiry_counts_as: arbiter_core::EvidenceKind::LeaseExpired };
         store.arming(&group, Some(arming)).unwrap();
-        store.cluster("demo".into()).unwrap();
+        store.cluster(Some("demo".into())).unwrap();
         drop(store);
         let stored = Store::open(&dir, &agent, &boot(tmp.path(), "two")).unwrap().stored();
         assert_eq!(stored.tokens[&(group.clone(), id)], Token::new(7, 40));

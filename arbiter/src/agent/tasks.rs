@@ -264,8 +264,10 @@ fn unknown(why: String) -> Fact {
 /// What is to be written to disk.
 #[derive(Debug)]
 pub enum Write {
-    /// The cluster's name.
-    Cluster(ClusterId),
+    /// The cluster's name, or that none is known.
+    Cluster(Option<ClusterId>),
+    /// Where arbiters are.
+    Arbiters(Vec<String>),
     /// A token.
     Token(Key, Token),
     /// Whether a group is armed.
@@ -275,7 +277,9 @@ pub enum Write {
 /// What the machine is told of a write.
 fn written(write: Write, ok: bool) -> Option<AgentEvent> {
     match write {
-        Write::Cluster(_) => None,
+        Write::Cluster(cluster) => Some(AgentEvent::ClusterPersisted { cluster, ok }),
+        // Learned again with the next answer.
+        Write::Arbiters(_) => None,
         Write::Token((group, instance), token) => {
             Some(AgentEvent::TokenStored { group, instance, token, ok })
         }
@@ -292,6 +296,7 @@ pub fn write_all(
     while let Some(write) = writes.blocking_recv() {
         let outcome = match &write {
             Write::Cluster(cluster) => store.cluster(cluster.clone()),
+            Write::Arbiters(arbiters) => store.learn(arbiters),
             Write::Token((group, instance), token) => store.token(group, instance, *token),
             Write::Arming(group, arming) => store.arming(group, *arming),
         };

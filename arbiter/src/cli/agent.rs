@@ -32,6 +32,10 @@ pub(super) struct AgentArgs {
     /// file says].
     #[arg(long, env = "ARBITER_TLS_DIR", value_name = "DIR")]
     tls_dir: Option<PathBuf>,
+    /// A cluster that is gone for good, by an operator's word: once everything here is fenced, or is
+    /// held by no deadman, the agent leaves it for the one of the arbiters that it is told.
+    #[arg(long, value_name = "CLUSTER")]
+    leave_cluster: Option<String>,
     /// Where resources get their cgroups: a path below the mount of cgroup v2, or `self` where
     /// systemd runs the deadman, in its own unit.
     #[arg(long, default_value = "region-arbiter")]
@@ -81,6 +85,7 @@ fn options(args: AgentArgs, cluster: &Cluster) -> Result<AgentOptions, String> {
         state_dir: args.state_dir,
         arbiters,
         tls,
+        leaves: args.leave_cluster,
         instances,
         timings,
         cgroup_parent: args.cgroup_parent,

@@ -38,7 +38,12 @@ pub(super) struct AttestArgs {
     #[command(flatten)]
     why: Why,
     /// The instance that is fenced: it cannot write, and nothing will start it.
-    instance: String,
+    #[arg(required_unless_present = "agent")]
+    instance: Option<String>,
+    /// After a restore: an agent of the former cluster whose host is gone for good, instead of an
+    /// instance. No plan needs to be open.
+    #[arg(long, value_name = "AGENT", conflicts_with_all = ["instance", "plan", "token"])]
+    agent: Option<String>,
     /// The plan that it counts for; the open one otherwise.
     #[arg(long)]
     plan: Option<u64>,
@@ -132,11 +137,22 @@ pub(super) async fn arm(args: ArmArgs, armed: bool) -> Result<Exit, Fail> {
 pub(super) async fn attest(args: AttestArgs) -> Result<Exit, Fail> {
     if args.why.reason.is_empty() {
         let why = "an attestation needs a reason: how do you know that it is fenced?";
-        let group = &args.common.group;
-        let next = format!("arbiter attest {} --group {group} --reason \"…\"", args.instance);
+        let next = "ask again with --reason \"…\"";
         return Err(Fail::refused("no-reason", why, next));
     }
     let arbiters = Arbiters::find(&args.common.at)?;
+    let instance = match (args.instance, args.agent) {
+        (Some(instance), _) => instance,
+        (None, agent) => {
+            let asked = Some(args.why.asked()?);
+            let request = pb::AttestAgentRequest { asked, agent: agent.unwrap_or_default() };
+            let call = |node: Node| {
+                let request = request.clone();
+                async move { node.admin().attest_agent(request).await }
+            };
+            return done(arbiters.change(call).await?, args.common.json);
+        }
+    };
     let group = arbiters.group(&args.common.group).await?;
     let Some(plan) = group.plan else {
         let why = format!("no plan is open for {}", args.common.group);
@@ -147,7 +163,7 @@ pub(super) async fn attest(args: AttestArgs) -> Result<Exit, Fail> {
         asked: Some(args.why.asked()?),
         group: args.common.group.clone(),
         plan: args.plan.unwrap_or(plan.id),
-        instance: args.instance,
+        instance,
         token: args.token.unwrap_or(plan.fence_token),
         expected_epoch: group.epoch,
     };

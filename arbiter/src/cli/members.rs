@@ -1,8 +1,10 @@
-//! `arbiter members`: begin a cluster, list its voters, move leadership.
+//! `arbiter members`: begin a cluster, list its voters, move leadership; the rest is in
+//! `membership`.
 
 use super::connect::{Arbiters, Node, Where, Why};
 use super::control::done;
 use super::exit::{Exit, Fail, on_terminal, say};
+use super::membership;
 use super::render::{Look, members};
 use super::status::json;
 use arbiter_proto::v1 as pb;
@@ -23,15 +25,21 @@ enum MembersCommand {
     List(ListArgs),
     /// Move leadership to an arbiter.
     Transfer(TransferArgs),
+    /// Bring a new arbiter in, under a node id that none ever had.
+    Add(membership::AddArgs),
+    /// Bring a new arbiter in, in the place of another: one change, and never fewer voters.
+    Replace(membership::ReplaceArgs),
+    /// Take an arbiter out.
+    Remove(membership::RemoveArgs),
 }
 
 #[derive(clap::Args, Debug)]
-struct ListArgs {
+pub(super) struct ListArgs {
     #[command(flatten)]
-    at: Where,
+    pub(super) at: Where,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(clap::Args, Debug)]
@@ -56,6 +64,9 @@ pub(super) async fn run(args: Args) -> Result<Exit, Fail> {
         MembersCommand::Initialize(args) => initialize(args).await,
         MembersCommand::List(args) => list(args).await,
         MembersCommand::Transfer(args) => transfer(args).await,
+        MembersCommand::Add(args) => membership::add(args).await,
+        MembersCommand::Replace(args) => membership::replace(args).await,
+        MembersCommand::Remove(args) => membership::remove(args).await,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - one file a command family: `process`, `status`, `check`, `plan`, `control`, `show`,
-//!   `members`, `notify`, `cost`, `config`, `pki`
+//!   `members`, `membership`, `backup`, `notify`, `cost`, `config`, `pki`
 //! - `connect`: which arbiter is asked; `exit`: how a command ends
 //! - `render/`: pure functions from messages to text
 //!
@@ -11,6 +11,7 @@
 mod agent;
 #[cfg(test)]
 mod agreement;
+mod backup;
 mod check;
 mod config;
 mod connect;
@@ -19,6 +20,7 @@ mod cost;
 mod drill;
 mod exit;
 mod members;
+mod membership;
 #[cfg(test)]
 mod next;
 #[cfg(feature = "rocksdb")]
@@ -88,8 +90,12 @@ enum Question {
     Report(show::ReportArgs),
     /// Show what DNS says, or take over records that somebody else changed.
     Traffic(control::TrafficArgs),
-    /// Begin a cluster, list its arbiters, or move leadership.
+    /// Begin a cluster, list its arbiters, bring others in, or move leadership.
     Members(members::Args),
+    /// Write the state of the cluster to a file, or check such a file.
+    Backup(backup::BackupArgs),
+    /// Begin a new cluster that goes on from a backup, when the former is gone for good.
+    Restore(backup::RestoreArgs),
     /// Say whether those who are to know of events can be told.
     Notify(notify::NotifyArgs),
     /// Say what a month of the standby costs, from the prices in the cluster file.
@@ -137,6 +143,8 @@ async fn ask(question: Question) -> Result<Exit, Fail> {
         Question::Report(args) => show::report(args).await,
         Question::Traffic(args) => control::traffic(args).await,
         Question::Members(args) => members::run(args).await,
+        Question::Backup(args) => backup::backup(args).await,
+        Question::Restore(args) => backup::restore(args).await,
         Question::Notify(args) => notify::run(args).await,
         Question::Cost(args) => cost::run(args).await,
         Question::Config(args) => config::run(args).await,

@@ -17,6 +17,10 @@ pub(super) struct NodeArgs {
     /// Where everything durable is; never shared, never copied.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
+    /// This arbiter is new and waits until it is brought in: what is in its data directory must
+    /// have been made by such a start.
+    #[arg(long)]
+    join: bool,
 }
 
 /// Why it does not run.
@@ -32,7 +36,10 @@ pub(super) enum NodeFail {
 
 /// Run an arbiter until it is asked to stop.
 pub(super) fn run(args: NodeArgs) -> Result<(), NodeFail> {
-    let NodeArgs { config, name, data_dir } = args;
+    let NodeArgs { config, name, data_dir, join } = args;
     let cluster = crate::policy_file::load(&config)?;
+    if join {
+        node::joins(&data_dir, &name)?;
+    }
     Ok(node::run(NodeOptions { cluster, name, data_dir })?)
 }

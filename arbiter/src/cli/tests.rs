@@ -69,6 +69,21 @@ impl Query for Script {
 
 #[tonic::async_trait]
 impl Admin for Script {
+    async fn restore(&self, _: Request<pb::RestoreRequest>) -> Answer<pb::Outcome> {
+        unasked()
+    }
+    async fn backup(&self, _: Request<pb::BackupRequest>) -> Answer<pb::BackupResponse> {
+        unasked()
+    }
+    async fn add_node(&self, _: Request<pb::AddNodeRequest>) -> Answer<pb::MemberChange> {
+        unasked()
+    }
+    async fn remove_node(&self, _: Request<pb::RemoveNodeRequest>) -> Answer<pb::MemberChange> {
+        unasked()
+    }
+    async fn attest_agent(&self, _: Request<pb::AttestAgentRequest>) -> Answer<pb::Outcome> {
+        unasked()
+    }
     async fn set_mode(&self, request: Request<pb::SetModeRequest>) -> Answer<pb::Outcome> {
         let request = request.into_inner();
         let id = request.asked.unwrap_or_default().request_id;

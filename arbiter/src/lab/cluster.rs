@@ -233,6 +233,27 @@ impl Lab {
         Ok(())
     }
 
+    /// Start an arbiter that the lab does not have by itself, or one of its own with another file
+    /// and data directory, below the lab's.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_other(
+        &mut self,
+        host: &str,
+        name: &str,
+        config: &Path,
+        data: &str,
+        join: bool,
+    ) -> io::Result<()> {
+        let (config, data) = (config.to_string_lossy().into_owned(), self.path(data));
+        let mut args = vec!["node", "--config", &config, "--name", name, "--data-dir", &data];
+        args.extend(join.then_some("--join"));
+        let process = self.start(host, name, &args, None)?;
+        self.arbiters.insert(name.into(), process);
+        Ok(())
+    }
+
     /// Start (again) an agent; `boot_id`: a file bound over its kernel's boot id.
     ///
     /// # Errors

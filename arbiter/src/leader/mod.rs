@@ -6,10 +6,12 @@
 
 mod answer;
 mod fence;
+mod members;
 mod propose;
 mod seat;
 mod sessions;
 
+pub use members::followed;
 pub use sessions::{Outbox, StreamId};
 
 use crate::clock;
@@ -105,6 +107,7 @@ impl Leader {
         tasks.spawn(self.clone().decide_loop());
         tasks.spawn(self.clone().answer_loop());
         tasks.spawn(self.clone().prefer_loop());
+        tasks.spawn(self.clone().members_loop());
         while tasks.join_next().await.is_some() {}
     }
 

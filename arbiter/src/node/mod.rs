@@ -68,6 +68,12 @@ pub enum NodeError {
         /// Why.
         why: String,
     },
+    /// What is to join has been somewhere.
+    #[error(
+        "data directory {0} is not empty: an arbiter joins with nothing on its disk. Give it an \
+         empty --data-dir and a node id that none ever had, or leave --join out to go on as who it is"
+    )]
+    NotEmpty(String),
     /// The process.
     #[error("cannot start: {0}")]
     Runtime(String),
@@ -98,6 +104,29 @@ pub struct Node {
     pub http: Option<SocketAddr>,
     tasks: JoinSet<()>,
     listening: Vec<Listening>,
+}
+
+/// What a start that joins leaves in its data directory, so that it may be started again.
+const JOINS: &str = "joins";
+
+/// Refuses the disk of an arbiter that was a member anywhere.
+///
+/// # Errors
+/// [`NodeError::NotEmpty`], or that the directory cannot be used.
+pub fn joins(data_dir: &std::path::Path, name: &str) -> Result<(), NodeError> {
+    let failed = |error: std::io::Error| NodeError::DataDir {
+        dir: data_dir.display().to_string(),
+        why: error.to_string(),
+    };
+    std::fs::create_dir_all(data_dir).map_err(failed)?;
+    let mark = data_dir.join(JOINS);
+    if mark.exists() {
+        return Ok(());
+    }
+    if std::fs::read_dir(data_dir).map_err(failed)?.next().is_some() {
+        return Err(NodeError::NotEmpty(data_dir.display().to_string()));
+    }
+    std::fs::write(mark, name).map_err(failed)
 }
 
 /// Start a node.

@@ -180,8 +180,11 @@ fn severity(event: &Event) -> &'static str {
         | EventKind::Drift
         | EventKind::WouldHave
         | EventKind::DrillFailed
+        | EventKind::Restored
         | EventKind::ModeNotInEffect => "warning",
         EventKind::Initialized
+        | EventKind::VersionRaised
+        | EventKind::MembersChanged
         | EventKind::PolicyApplied
         | EventKind::StepEnded
         | EventKind::PlanResumed

@@ -106,6 +106,8 @@ pub(super) struct Inner {
     cell: StateCell,
     reads: Reads,
     closing: Arc<AtomicBool>,
+    /// Members change one at a time.
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 impl RaftHandle {
@@ -142,7 +144,8 @@ impl RaftHandle {
             .map_err(|error| OpenError::Config(error.to_string()))?;
         let identity = Arc::new(identity);
         let channels = Arc::new(Channels::new(options.timing, Dialer::new(options.tls.clone())));
-        let network = Network::new(identity.clone(), channels.clone());
+        let heard = Arc::new(Heard::default());
+        let network = Network::new(identity.clone(), channels.clone(), heard.clone());
         let cell = StateCell::new();
         let machine = StateMachine::new(cell.clone(), snapshots);
         let raft = Raft::new(options.node_id, Arc::new(config), network, log, machine)
@@ -151,9 +154,18 @@ impl RaftHandle {
         let closing = Arc::new(AtomicBool::new(false));
         let leadership = leadership::follow(&raft, on_stop(closing.clone()));
         let reads = Reads::start(raft.clone(), options.timing.election_max);
-        let heard = Arc::new(Heard::default());
-        let inner =
-            Inner { options, identity, raft, channels, heard, leadership, cell, reads, closing };
+        let inner = Inner {
+            options,
+            identity,
+            raft,
+            channels,
+            heard,
+            leadership,
+            cell,
+            reads,
+            closing,
+            changing: tokio::sync::Mutex::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -205,3 +205,38 @@ pub fn decode_state(meta: &SnapshotMeta, data: &[u8]) -> Result<State, SnapshotE
     }
     Ok(serde_json::from_slice(&stored.state)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::types::Command;
+
+    struct Nowhere;
+
+    impl SnapshotStore for Nowhere {
+        fn keep(&self, _: &Snapshot) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn current(&self) -> io::Result<Option<Snapshot>> {
+            Ok(None)
+        }
+    }
+
+    /// A replica that skipped it would differ from those that know it, and go on.
+    #[tokio::test]
+    async fn a_command_of_a_newer_build_stops_the_replica_and_is_not_skipped() {
+        let cell = StateCell::new();
+        let mut machine = StateMachine::new(cell.clone(), Arc::new(Nowhere));
+        let json = r#"{"request":null,"by":"policy","reason":"","wall":0,
+            "command":{"of-a-newer-build":{"field":1}}}"#;
+        let log_id = RaftLogId { leader_id: 1.into(), index: 7 };
+        let payload = EntryPayload::Normal(Command(Bytes::from(json)));
+        let entry = Entry { log_id, payload };
+        let entries = futures::stream::iter([Ok((entry, None))]);
+        let error = machine.apply(entries).await.expect_err("it is not known here");
+        let text = error.to_string();
+        assert!(text.contains("entry 7") && text.contains("install the version"), "{text}");
+        assert_eq!(cell.applied_index(), 0, "nothing was applied");
+    }
+}

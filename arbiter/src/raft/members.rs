@@ -100,6 +100,8 @@ pub struct PeerStatus {
     pub lag: Option<u64>,
     /// Since it last answered (leader) or asked (others); none: never.
     pub heard: Option<Duration>,
+    /// The newest `State.version` that its build supports, as far as this node was told.
+    pub supports: Option<u32>,
 }
 
 impl RaftHandle {
@@ -117,7 +119,7 @@ impl RaftHandle {
             return Err(InitializeError::Already);
         }
         if !self.status().initialized {
-            let members = self.identify().await?;
+            let members = self.identify(proposal.command.version()).await?;
             match self.inner.raft.initialize(members).await {
                 Ok(()) => {}
                 Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => {}
@@ -132,18 +134,25 @@ impl RaftHandle {
         Ok(self.propose(proposal).await?)
     }
 
-    /// Asks every voter who it is.
-    async fn identify(&self) -> Result<BTreeMap<u64, Member>, InitializeError> {
+    /// Asks every voter who it is, and whether it can read what comes first in the log.
+    async fn identify(&self, version: u32) -> Result<BTreeMap<u64, Member>, InitializeError> {
         let mut members = BTreeMap::new();
         for voter in &self.inner.options.voters {
             let incarnation = if voter.node_id == self.inner.identity.node_id {
                 self.inner.identity.incarnation
             } else {
-                self.incarnation(voter).await.map_err(|why| InitializeError::Voter {
+                let failed = |why| InitializeError::Voter {
                     name: voter.name.clone(),
                     address: voter.address.clone(),
                     why,
-                })?
+                };
+                let said = self.ask_who(voter).await.map_err(failed)?;
+                let supported = said.state_version_max;
+                if supported < version {
+                    let why = format!("supports state version {supported}, {version} is needed");
+                    return Err(failed(why));
+                }
+                said.incarnation
             };
             let (name, address) = (voter.name.clone(), voter.address.clone());
             members.insert(voter.node_id, Member { name, address, incarnation });
@@ -151,27 +160,54 @@ impl RaftHandle {
         Ok(members)
     }
 
-    async fn incarnation(&self, voter: &VoterAt) -> Result<u64, String> {
-        let (name, address) = (voter.name.clone(), voter.address.clone());
-        let member = Member { name, address, incarnation: 0 };
-        let link: Arc<Link> =
-            self.inner.channels.link(&member, Lane::Log).map_err(|error| error.to_string())?;
-        let cluster_id = self.inner.options.cluster_id.clone();
-        let mut ask = tonic::Request::new(pb::IdentifyRequest { cluster_id, to: voter.node_id });
-        ask.set_timeout(IDENTIFY_LIMIT);
-        let mut client = link.client();
-        let answer = tokio::time::timeout(IDENTIFY_LIMIT, client.identify(ask))
-            .await
-            .map_err(|_| format!("no answer within {IDENTIFY_LIMIT:?}"))?
-            .map_err(|status| status.message().to_owned())?
-            .into_inner();
+    /// Who `voter` says that it is. It must be new.
+    pub(super) async fn ask_who(&self, voter: &VoterAt) -> Result<pb::IdentifyResponse, String> {
+        let answer = self.identify_at(voter.node_id, &voter.name, &voter.address).await?;
         if answer.name != voter.name {
             return Err(format!("calls itself {}: check its --name", answer.name));
         }
         if answer.initialized {
-            return Err("belongs to an initialized cluster already".to_owned());
+            return Err("belongs to an initialized cluster already: begin it anew, with an empty \
+                        data directory and a new node id"
+                .to_owned());
         }
-        Ok(answer.incarnation)
+        Ok(answer)
+    }
+
+    async fn identify_at(
+        &self,
+        to: u64,
+        name: &str,
+        address: &str,
+    ) -> Result<pb::IdentifyResponse, String> {
+        let member = Member { name: name.to_owned(), address: address.to_owned(), incarnation: 0 };
+        let link: Arc<Link> =
+            self.inner.channels.link(&member, Lane::Log).map_err(|error| error.to_string())?;
+        let cluster_id = self.inner.options.cluster_id.clone();
+        let mut ask = tonic::Request::new(pb::IdentifyRequest { cluster_id, to });
+        ask.set_timeout(IDENTIFY_LIMIT);
+        let mut client = link.client();
+        let answer = tokio::time::timeout(IDENTIFY_LIMIT, client.identify(ask))
+            .await
+            .map_err(|_| format!("no answer within {IDENTIFY_LIMIT:?}"))?;
+        Ok(answer.map_err(|status| status.message().to_owned())?.into_inner())
+    }
+
+    /// The newest `State.version` that each member supports, by name; none: it does not say.
+    pub async fn supported(&self) -> BTreeMap<String, Option<u32>> {
+        let known = self.members();
+        let me = self.inner.identity.node_id;
+        let asked = known.voters.into_iter().chain(known.learners);
+        let asked = asked.map(|(id, (name, address))| async move {
+            if id == me {
+                return (name, Some(arbiter_core::STATE_VERSION_MAX));
+            }
+            let said = self.identify_at(id, &name, &address).await;
+            (name, said.ok().map(|said| said.state_version_max))
+        });
+        let said: BTreeMap<_, _> = futures::future::join_all(asked).await.into_iter().collect();
+        self.inner.heard.supports(&said);
+        said
     }
 
     /// Makes the voter called `to` the leader, and waits until it is.
@@ -221,6 +257,7 @@ impl RaftHandle {
         let voters: Vec<u64> = membership.voter_ids().collect();
         let index = |at: Option<RaftLogId>| at.map(|at| at.index);
         let asked = self.inner.heard.peers();
+        let supports = self.inner.heard.supported();
         let now = clock::now();
         let peers = membership.nodes().map(|(id, member)| {
             let matched = metrics.replication.as_ref().and_then(|all| all.get(id).copied());
@@ -238,6 +275,7 @@ impl RaftHandle {
                 voter: voters.contains(id),
                 lag,
                 heard,
+                supports: supports.get(&member.name).copied().flatten(),
             };
             (member.name.clone(), peer)
         });

@@ -1,6 +1,7 @@
 //! Consensus: openraft, its store and its transport. Knows terms, positions, peers and bytes; never
 //! what a command means. The only place that names openraft.
 
+mod change;
 mod channel;
 mod codec;
 mod frame;
@@ -11,6 +12,8 @@ mod leadership;
 mod machine;
 mod members;
 mod network;
+#[cfg(feature = "rocksdb")]
+mod offline;
 mod reads;
 mod service;
 #[cfg(feature = "simulated")]
@@ -26,11 +29,14 @@ mod types;
 /// How much of its log is worth reading, unless somebody asks for more.
 pub const LOG_FILTER: &str = "openraft=error";
 
+pub use change::{ChangeError, Members, Stage};
 pub use handle::{OpenError, PROPOSAL_BYTES_MAX, ProposeError, RaftHandle, RaftOptions};
 pub use identity::{Identity, IdentityError};
 pub use leadership::Leadership;
 pub use machine::{SnapshotStore, StateMachine};
 pub use members::{InitializeError, PeerStatus, RaftStatus, TransferError};
+#[cfg(feature = "rocksdb")]
+pub use offline::{OfflineError, read as read_offline};
 pub use reads::{Confirmed, ReadError};
 pub use service::RaftService;
 pub use state::{Applied, StateCell};

@@ -4,6 +4,7 @@
 use super::channel::{Channels, Lane, Link};
 use super::codec;
 use super::identity::Identity;
+use super::service::Heard;
 use super::types::{Member, Snapshot, TypeConfig, Vote};
 use arbiter_proto::v1 as pb;
 use arbiter_proto::v1::raft_client::RaftClient;
@@ -31,17 +32,19 @@ type Stream = StreamingError<TypeConfig>;
 pub struct Network {
     identity: Arc<Identity>,
     channels: Arc<Channels>,
+    heard: Arc<Heard>,
 }
 
 impl Network {
     /// Of this node.
-    pub fn new(identity: Arc<Identity>, channels: Arc<Channels>) -> Self {
-        Self { identity, channels }
+    pub fn new(identity: Arc<Identity>, channels: Arc<Channels>, heard: Arc<Heard>) -> Self {
+        Self { identity, channels, heard }
     }
 
     fn peer(&self, target: u64, member: &Member, lane: Lane) -> Peer {
         let link = self.channels.link(member, lane).map_err(|error| error.to_string());
-        Peer { identity: self.identity.clone(), target, member: member.clone(), link }
+        let (identity, heard) = (self.identity.clone(), self.heard.clone());
+        Peer { identity, heard, target, member: member.clone(), link }
     }
 }
 
@@ -64,6 +67,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 /// One peer.
 pub struct Peer {
     identity: Arc<Identity>,
+    heard: Arc<Heard>,
     target: u64,
     member: Member,
     link: Result<Arc<Link>, String>,
@@ -119,6 +123,9 @@ impl Peer {
             | Code::Unimplemented => {
                 if link.missed() {
                     tracing::error!(peer = %self.member.name, "refuses: {}", status.message());
+                }
+                if status.code() == Code::PermissionDenied {
+                    self.heard.refuse(status.message());
                 }
                 unreachable(status.message())
             }

@@ -26,6 +26,7 @@ pub const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
 pub struct Heard {
     peers: Mutex<BTreeMap<u64, Instant>>,
     refused: Mutex<Option<String>>,
+    supports: Mutex<BTreeMap<String, Option<u32>>>,
 }
 
 impl Heard {
@@ -39,12 +40,21 @@ impl Heard {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What members said of their builds when this node last asked.
+    pub fn supported(&self) -> BTreeMap<String, Option<u32>> {
+        self.supports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn supports(&self, said: &BTreeMap<String, Option<u32>>) {
+        self.supports.lock().unwrap_or_else(PoisonError::into_inner).clone_from(said);
+    }
+
     fn note(&self, peer: u64) {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         peers.insert(peer, clock::now());
     }
 
-    fn refuse(&self, why: &str) {
+    pub(super) fn refuse(&self, why: &str) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.as_deref() != Some(why) {
             tracing::error!("{why}");
@@ -113,7 +123,8 @@ impl RaftService {
         self.is_named(peers, members.get_node(&peers.from).map(|member| member.name.as_str()))?;
         match members.get_node(&peers.from).map(|member| member.incarnation) {
             None if members.nodes().next().is_some() => Err(Status::permission_denied(format!(
-                "node {} is no member of cluster `{}`: it has no vote here",
+                "node {} is no member of cluster `{}`: it has no vote here. If it was removed, stop it \
+                 and empty its data directory; to bring its host back, add it under a new id",
                 peers.from, peers.cluster_id
             ))),
             Some(pinned) if pinned != 0 && pinned != peers.from_incarnation => {

@@ -23,6 +23,8 @@ use tower::layer::util::{Identity, Stack};
 
 /// Largest message of agents and operators, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Largest of operators, in bytes: a backup is one.
+const ADMIN_BYTES_MAX: usize = 16 << 20;
 /// Calls under way at once on one connection.
 const CALLS_PER_CONNECTION_MAX: usize = 256;
 /// Streams at once on one connection; agents relayed by another arbiter share one.
@@ -96,7 +98,7 @@ pub fn router(
         .add_service(health)
         .add_service(reflection)
         .add_service(query.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(admin.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(admin.max_decoding_message_size(ADMIN_BYTES_MAX))
         .add_service(agent.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(vantage.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(raft.service()))

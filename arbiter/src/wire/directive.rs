@@ -22,6 +22,8 @@ pub fn directive_to_proto(directive: &Directive) -> pb::Directive {
             .iter()
             .map(|(id, group)| (id.0.clone(), group_out(group)))
             .collect(),
+        succeeds: directive.succeeds.as_ref().map(|id| id.0.clone()),
+        arbiters: directive.arbiters.clone(),
     }
 }
 
@@ -43,6 +45,8 @@ pub fn directive_from_proto(directive: pb::Directive) -> Result<Directive, WireE
         answers: directive.answers,
         incarnation: Incarnation(directive.incarnation),
         groups,
+        succeeds: directive.succeeds.filter(|id| !id.is_empty()).map(ClusterId),
+        arbiters: directive.arbiters,
     })
 }
 

@@ -173,6 +173,8 @@ fn directive(n: usize) -> Directive {
         answers: n.is_multiple_of(2).then_some(n as u64),
         incarnation: Incarnation(9),
         groups: BTreeMap::from([("default".into(), group)]),
+        succeeds: n.is_multiple_of(2).then(|| "former".into()),
+        arbiters: (0..n % 3).map(|at| format!("10.0.0.{at}:7400")).collect(),
     }
 }
 

@@ -54,6 +54,7 @@ impl Agent {
             runtime_dir: home.path().join("run"),
             arbiters: vec![arbiter.address.to_string()],
             tls: None,
+            leaves: None,
             instances: BTreeMap::from([((GROUP.into(), INSTANCE.into()), instance)]),
             timings: BTreeMap::from([(GROUP.into(), timing())]),
             cgroup_parent: PARENT.into(),

@@ -11,6 +11,7 @@ mod events;
 mod expiry;
 mod hostile;
 mod identities;
+mod members;
 mod permissions;
 mod plaintext;
 mod pull;

@@ -87,17 +87,27 @@ impl Trio {
         Self::start_with("").await
     }
 
+    /// Another cluster, started and not initialized.
+    pub async fn start_as(id: &str) -> Self {
+        Self::start_from(id, "").await
+    }
+
     /// The same, with these lines at the end of the file.
     async fn start_with(more: &str) -> Self {
-        let mut trio = Self::made(more);
+        Self::start_from("trio", more).await
+    }
+
+    async fn start_from(id: &str, more: &str) -> Self {
+        let mut trio = Self::made(id, more);
         trio.start_all().await;
         trio
     }
 
     /// Not started, in plaintext.
-    fn made(more: &str) -> Self {
+    fn made(id: &str, more: &str) -> Self {
         let ports = free_ports(6);
-        let config = config(&ports) + more;
+        let named = format!("id = \"{id}\"");
+        let config = config(&ports).replace("id = \"trio\"", &named) + more;
         let dir = tempfile::tempdir().expect("a directory");
         Self { nodes: BTreeMap::new(), config, ports, dir, secure: None }
     }
@@ -105,7 +115,7 @@ impl Trio {
     /// Not started, with certificates of every arbiter and agent, and of one person of each role
     /// that is called like it.
     pub fn secured(validity: Duration, more: &str) -> Self {
-        let mut trio = Self::made(more);
+        let mut trio = Self::made("trio", more);
         let secure = Secure::create(trio.dir.path(), validity);
         trio.config.insert_str(0, &secure.table(more));
         trio.secure = Some(secure);
@@ -287,6 +297,7 @@ pub struct FakeAgent {
     sequence: u64,
     life: u64,
     armed: bool,
+    serves: Option<String>,
 }
 
 impl FakeAgent {
@@ -307,7 +318,8 @@ impl FakeAgent {
         let session = client.session(ReceiverStream::new(receiver)).await.expect("a stream");
         let directives = session.into_inner();
         let side = side.to_owned();
-        let mut agent = Self { reports, directives, side, sequence: 0, life, armed: false };
+        let mut agent =
+            Self { reports, directives, side, sequence: 0, life, armed: false, serves: None };
         agent.report().await;
         agent
     }
@@ -316,6 +328,27 @@ impl FakeAgent {
     pub fn armed(mut self) -> Self {
         self.armed = true;
         self
+    }
+
+    /// From now on it says that it serves this cluster.
+    pub fn serve(&mut self, cluster: &str) {
+        self.serves = Some(cluster.to_owned());
+    }
+
+    /// Report until it is told that it may change over.
+    pub async fn invited(&mut self) -> pb::Directive {
+        let limit = clock::now() + SOON;
+        loop {
+            assert!(clock::now() < limit, "{} is not invited", self.side);
+            self.report().await;
+            let wait = Duration::from_millis(500);
+            while let Ok(message) = timeout(wait, self.directives.message()).await {
+                let directive = message.expect("the stream stays").expect("the stream stays");
+                if directive.succeeds.is_some() {
+                    return directive;
+                }
+            }
+        }
     }
 
     /// Send the next Report; its sequence.
@@ -353,7 +386,7 @@ impl FakeAgent {
             ..GroupReport::default()
         };
         Report {
-            cluster_id: None,
+            cluster_id: self.serves.as_deref().map(Into::into),
             agent: format!("agent-{}", self.side).into(),
             incarnation: Incarnation(self.life),
             boot_id: "boot".to_owned(),

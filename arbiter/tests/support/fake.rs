@@ -109,6 +109,8 @@ impl FakeArbiter {
             answers: Some(report.sequence),
             incarnation: report.incarnation,
             groups: BTreeMap::from([(GroupId::from(GROUP), group)]),
+            succeeds: None,
+            arbiters: Vec::new(),
         };
         script.answer.then(|| directive_to_proto(&directive))
     }

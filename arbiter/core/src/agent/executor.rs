@@ -2,6 +2,7 @@
 //! again. Timeouts aside, everything about order and repetition is here; drivers know none of it.
 
 mod commits;
+mod leaving;
 mod pooler;
 mod reached;
 mod task;

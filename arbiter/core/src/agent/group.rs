@@ -313,6 +313,39 @@ impl GroupMachine {
         }
     }
 
+    /// What stands against leaving the cluster; none: nothing here is writable, or will be unasked.
+    /// `by_word`: an operator answers for what no deadman holds.
+    pub(super) fn holds(&self, by_word: bool, now: Instant) -> Option<String> {
+        if !self.enforces() {
+            let open = self.instances.iter().filter(|_| !by_word);
+            let open = open.filter(|(_, executor)| !executor.is_idle(true));
+            let first = open.map(|(id, _)| id).next()?;
+            return Some(format!(
+                "{first} is not armed, and is a primary or not seen to be none: stop it, or start \
+                 the agent with --leave-cluster"
+            ));
+        }
+        if self.lease.is_live(now) && self.needs_lease() {
+            return Some("its lease lives".to_owned());
+        }
+        let busy = self.instances.iter().find(|(_, executor)| !executor.is_idle(false));
+        busy.map(|(id, _)| format!("{id} is not fenced yet"))
+    }
+
+    /// The cluster that told it what to do is another now. What is armed stays so.
+    pub(super) fn changed_over(&mut self) {
+        self.lease.end();
+        self.arm_wanted = None;
+        self.obeyed = 0;
+        self.granted = false;
+        self.answered = None;
+        self.serves_until = None;
+        self.renewed = None;
+        self.isolated = None;
+        self.instances.values_mut().for_each(Executor::forget_order);
+        self.news = true;
+    }
+
     /// Bring the outside nearer to what shall be. Says whether there is news to report.
     pub(super) fn converge(&mut self, now: Instant, out: &mut Vec<AgentAction>) -> bool {
         if let Some(ask) = self.next_arming() {

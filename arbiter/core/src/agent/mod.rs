@@ -2,6 +2,7 @@
 //! one agent serves. It knows what was promised and what was seen; it never touches a process, a
 //! file, a socket or a clock. `arbiter/src/agent` carries out its actions and feeds it events.
 
+mod change;
 mod deadman;
 mod executor;
 mod gaps;
@@ -49,6 +50,9 @@ pub struct Stored {
     pub tokens: BTreeMap<(GroupId, InstanceId), Token>,
     /// Groups that are armed, by this life or one before it.
     pub armed: BTreeMap<GroupId, Arming>,
+    /// The cluster that an operator says is gone for good: the agent leaves it once it is fenced,
+    /// and learns another.
+    pub leaves: Option<ClusterId>,
 }
 
 /// A goal reached, as the driver says.
@@ -127,6 +131,8 @@ pub enum AgentEvent {
         attempt: u64,
         result: Result<Waiting, Failure>,
     },
+    /// An [`AgentAction::PersistCluster`] ended. `ok`: it is on disk, fsynced.
+    ClusterPersisted { cluster: Option<ClusterId>, ok: bool },
     /// An [`AgentAction::StoreToken`] ended. `ok`: it is on disk, fsynced.
     TokenStored { group: GroupId, instance: InstanceId, token: Token, ok: bool },
     /// An [`AgentAction::PersistArming`] ended. `ok`: it is on disk, fsynced.
@@ -147,8 +153,13 @@ pub enum AgentEvent {
 pub enum AgentAction {
     /// Call [`AgentMachine::report`] now and send what it returns; without a connection, drop it.
     SendReport,
-    /// Write the cluster's name to disk.
-    PersistCluster(ClusterId),
+    /// Write the cluster's name to disk, or that none is known any more; then `ClusterPersisted`.
+    PersistCluster(Option<ClusterId>),
+    /// Why the agent does not change over to a cluster that says that it goes on from its own, for
+    /// people. Told when it changes.
+    StaysWith { cluster: ClusterId, why: String },
+    /// Where arbiters are reached from now on, `host:port`, besides those of its configuration.
+    LearnArbiters(Vec<String>),
     /// Look at an instance; always ends with `Observed`.
     Observe { group: GroupId, instance: InstanceId },
     /// Write the token to disk, fsynced, then `TokenStored`.
@@ -187,6 +198,10 @@ pub struct AgentMachine {
     incarnation: Incarnation,
     boot_id: String,
     cluster_id: Option<ClusterId>,
+    /// See [`Stored::leaves`].
+    leaves: Option<ClusterId>,
+    change: change::Change,
+    arbiters: Vec<String>,
     groups: BTreeMap<GroupId, GroupMachine>,
     /// Highest term whose orders were obeyed.
     term: u64,
@@ -231,6 +246,9 @@ impl AgentMachine {
             incarnation: stored.incarnation,
             boot_id: stored.boot_id,
             cluster_id: stored.cluster_id,
+            leaves: stored.leaves,
+            change: change::Change::default(),
+            arbiters: Vec::new(),
             groups,
             term: 0,
             // The life outlives this process: no number is used twice in it, or an answer to an
@@ -251,6 +269,7 @@ impl AgentMachine {
             group.tick(now);
         }
         self.take(event, now, &mut out);
+        self.leave_cluster(now, &mut out);
         for group in self.groups.values_mut() {
             self.report_wanted |= group.converge(now, &mut out);
         }
@@ -311,6 +330,7 @@ impl AgentMachine {
             AgentEvent::CommitWaitSet { group, instance, attempt, result } => {
                 self.with(&group, |group| group.commits_ended(&instance, attempt, result, now));
             }
+            AgentEvent::ClusterPersisted { cluster, ok } => self.changed_over(cluster, ok),
             AgentEvent::TokenStored { group, instance, token, ok } => {
                 self.with(&group, |group| group.token_stored(&instance, token, ok, now));
             }
@@ -334,14 +354,21 @@ impl AgentMachine {
         if directive.incarnation != self.incarnation || directive.cluster_id.0.is_empty() {
             return;
         }
+        // A name on its way to the disk is not served yet, and what it was before not any more.
+        if self.change.is_under_way() {
+            return;
+        }
         match &self.cluster_id {
-            Some(known) if *known != directive.cluster_id => return,
+            Some(known) if *known != directive.cluster_id => {
+                return self.invited(&directive, now, out);
+            }
             Some(_) => {}
             None => {
                 self.cluster_id = Some(directive.cluster_id.clone());
-                out.push(AgentAction::PersistCluster(directive.cluster_id.clone()));
+                out.push(AgentAction::PersistCluster(self.cluster_id.clone()));
             }
         }
+        self.learn(&directive.arbiters, out);
         let sent = directive.answers.and_then(|sequence| self.sent.get(&sequence).copied());
         if let Some(sent) = sent {
             self.gaps.answered(sent, now);

@@ -2,7 +2,7 @@
 
 use super::arming::unarmed_in;
 use super::entry::{Entry, Outcome, refusal, refuse};
-use super::synchronous;
+use super::{restore, synchronous};
 use crate::{
     Durability, EventKind, FenceProof, Fencing, Goal, Group, GroupId, GroupSpec, InstanceId,
     LagMark, Layer, Plan, PlanId, PlanKind, Unfenced, WallMillis,
@@ -20,6 +20,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
         );
     }
     let plan = entry.plan(group, id)?.clone();
+    restore::nobody_else_serves(entry, group, &[&plan.source, &plan.target])?;
     let (spec, found) = entry.group(group)?;
     loss_is_allowed(group, spec, found, &plan)?;
     let proof = FenceProof::establish(spec, found, &plan).map_err(|unproven| {
@@ -33,6 +34,7 @@ pub(super) fn advance(entry: &mut Entry, group: &GroupId, id: PlanId) -> Outcome
     found.advance(proof);
     found.primaries = plan.candidates.clone();
     found.lease_stopped = false;
+    found.unsettled = None;
     found.lag = LagMark::Unknown;
     // I11: whom the old primary waited for says nothing of the new one.
     found.synchronous.clear();

@@ -17,7 +17,9 @@ pub(crate) fn leases_to_outlive(state: &State, agent: &AgentId) -> BTreeMap<Grou
         .filter_map(|(id, spec)| {
             let group = state.groups.get(id)?;
             let wait = spec.policy.timing.dead_after(group.lease_max);
-            (group.active() == Some(region)).then(|| (id.clone(), wait))
+            // The former cluster may have made another region active since the backup.
+            let may_hold = group.active() == Some(region) || state.is_foreign(agent);
+            may_hold.then(|| (id.clone(), wait))
         })
         .collect()
 }
@@ -34,12 +36,21 @@ pub(super) fn bind(
         return refuse("unknown-agent", format!("policy names no agent {agent}"), "arbiter status");
     }
     if let Some(former) = entry.next.bindings.get(agent) {
-        if former.incarnation == incarnation {
+        let same = former.incarnation == incarnation;
+        if same && !former.foreign {
             return stale(format!("this life of {agent} is bound"));
         }
-        outlived(entry, agent, former_dead)?;
+        // A life that changed over was fenced before it did: its own leases are dead.
+        if !same {
+            outlived(entry, agent, former_dead)?;
+        }
     }
-    let binding = Binding { incarnation, boot_id: boot_id.to_owned(), arming: BTreeMap::default() };
+    let binding = Binding {
+        incarnation,
+        boot_id: boot_id.to_owned(),
+        arming: BTreeMap::default(),
+        foreign: false,
+    };
     entry.next.bindings.insert(agent.clone(), binding);
     void_evidence_of(entry, agent);
     let message = format!("agent {agent} is bound to its life {incarnation}, unarmed");

@@ -1,6 +1,7 @@
 //! Commands about the whole cluster: its name, its specification, the version of State.
 
 use super::entry::{Entry, Outcome, refuse, stale};
+use super::members;
 use crate::{
     AgentId, ClusterId, ClusterSpec, EventKind, Group, GroupId, GroupSpec, Instance, InstanceId,
     Layer, Mode, OnQuorumLoss, RegionKind, Rejected, State, plant::supported,
@@ -29,6 +30,7 @@ pub(super) fn apply_policy(entry: &mut Entry, spec: &ClusterSpec) -> Outcome {
         return stale("this specification is in force");
     }
     sound(spec)?;
+    members::kept_by(&entry.next, spec)?;
     for (id, group) in &entry.next.groups {
         let (Some(before), after) = (entry.next.spec.groups.get(id), spec.groups.get(id)) else {
             continue;
@@ -62,10 +64,13 @@ pub(super) fn raise_version(entry: &mut Entry, version: u32) -> Outcome {
         return stale(format!("the version is {} already", entry.next.version));
     }
     entry.next.version = version;
+    members::remember(&mut entry.next);
+    let message = format!("state version {version} is in force: every arbiter supports it");
+    entry.tell(EventKind::VersionRaised, None, message, String::new());
     Ok(())
 }
 
-fn sound(spec: &ClusterSpec) -> Outcome {
+pub(super) fn sound(spec: &ClusterSpec) -> Outcome {
     match spec.fault() {
         None => Ok(()),
         Some(fault) => {
@@ -137,7 +142,7 @@ fn held<'a>(spec: &'a GroupSpec, agent: &AgentId) -> BTreeMap<&'a InstanceId, In
     data.map(|(id, i)| (id, Instance { evidence: BTreeSet::new(), ..i.clone() })).collect()
 }
 
-fn install(entry: &mut Entry, spec: &ClusterSpec) {
+pub(super) fn install(entry: &mut Entry, spec: &ClusterSpec) {
     let index = entry.at.index;
     let state = &mut entry.next;
     for (id, after) in &spec.groups {

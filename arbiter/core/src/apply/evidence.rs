@@ -93,6 +93,15 @@ fn can_be_given(entry: &Entry, group: &GroupId, evidence: &Evidence, from_lease:
 /// how long the wait must be.
 fn lease_is_dead(entry: &Entry, group: &GroupId, evidence: &Evidence) -> Outcome {
     let (spec, found) = entry.group(group)?;
+    if entry.next.is_foreign(&evidence.agent) {
+        let reason = format!(
+            "agent {} was bound before this cluster was restored: who else renews its lease is not \
+             known, so its end proves nothing",
+            evidence.agent
+        );
+        let next = format!("arbiter attest {} --group {group} --reason \"…\"", evidence.instance);
+        return refuse("foreign-lease", reason, next);
+    }
     let Some(arming) = entry.next.arming(&evidence.agent, group) else {
         return stale(format!("agent {} is not armed: its lease proves nothing", evidence.agent));
     };

@@ -12,12 +12,14 @@ mod evidence;
 mod group;
 mod lease;
 mod maintenance;
+mod members;
 mod mode;
 mod open;
 mod overrides;
 mod plan_end;
 mod record;
 mod requests;
+mod restore;
 mod rows;
 mod synchronous;
 mod traffic;
@@ -35,6 +37,7 @@ pub(crate) use open::RENEWED;
 pub use overrides::{
     NEVER_OVERRIDDEN, OVERRIDABLE, OVERRIDE_LASTS, Override, check_overrides, of_loss,
 };
+pub(crate) use restore::foreign_beside;
 pub(crate) use synchronous::may_lose;
 
 use crate::{
@@ -109,12 +112,28 @@ fn not_initialised() -> Outcome {
     entry::refuse("not-initialized", reason, "arbiter members initialize --config FILE")
 }
 
+/// A voter of an older build could not read it.
+fn too_early(entry: &Entry, needed: u32) -> Outcome {
+    let reason = format!(
+        "this needs state version {needed}, and version {} is in force until every arbiter \
+         supports it",
+        entry.next.version
+    );
+    entry::refuse("state-version", reason, "arbiter members list, which names who holds it down")
+}
+
 /// One line a command; what each does is in the file of its family.
 fn run(entry: &mut Entry) -> Outcome {
     use Command::*;
     match &entry.proposal.command {
         Initialize { cluster_id, spec } => cluster::initialize(entry, cluster_id, spec),
+        Restore(restore) => restore::restore(entry, restore),
         _ if entry.next.cluster_id.is_none() => not_initialised(),
+        later if later.version() > entry.next.version => too_early(entry, later.version()),
+        ReserveNode { name, voter } => members::reserve(entry, name, voter),
+        SetVoters { voters, joining } => members::set_voters(entry, voters, joining),
+        SettleGroup { group } => restore::settle(entry, group),
+        AttestAgent { agent, waited } => restore::attest_agent(entry, agent, *waited),
         ApplyPolicy { spec } => cluster::apply_policy(entry, spec),
         RaiseVersion { version } => cluster::raise_version(entry, *version),
         ActivateFirst { group, region, primaries } => {

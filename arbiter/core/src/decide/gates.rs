@@ -6,6 +6,7 @@ use super::context::Context;
 use super::judge::signal_kinds;
 use super::lag;
 use super::preflight::{OpenRequest, topic};
+use super::restored::unsettled;
 use super::strength::strongest_available;
 use crate::{
     Condition, Durability, EvidenceKind, Fact, InstanceId, LagMark, Layer, Mode, OVERRIDABLE, Plan,
@@ -34,6 +35,7 @@ pub(crate) fn gates(
     gates.epoch();
     gates.no_other_plan();
     gates.mode();
+    gates.settled();
     if let Some(target) = gates.target() {
         gates.target_agents(&target);
         gates.target_armed(&target);
@@ -123,6 +125,14 @@ impl Gates<'_> {
         let wanted = if self.request.by_policy { "automatic" } else { "manual" };
         let next = format!("arbiter mode {wanted} --group {}", self.name());
         self.gate("mode", open, format!("the mode is {}", mode_word(mode)), next);
+    }
+
+    /// After a restore nothing serves yet that could drain, and policy judges by nothing it knows.
+    /// An operator may take the fence into his own hands.
+    fn settled(&mut self) {
+        let by_hand = self.request.kind == PlanKind::Failover && !self.request.by_policy;
+        let Some((text, next)) = unsettled(self.context).filter(|_| !by_hand) else { return };
+        self.gate("not-settled", false, text, next);
     }
 
     fn target(&mut self) -> Option<RegionId> {

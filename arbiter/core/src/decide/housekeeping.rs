@@ -29,7 +29,8 @@ fn bind(
     let ours = report.cluster_id.is_none() || report.cluster_id == state.cluster_id;
     let former = state.bindings.get(agent);
     let same = former.is_some_and(|former| former.incarnation == report.incarnation);
-    if !ours || same || !heard.connected || now.since(heard.at) > VANTAGE_FRESH_MAX {
+    let foreign = former.is_some_and(|former| former.foreign);
+    if !ours || (same && !foreign) || !heard.connected || now.since(heard.at) > VANTAGE_FRESH_MAX {
         return None;
     }
     // A fence that is proven is used first: a new life would void the evidence of the former.
@@ -38,6 +39,8 @@ fn bind(
     }
     let former_dead = match former {
         None => None,
+        // It changed over, which it does only fenced.
+        Some(_) if same => None,
         // A new leader has heard nobody yet: the bound life may be about to speak.
         Some(_) if now.since(view.elected) < silence(state, agent) => return None,
         Some(former) => outlived(state, view, now, agent, former.incarnation)?,

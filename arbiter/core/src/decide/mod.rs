@@ -13,6 +13,7 @@ mod leadership;
 mod open;
 mod plan;
 mod preflight;
+mod restored;
 mod serving;
 mod strength;
 pub(crate) mod synchronous;
@@ -33,6 +34,8 @@ pub(crate) use lag::predicted_loss;
 pub use leadership::{LEADERSHIP_MIN, preferred_leader};
 pub(crate) use plan::{unseen, waited_for, waits_for};
 pub use preflight::{OpenRequest, preflight, supersede};
+pub use restored::attest_agent;
+pub(crate) use restored::unsettled;
 pub use strength::strongest_evidence;
 
 use crate::{
@@ -60,6 +63,7 @@ pub fn decide(state: &State, view: &View, now: Instant) -> Vec<Proposal> {
         commands.extend(synchronous::changes(&context));
         commands.extend(housekeeping::group(&context));
         commands.extend(serving::serving(&context));
+        commands.extend(restored::settle(&context));
     }
     commands.into_iter().map(proposal).chain(asked).collect()
 }

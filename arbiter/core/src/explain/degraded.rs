@@ -4,12 +4,17 @@ use super::fault::Fault;
 use crate::{
     ARCHIVE_FAILS, Durability, Goal, GroupSpec, LagMark, Layer, Mode, Order, PlanEnd, Reason,
     RegionId, StepId, StepState, StrictAlone, apply::unarmed_in, decide::Context, decide::unseen,
-    orders::group_orders,
+    decide::unsettled, orders::group_orders,
 };
 
 pub(super) fn degraded(context: &Context) -> Vec<Reason> {
     let Some(active) = context.group.active() else { return Vec::new() };
     let mut found = silent_agents(context);
+    let told = |(text, next)| {
+        let fault = Fault::NotSettled.told(context, &active.0, text);
+        Reason { next, ..fault }
+    };
+    found.extend(unsettled(context).map(told));
     found.extend(replication(context, active));
     found.extend(alone(context));
     found.extend(archiving(context));

@@ -9,6 +9,8 @@ use crate::{Reason, Topic, decide::Context};
 pub(super) enum Fault {
     /// An agent that does not report.
     AgentSilent,
+    /// A restored group of which it is not known yet that nobody else serves.
+    NotSettled,
     /// A standby that does not receive.
     NotStreaming,
     /// A loss that would be over the RPO.
@@ -48,10 +50,11 @@ pub(super) enum Fault {
 impl Fault {
     /// All of them, for tests.
     #[cfg(test)]
-    pub const ALL: [Self; 18] = {
+    pub const ALL: [Self; 19] = {
         use Fault::*;
         [
             AgentSilent,
+            NotSettled,
             NotStreaming,
             Lag,
             StrictAlone,
@@ -88,6 +91,7 @@ impl Fault {
     fn code(self) -> &'static str {
         match self {
             Self::AgentSilent => "agent-silent",
+            Self::NotSettled => "not-settled",
             Self::NotStreaming => "not-streaming",
             Self::Lag => "lag",
             Self::StrictAlone => "strict-alone",
@@ -113,6 +117,9 @@ impl Fault {
             Self::AgentSilent => format!(
                 "start {it} on its host, or mend its way to the arbiters; if the region is gone: \
                  arbiter failover --group {group} --to REGION"
+            ),
+            Self::NotSettled => format!(
+                "see what it waits for, and the log of that agent: arbiter explain --group {group}"
             ),
             Self::NotStreaming => "see the link between the regions".to_owned(),
             Self::Lag => "see replication".to_owned(),
@@ -245,6 +252,10 @@ mod tests {
         show(&mut world, "pool-eu-west", |pool| {
             (pool.done, pool.error) = (None, error("no console"));
         });
+        said.extend(missing(&world));
+
+        world.state.groups.get_mut(&group()).unwrap().unsettled = Some(Epoch(1));
+        world.state.bindings.values_mut().for_each(|binding| binding.foreign = true);
         said.extend(missing(&world));
 
         let codes: BTreeSet<&str> = said.iter().map(|reason| reason.code.as_str()).collect();

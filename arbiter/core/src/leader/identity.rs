@@ -3,7 +3,7 @@
 use super::answer::Pending;
 use super::sessions::Session;
 use super::{Applied, Seat, SeatAction, StreamEnd, StreamId};
-use crate::{AgentId, Instant, Report, State};
+use crate::{AgentId, Instant, Report, State, orders::invitation};
 use std::time::Duration;
 
 /// Agents' Reports held for an answer at most; one an agent, so also the agents of a cluster.
@@ -20,6 +20,12 @@ impl Seat {
         report: Report,
         now: Instant,
     ) -> Vec<SeatAction> {
+        // An agent of the cluster that this one goes on from is told so, and not heard before it
+        // has changed over.
+        if let Some(directive) = invitation(applied.state, self.view.term, &report) {
+            let agent = report.agent.clone();
+            return vec![SeatAction::Send { stream, agent, directive }];
+        }
         if let Err(why) = self.may_speak(applied.state, stream, &report, now) {
             return vec![SeatAction::End { stream, why }];
         }

@@ -50,6 +50,8 @@ pub enum Subject {
     Loss(GroupId, PlanId, InstanceId),
     /// Instances that serve.
     Serving(GroupId, PlanId, BTreeSet<InstanceId>),
+    /// A restored group that goes on.
+    Settled(GroupId),
     /// A zone.
     Zone(GroupId, String),
     /// What somebody else changed in the records.
@@ -126,6 +128,7 @@ impl Subject {
             RecordServing { group, plan, instances } => {
                 Self::Serving(group.clone(), *plan, instances.clone())
             }
+            SettleGroup { group } => Self::Settled(group.clone()),
             RecordZone { group, zone } => Self::Zone(group.clone(), zone.clone()),
             RecordDrift { group, instance, drift } => {
                 Self::Drift(group.clone(), instance.clone(), drift.clone())

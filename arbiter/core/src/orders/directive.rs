@@ -3,7 +3,8 @@
 use super::grants::{is_bound, lease_of};
 use super::{grants, group_orders};
 use crate::{
-    AgentId, Directive, Goal, GroupDirective, GroupId, OnQuorumLoss, Order, Report, State, View,
+    AgentId, ClusterId, Directive, Goal, GroupDirective, GroupId, OnQuorumLoss, Order, Report,
+    State, View,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,8 +38,30 @@ fn build(
         answers,
         incarnation: report.incarnation,
         groups: groups.collect(),
+        succeeds: succeeded(state, report),
+        arbiters: state.spec.voters.values().map(|voter| voter.address.clone()).collect(),
         cluster_id,
     }
+}
+
+/// The former cluster of this one that the agent still serves.
+pub(crate) fn succeeded(state: &State, report: &Report) -> Option<ClusterId> {
+    let theirs = report.cluster_id.as_ref()?;
+    let restored = state.restored.as_ref()?;
+    restored.from.contains(theirs).then(|| theirs.clone())
+}
+
+/// What an agent of a former cluster is told: that it may change over, and nothing else.
+pub(crate) fn invitation(state: &State, term: u64, report: &Report) -> Option<Directive> {
+    Some(Directive {
+        succeeds: Some(succeeded(state, report)?),
+        term,
+        answers: None,
+        incarnation: report.incarnation,
+        groups: BTreeMap::new(),
+        arbiters: state.spec.voters.values().map(|voter| voter.address.clone()).collect(),
+        cluster_id: state.cluster_id.clone()?,
+    })
 }
 
 fn part(

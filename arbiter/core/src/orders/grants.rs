@@ -37,6 +37,7 @@ fn may_renew(state: &State, report: &Report, id: &GroupId, shown: &GroupReport) 
         && is_bound(state, report)
         && group.active().is_some()
         && group.active() == region
+        && group.unsettled.is_none()
         && !group.lease_stopped
         && enforces(shown.arming, state.arming(&report.agent, id))
 }
@@ -44,7 +45,9 @@ fn may_renew(state: &State, report: &Report, id: &GroupId, shown: &GroupReport) 
 /// The Report comes from the life that may hold leases.
 pub(crate) fn is_bound(state: &State, report: &Report) -> bool {
     let binding = state.bindings.get(&report.agent);
-    binding.is_some_and(|b| b.incarnation == report.incarnation && b.boot_id == report.boot_id)
+    binding.is_some_and(|b| {
+        !b.foreign && b.incarnation == report.incarnation && b.boot_id == report.boot_id
+    })
 }
 
 /// Whether what a Report shows is at least what State knows.

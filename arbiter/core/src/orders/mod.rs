@@ -5,6 +5,7 @@ mod directive;
 mod grants;
 mod pooler;
 
+pub(crate) use directive::invitation;
 pub use directive::{directive, push};
 pub use grants::grants;
 pub(crate) use grants::{enforces, is_bound};
@@ -29,6 +30,7 @@ pub(crate) fn group_orders(state: &State, agent: &AgentId, id: &GroupId) -> Vec<
     spec.beside(agent)
         .filter(|(name, instance)| flows(group, name, instance))
         .filter_map(|(name, instance)| order(id, spec, group, name, instance))
+        .filter(|order| is_settled(spec, group, order))
         .chain(external_order(spec, group, id, agent))
         .chain(drill_orders(spec, group, id, agent))
         .collect()
@@ -41,6 +43,17 @@ pub(crate) fn group_orders(state: &State, agent: &AgentId, id: &GroupId) -> Vec<
 fn flows(group: &Group, name: &InstanceId, instance: &Instance) -> bool {
     let data = group.arming_wanted && instance.layer == Layer::Data;
     group.mode != Mode::Observe || data || group.returning.contains(name)
+}
+
+/// After a restore State may be older than the resources: until no other region can be the one that
+/// serves, nothing is told to, and nothing to follow what may be behind it. A plan's source may be
+/// fenced, and its target made ready. // I1
+fn is_settled(spec: &GroupSpec, group: &Group, order: &Order) -> bool {
+    let region = spec.instances.get(&order.instance).map(|instance| &instance.region);
+    let target = group.plan.as_ref().map(|plan| &plan.target);
+    group.unsettled.is_none()
+        || order.goal == Goal::Fenced
+        || (order.goal != Goal::Active && region.is_some() && region == target)
 }
 
 fn order(

@@ -34,6 +34,8 @@ pub struct FakeAgent {
     /// How long it waited for renewals, today first.
     pub gaps: Vec<std::time::Duration>,
     pub orders: BTreeMap<InstanceId, Order>,
+    /// The cluster that it serves; none: `test`.
+    pub cluster: Option<ClusterId>,
     pub obeyed: u64,
     pub sequence: u64,
 }
@@ -41,6 +43,16 @@ pub struct FakeAgent {
 impl FakeAgent {
     pub fn new(life: u64) -> Self {
         Self { alive: true, life: Incarnation(life), ..Self::default() }
+    }
+
+    /// Changes over to `cluster`, which it does only fenced.
+    pub fn change_over(&mut self, cluster: &str) {
+        self.cluster = Some(cluster.into());
+        self.obeyed = 0;
+        self.leased = false;
+        for order in self.orders.values_mut().filter(|o| o.goal == Goal::Active) {
+            order.goal = Goal::Fenced;
+        }
     }
 
     pub fn shown(

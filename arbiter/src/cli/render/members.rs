@@ -25,10 +25,30 @@ pub(in crate::cli) fn members(status: &pb::Status, look: Look) -> String {
     out.push('\n');
     out.push_str(&look.columns(&rows));
     out.push('\n');
+    for line in about(status) {
+        out.push_str(&format!("{line}\n"));
+    }
     let next = if status.cluster_id.is_empty() {
         "arbiter members initialize --config FILE"
     } else {
         "arbiter status"
     };
     out + &next_line(next)
+}
+
+/// What else is to be known of the members; nothing where all is as it should be.
+pub(super) fn about(status: &pb::Status) -> Vec<String> {
+    let mut found = Vec::new();
+    if !status.restored_from.is_empty() {
+        found.push(format!("restored from a backup of {}", status.restored_from));
+    }
+    if !status.state_version_held_by.is_empty() {
+        let (version, held) = (status.state_version, &status.state_version_held_by);
+        found.push(format!("state version {version}, held down by {held}"));
+    }
+    if !status.members_drift.is_empty() {
+        let (node, drift) = (&status.node, &status.members_drift);
+        found.push(format!("the cluster file of {node} differs: {drift}; correct its [arbiters]"));
+    }
+    found
 }

@@ -112,6 +112,9 @@ fn warnings(status: &pb::Status, look: Look) -> String {
         let _ =
             writeln!(out, "{insecure}: plaintext between hosts; anyone on the way can give orders");
     }
+    for line in super::members::about(status) {
+        let _ = writeln!(out, "{line}");
+    }
     out
 }
 

@@ -70,6 +70,7 @@ fn voter(name: &str, node_id: u64, region: &str, role: &str) -> pb::VoterStatus 
         address: format!("10.0.{node_id}.1:7400"),
         role: role.into(),
         last_heard_ms: 200,
+        ..Default::default()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::raft::members::{InitializeError, TransferError};
 use crate::raft::timing::VoterAt;
 use arbiter_core::{ClusterId, ClusterSpec, Command, Profile, RegionId, RegionKind, Timing, Voter};
 use openraft::async_runtime::watch::WatchReceiver;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 
 /// Nothing here takes longer, on a machine that others use too.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 struct Node {
     handle: RaftHandle,
@@ -26,6 +27,8 @@ pub(super) struct Cluster {
     dir: TempDir,
     voters: Vec<VoterAt>,
     nodes: Vec<Option<Node>>,
+    /// In whose place a later one stands in its own file.
+    instead: BTreeMap<usize, usize>,
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -50,7 +53,7 @@ pub(super) fn timing() -> Timing {
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::reached_by(Vec::new()).await
     }
 
@@ -67,14 +70,66 @@ impl Cluster {
             listeners.push(listener);
         }
         let dir = tempfile::tempdir().expect("a directory");
-        let mut cluster = Self { dir, voters, nodes: vec![None, None, None] };
+        let mut cluster =
+            Self { dir, voters, nodes: vec![None, None, None], instead: BTreeMap::new() };
         for (at, listener) in listeners.into_iter().enumerate() {
             cluster.start_node(at, listener).await;
         }
         cluster
     }
 
-    fn data_dir(&self, at: usize) -> PathBuf {
+    /// The voters as the file of one has them: a later one was begun with a file that names it in
+    /// the place of another.
+    fn file_of(&self, at: usize) -> Vec<VoterAt> {
+        let mut file = self.voters[..3].to_vec();
+        if let Some(replaced) = self.instead.get(&at) {
+            file[*replaced] = self.voters[at].clone();
+        }
+        file
+    }
+
+    /// Starts one more on an empty disk, whose file names it in the place of `replaced`.
+    pub(super) async fn join(&mut self, name: &str, node_id: u64, replaced: usize) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let witness = self.voters[replaced].witness;
+        self.voters.push(VoterAt { name: name.into(), node_id, address, witness });
+        self.nodes.push(None);
+        let at = self.nodes.len() - 1;
+        self.instead.insert(at, replaced);
+        self.start_node(at, listener).await;
+        at
+    }
+
+    pub(super) fn voter(&self, at: usize) -> VoterAt {
+        self.voters[at].clone()
+    }
+
+    /// Has a node lead.
+    pub(super) async fn lead(&self, at: usize) {
+        let name = self.voters[at].name.clone();
+        within("transfer", async {
+            while self.leader().await != at {
+                let _ = self.handle(self.leader().await).transfer_leader(&name).await;
+            }
+        })
+        .await;
+    }
+
+    /// Has a node keep a snapshot of what it has applied, and waits for it.
+    pub(super) async fn snapshot(&self, at: usize) {
+        let handle = self.handle(at);
+        let applied = handle.state().applied_index();
+        handle.inner.raft.trigger().snapshot().await.expect("it runs");
+        until("a snapshot", || (handle.status().snapshot >= Some(applied)).then_some(())).await;
+    }
+
+    /// Why peers refuse a node, once they do.
+    pub(super) async fn refusal(&self, at: usize) -> String {
+        until("its refusal", || self.handle(at).status().refused).await
+    }
+
+    pub(super) fn data_dir(&self, at: usize) -> PathBuf {
         self.dir.path().join(&self.voters[at].name)
     }
 
@@ -85,7 +140,7 @@ impl Cluster {
             node_id: self.voters[at].node_id,
             data_dir: self.data_dir(at),
             timing: timing(),
-            voters: self.voters.clone(),
+            voters: self.file_of(at),
             tls: None,
         };
         // A node that was just stopped may hold its lock a moment longer.
@@ -108,12 +163,12 @@ impl Cluster {
         self.nodes[at] = Some(Node { handle, server });
     }
 
-    async fn restart(&mut self, at: usize) {
+    pub(super) async fn restart(&mut self, at: usize) {
         let listener = TcpListener::bind(&self.voters[at].address).await.expect("its port is free");
         self.start_node(at, listener).await;
     }
 
-    async fn stop(&mut self, at: usize) {
+    pub(super) async fn stop(&mut self, at: usize) {
         let node = self.nodes[at].take().expect("it runs");
         node.server.abort();
         let _ = node.server.await;

@@ -6,5 +6,7 @@ mod damage;
 mod full;
 mod idle;
 mod isolated;
+mod kept;
 mod kit;
+mod members;
 mod suite;

@@ -1,8 +1,10 @@
 //! What operators ask for. Each call becomes one proposal of its own; asked twice it is done once.
 
+mod backup;
 mod change;
 mod drills;
 mod members;
+mod membership;
 mod notify;
 mod plans;
 mod policy;
@@ -181,6 +183,38 @@ impl pb::admin_server::Admin for Admin {
             return self.face.initialized_before(&request).map(Response::new);
         }
         self.face.initialize(request).await.map(Response::new)
+    }
+
+    async fn restore(&self, request: Request<pb::RestoreRequest>) -> Answer<pb::Outcome> {
+        if self.face.state().cluster_id.is_some() {
+            forward!(self, request, restore);
+            return self.face.restored_before(&request).map(Response::new);
+        }
+        self.face.restore(request).await.map(Response::new)
+    }
+
+    async fn backup(&self, request: Request<pb::BackupRequest>) -> Answer<pb::BackupResponse> {
+        forward!(self, request, backup);
+        tracing::info!(by = %request.by, "a backup is taken");
+        self.face.take_backup().await.map(Response::new)
+    }
+
+    async fn add_node(&self, request: Request<pb::AddNodeRequest>) -> Answer<pb::MemberChange> {
+        forward!(self, request, add_node);
+        self.face.add_node(&request).await.map(Response::new)
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<pb::RemoveNodeRequest>,
+    ) -> Answer<pb::MemberChange> {
+        forward!(self, request, remove_node);
+        self.face.remove_node(&request).await.map(Response::new)
+    }
+
+    async fn attest_agent(&self, request: Request<pb::AttestAgentRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, attest_agent);
+        self.face.attest_agent(&request).await.map(Response::new)
     }
 
     async fn apply_policy(

@@ -45,7 +45,11 @@ pub fn status(shown: &Shown, state: &State, view: Option<&View>, now: Instant) -
     let voters = voters::voters(shown, state, view, now);
     let groups = state.groups.keys().filter(wanted);
     let groups = groups.filter_map(|id| group::group(shown, state, view, now, id, &voters));
+    let restored = state.restored.as_ref().and_then(|restored| restored.from.last());
     pb::Status {
+        state_version_held_by: voters::holds_version_down(state, &voters),
+        members_drift: voters::drift(shown, state),
+        restored_from: restored.map_or(String::new(), |id| id.0.clone()),
         node: shown.node.to_owned(),
         cluster_id: state.cluster_id.as_ref().map_or(String::new(), |id| id.0.clone()),
         leader: shown.leadership.leader.as_ref().map_or(String::new(), |leader| leader.0.clone()),

@@ -32,6 +32,7 @@ fn armed() -> AgentMachine {
         cluster_id: None,
         tokens: BTreeMap::new(),
         armed: BTreeMap::from([(group.clone(), arming)]),
+        leaves: None,
     };
     let instances = BTreeMap::from([((group.clone(), InstanceId::from("db")), instance())]);
     let timings = BTreeMap::from([(group.clone(), timing)]);

@@ -22,6 +22,7 @@ fn machine() -> AgentMachine {
         cluster_id: Some("test".into()),
         tokens: BTreeMap::new(),
         armed: BTreeMap::new(),
+        leaves: None,
     };
     let instances = all.map(|(id, instance)| ((group(), id), instance)).collect();
     let timings = BTreeMap::from([(group(), Profile::Wan.timing())]);
@@ -59,6 +60,8 @@ fn told(answers: Option<u64>, orders: Vec<Order>) -> AgentEvent {
         answers,
         incarnation: Incarnation(1),
         groups: BTreeMap::from([(GROUP.into(), part)]),
+        succeeds: None,
+        arbiters: Vec::new(),
     })
 }
 

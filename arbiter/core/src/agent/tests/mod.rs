@@ -1,5 +1,6 @@
 //! The agent's machine by itself; the simulator runs it in company.
 
+mod change;
 mod deadman;
 mod gate;
 mod holding;

@@ -32,6 +32,7 @@ impl Agent {
             cluster_id: Some("test".into()),
             tokens: BTreeMap::from([((group(), pool()), SERVES)]),
             armed: BTreeMap::new(),
+            leaves: None,
         };
         let timings = BTreeMap::from([(group(), Profile::Wan.timing())]);
         let instances = BTreeMap::from([((group(), pool()), pooler)]);
@@ -85,6 +86,8 @@ impl Agent {
             answers: Some(sequence),
             incarnation: Incarnation(1),
             groups: BTreeMap::from([(group(), part)]),
+            succeeds: None,
+            arbiters: Vec::new(),
         };
         self.step(AgentEvent::Directive(directive), now)
     }

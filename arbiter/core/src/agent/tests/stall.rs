@@ -39,6 +39,7 @@ impl Agent {
             cluster_id: Some("test".into()),
             tokens: BTreeMap::from([((group(), database()), TOKEN)]),
             armed: BTreeMap::from([(group(), arming)]),
+            leaves: None,
         };
         let timings = BTreeMap::from([(group(), Profile::Wan.timing())]);
         let machine = AgentMachine::new(stored, instances, &timings, START);
@@ -120,6 +121,8 @@ impl Agent {
             answers: Some(sequence),
             incarnation: Incarnation(1),
             groups: BTreeMap::from([(group(), part)]),
+            succeeds: None,
+            arbiters: Vec::new(),
         };
         self.step(AgentEvent::Directive(directive), now)
     }
@@ -224,6 +227,7 @@ fn an_agent_that_begins_anew_lifts_nothing_without_a_renewal() {
         cluster_id: Some("test".into()),
         tokens: BTreeMap::from([((group(), database()), TOKEN)]),
         armed: BTreeMap::from([(group(), Arming { expiry_counts_as: EvidenceKind::LeaseExpired })]),
+        leaves: None,
     };
     let timings = BTreeMap::from([(group(), Profile::Wan.timing())]);
     let now = START + ms(2500);

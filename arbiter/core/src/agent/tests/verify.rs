@@ -57,6 +57,8 @@ fn told(machine: &mut AgentMachine, token: Token, now: Instant) -> Vec<Token> {
         answers: Some(machine.report(now).sequence),
         incarnation: Incarnation(1),
         groups: BTreeMap::from([(group(), part)]),
+        succeeds: None,
+        arbiters: Vec::new(),
     };
     verifies(machine, AgentEvent::Directive(directive), now)
 }
@@ -71,6 +73,7 @@ fn a_newer_order_is_verified_though_an_older_write_hangs() {
         cluster_id: Some("test".into()),
         tokens: BTreeMap::new(),
         armed: BTreeMap::new(),
+        leaves: None,
     };
     let timings = BTreeMap::from([(group(), Profile::Wan.timing())]);
     let instances = BTreeMap::from([((group(), bucket()), instance)]);

@@ -36,6 +36,7 @@ impl Agent {
             cluster_id: Some("test".into()),
             tokens: BTreeMap::from([((group(), web()), obeyed)]),
             armed: armed.then(|| (group(), arming)).into_iter().collect(),
+            leaves: None,
         };
         let timings = BTreeMap::from([(group(), Profile::Wan.timing())]);
         let machine = AgentMachine::new(stored, instances, &timings, START);
@@ -213,6 +214,8 @@ fn directive(answers: Option<u64>, order: Option<Order>, leased: bool, arm: bool
         answers,
         incarnation: Incarnation(1),
         groups: BTreeMap::from([(group(), part)]),
+        succeeds: None,
+        arbiters: Vec::new(),
     }
 }
 

@@ -3,5 +3,7 @@
 mod commands;
 mod guards;
 mod holding;
+mod members;
 mod refusals;
+mod restore;
 mod rows;

@@ -348,7 +348,6 @@ impl World {
         match action {
             AgentAction::SendReport => self.send_report(index, machine),
             AgentAction::PersistCluster(id) => self.hosts[index].disk.cluster_id = id,
-            // One cluster lives here, where its arbiters always are.
             AgentAction::StaysWith { .. } | AgentAction::LearnArbiters(_) => {}
             AgentAction::Observe { group, instance } => {
                 let delay = self.rng.range(MS, 20 * MS);

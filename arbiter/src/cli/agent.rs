@@ -32,8 +32,8 @@ pub(super) struct AgentArgs {
     /// file says].
     #[arg(long, env = "ARBITER_TLS_DIR", value_name = "DIR")]
     tls_dir: Option<PathBuf>,
-    /// A cluster that is gone for good, by an operator's word: once everything here is fenced, or is
-    /// held by no deadman, the agent leaves it for the one of the arbiters that it is told.
+    /// A cluster that is gone for good, by an operator's word: once everything here is fenced, or
+    /// is held by no deadman, the agent leaves it for the one of the arbiters that it is told.
     #[arg(long, value_name = "CLUSTER")]
     leave_cluster: Option<String>,
     /// Where resources get their cgroups: a path below the mount of cgroup v2, or `self` where

@@ -5,9 +5,19 @@ use super::entry::{Entry, Outcome, refuse, stale};
 use crate::{ArbiterId, ClusterSpec, EventKind, State, Voter};
 use std::collections::BTreeMap;
 
+/// The commands of this family.
+pub(super) fn run(entry: &mut Entry) -> Outcome {
+    use crate::Command::{ReserveNode, SetVoters};
+    match &entry.proposal.command {
+        ReserveNode { name, voter } => reserve(entry, name, voter),
+        SetVoters { voters, joining } => set_voters(entry, voters, joining),
+        _ => stale("no command about members"),
+    }
+}
+
 /// An arbiter is about to join. An id that any arbiter ever had is refused: its log may come back
 /// to life under it, and a configuration of its own with it.
-pub(super) fn reserve(entry: &mut Entry, name: &ArbiterId, voter: &Voter) -> Outcome {
+fn reserve(entry: &mut Entry, name: &ArbiterId, voter: &Voter) -> Outcome {
     let state = &entry.next;
     let known = state.joining.get(name).or_else(|| state.spec.voters.get(name));
     if known == Some(voter) {
@@ -49,7 +59,7 @@ fn is_new(state: &State, id: u64) -> bool {
 }
 
 /// The members as Raft has them.
-pub(super) fn set_voters(
+fn set_voters(
     entry: &mut Entry,
     voters: &BTreeMap<ArbiterId, Voter>,
     joining: &BTreeMap<ArbiterId, Voter>,

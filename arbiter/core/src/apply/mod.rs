@@ -130,10 +130,8 @@ fn run(entry: &mut Entry) -> Outcome {
         Restore(restore) => restore::restore(entry, restore),
         _ if entry.next.cluster_id.is_none() => not_initialised(),
         later if later.version() > entry.next.version => too_early(entry, later.version()),
-        ReserveNode { name, voter } => members::reserve(entry, name, voter),
-        SetVoters { voters, joining } => members::set_voters(entry, voters, joining),
-        SettleGroup { group } => restore::settle(entry, group),
-        AttestAgent { agent, waited } => restore::attest_agent(entry, agent, *waited),
+        ReserveNode { .. } | SetVoters { .. } => members::run(entry),
+        SettleGroup { .. } | AttestAgent { .. } => restore::run(entry),
         ApplyPolicy { spec } => cluster::apply_policy(entry, spec),
         RaiseVersion { version } => cluster::raise_version(entry, *version),
         ActivateFirst { group, region, primaries } => {

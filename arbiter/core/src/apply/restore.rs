@@ -14,6 +14,16 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The commands that follow a restore.
+pub(super) fn run(entry: &mut Entry) -> Outcome {
+    use crate::Command::{AttestAgent, SettleGroup};
+    match &entry.proposal.command {
+        SettleGroup { group } => settle(entry, group),
+        AttestAgent { agent, waited } => attest_agent(entry, agent, *waited),
+        _ => stale("no command about a restore"),
+    }
+}
+
 pub(super) fn restore(entry: &mut Entry, asked: &Restore) -> Outcome {
     if let Some(known) = &entry.next.cluster_id {
         let reason = format!("this cluster is {known} already");
@@ -172,7 +182,7 @@ fn primaries(
 }
 
 /// Every agent beside what could serve elsewhere has changed over, fenced, or was attested. // I1
-pub(super) fn settle(entry: &mut Entry, group: &GroupId) -> Outcome {
+fn settle(entry: &mut Entry, group: &GroupId) -> Outcome {
     let index = entry.at.index;
     let (_, found) = entry.group(group)?;
     if found.unsettled.is_none() {
@@ -226,7 +236,7 @@ fn not_settled(agent: &AgentId) -> Rejected {
 }
 
 /// An operator's word for all that stands beside a foreign agent. It replaces proof, never time.
-pub(super) fn attest_agent(entry: &mut Entry, agent: &AgentId, waited: Waited) -> Outcome {
+fn attest_agent(entry: &mut Entry, agent: &AgentId, waited: Waited) -> Outcome {
     let By::Operator(name) = &entry.proposal.by else {
         return stale("only an operator attests");
     };

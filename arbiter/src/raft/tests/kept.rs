@@ -18,7 +18,7 @@ fn folder() -> PathBuf {
 
 /// What RocksDB writes for people, or for itself while it runs, is no part of it.
 fn is_kept(name: &str) -> bool {
-    !name.starts_with("LOG") && name != "LOCK"
+    !["LOG", "LOCK", "OPTIONS"].iter().any(|own| name.starts_with(own))
 }
 
 fn copy(from: &Path, to: &Path) {

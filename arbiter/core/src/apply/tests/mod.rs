@@ -3,6 +3,7 @@
 mod commands;
 mod guards;
 mod holding;
+mod kept;
 mod members;
 mod refusals;
 mod restore;

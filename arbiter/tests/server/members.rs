@@ -79,8 +79,9 @@ async fn a_change_of_members_that_may_not_be_is_refused_by_name() {
 async fn a_cluster_goes_on_from_a_backup_of_another() {
     let (former, _eu, _us) = Trio::active().await;
     version_2(&former).await;
-    let answer = former.admin(former.followers()[0]).await.backup(pb::BackupRequest::default());
-    let bytes = answer.await.expect("it is taken").into_inner().backup;
+    let mut asked_of = former.admin(former.followers()[0]).await;
+    let answer = asked_of.backup(pb::BackupRequest::default()).await;
+    let bytes = answer.expect("it is taken").into_inner().backup;
     let backup = Backup::decode(&bytes).expect("whole");
     assert_eq!((backup.head.cluster_id.as_str(), backup.head.state_version), ("trio", 2));
     let trio = Trio::start_as("second").await;

@@ -30,6 +30,7 @@ impl Agent {
             incarnation: Incarnation(1),
             boot_id: "boot".to_owned(),
             cluster_id: Some("test".into()),
+            leaves: None,
             tokens: BTreeMap::from([((group(), database()), TOKEN)]),
             armed: BTreeMap::from([(group(), arming)]),
         };
@@ -102,6 +103,8 @@ impl Agent {
             answers: Some(sequence),
             incarnation: Incarnation(1),
             groups: BTreeMap::from([(group(), part)]),
+            succeeds: None,
+            arbiters: Vec::new(),
         };
         self.step(AgentEvent::Directive(directive), now)
     }

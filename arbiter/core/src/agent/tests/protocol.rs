@@ -20,6 +20,7 @@ fn stored() -> Stored {
         incarnation: Incarnation(1),
         boot_id: "boot".to_owned(),
         cluster_id: Some("test".into()),
+        leaves: None,
         tokens: BTreeMap::new(),
         armed: BTreeMap::new(),
     }
@@ -61,13 +62,16 @@ fn directive(orders: Vec<Order>) -> Directive {
     let revision =
         orders.iter().map(|order| order.token.revision.0).max().unwrap_or(NEW.revision.0);
     let timing = Profile::Wan.timing();
-    let part = GroupDirective { revision, timing, lease: None, arm: false, orders };
+    let part =
+        GroupDirective { revision, timing, lease: None, arm: false, serves_on: false, orders };
     Directive {
         cluster_id: "test".into(),
         term: 5,
         answers: None,
         incarnation: Incarnation(1),
         groups: BTreeMap::from([(group(), part)]),
+        succeeds: None,
+        arbiters: Vec::new(),
     }
 }
 
@@ -142,7 +146,7 @@ fn the_first_cluster_that_it_hears_is_its_own() {
     let mut machine = machine_of(Stored { cluster_id: None, ..stored() });
     machine.step(shows(), START);
     let named = |actions: Vec<AgentAction>| {
-        actions.into_iter().any(|a| a == AgentAction::PersistCluster("test".into()))
+        actions.into_iter().any(|a| a == AgentAction::PersistCluster(Some("test".into())))
     };
     assert!(named(machine.step(AgentEvent::Directive(directive(vec![])), START)));
     assert!(!named(machine.step(AgentEvent::Directive(directive(vec![])), START)), "once");

@@ -136,13 +136,12 @@ pub const SCOPES: &[Scope] = &[
         name: "restart",
         about: "agents, hosts and deadmen die under a plan",
         short: Left {
-            waits: 2,
-            reports: 2,
+            waits: 1,
+            reports: 1,
             exchanges: 2,
             opens: 1,
             restarts: 1,
             reboots: 1,
-            killed: 1,
             ..BASE
         },
         full: Left {

@@ -171,7 +171,7 @@ pub const SCOPES: &[Scope] = &[
         rounds: false,
         depth: 9,
         rates: &[EVEN],
-        sees: &["a failover completes", "a plan is superseded", "traffic moves"],
+        sees: &["a plan is superseded", "traffic moves"],
     },
     Scope {
         name: "traffic",
@@ -183,7 +183,7 @@ pub const SCOPES: &[Scope] = &[
         rounds: false,
         depth: 9,
         rates: &[EVEN],
-        sees: &["a failover completes", "traffic moves"],
+        sees: &["traffic moves"],
     },
     Scope {
         name: "disarm",

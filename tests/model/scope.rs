@@ -176,7 +176,7 @@ pub const SCOPES: &[Scope] = &[
     Scope {
         name: "traffic",
         about: "an agent that was away writes the zone with what it was told before",
-        short: Left { waits: 2, reports: 2, exchanges: 3, opens: 1, restarts: 1, ..BASE },
+        short: Left { waits: 2, reports: 1, exchanges: 3, opens: 1, restarts: 1, ..BASE },
         full: Left { waits: 3, reports: 3, exchanges: 4, opens: 1, restarts: 1, ..BASE },
         traffic: true,
         fine: [true, false],

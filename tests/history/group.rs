@@ -85,6 +85,10 @@ impl Group {
 impl Model for Group {
     type Action = Action;
 
+    fn reads(action: &Action) -> bool {
+        matches!(action, Action::Region { .. } | Action::Status { .. })
+    }
+
     fn after(&self, action: &Action) -> Option<Self> {
         let shows = |region: &String, epoch: &u64, open: &bool| {
             (region, epoch, *open) == (&self.region, &self.epoch, self.plan.is_some())

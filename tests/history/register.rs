@@ -50,6 +50,10 @@ impl Register {
 impl Model for Register {
     type Action = Action;
 
+    fn reads(action: &Action) -> bool {
+        matches!(action, Action::Region { .. } | Action::Status { .. })
+    }
+
     fn after(&self, action: &Action) -> Option<Self> {
         let mut next = self.clone();
         match action {

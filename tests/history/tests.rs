@@ -65,6 +65,17 @@ fn what_has_no_outcome_may_happen_late_or_never_and_not_before_it_began() {
 }
 
 #[test]
+fn a_change_that_would_change_nothing_yet_may_be_done_later() {
+    let later = [
+        called(1, 8, set("observe")),
+        called(2, 3, set("manual")),
+        called(4, 5, mode("manual")),
+        called(6, 7, mode("observe")),
+    ];
+    assert_eq!(linear(&later), Ok(()));
+}
+
+#[test]
 fn one_call_is_done_once() {
     let twice = [
         called(1, 12, set("manual")),

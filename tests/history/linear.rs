@@ -1,5 +1,5 @@
-//! Whether a history is linearizable (Wing and Gong's search, with Lowe's memory of what was tried).
-//! Knows order and a model's steps; never what they mean.
+//! Whether a history is linearizable (Wing and Gong's search, with Lowe's memory of what was
+//! tried). Knows order and a model's steps; never what they mean.
 
 use super::Operation;
 use std::collections::BTreeSet;

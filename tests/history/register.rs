@@ -1,5 +1,5 @@
-//! A group as seen where failovers open by themselves: its mode, epoch and active region. Knows that
-//! the epoch rises one by one and that the region changes with it; never why.
+//! A group as seen where failovers open by themselves: its mode, epoch and active region. Knows
+//! that the epoch rises one by one and that the region changes with it; never why.
 
 use super::linear::Model;
 use super::{History, Operation};

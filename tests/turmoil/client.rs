@@ -1,5 +1,5 @@
-//! A simulated client: asks through the real gRPC faces, again and again where it heard nothing, and
-//! writes down what it asked and heard. Knows the API; never who leads.
+//! A simulated client: asks through the real gRPC faces, again and again where it heard nothing,
+//! and writes down what it asked and heard. Knows the API; never who leads.
 
 use super::net::{self, CALL_LIMIT};
 use super::node::ARBITERS;
@@ -20,6 +20,8 @@ use tonic::{Code, Response, Status};
 const PAUSE_MS: (u64, u64) = (30, 400);
 /// Pause before it asks again.
 const AGAIN_MS: (u64, u64) = (20, 200);
+/// Of a thousand answers to changes, how many are lost.
+const ANSWERS_LOST: u64 = 200;
 /// Why, as every change says.
 const REASON: &str = "simulated";
 
@@ -213,7 +215,11 @@ impl Client {
             let (_, channel) = self.any();
             let asked = self.asked(number, again);
             let request = asked.as_ref().map_or(String::new(), |asked| asked.request_id.clone());
-            match within(call(asked, channel)).await {
+            let answer = within(call(asked, channel)).await;
+            // An answer is lost on its way: then it is asked again, and must not be done again.
+            let lost = again == 0 && self.rng.chance(ANSWERS_LOST);
+            match answer {
+                Ok(_) if lost => again += 1,
                 Ok(answer) => return Ended::Done((request, answer)),
                 Err(status) if unknown(&status) => again += 1,
                 // What was asked before may be on its way still, and this refusal is not of it.

@@ -23,6 +23,8 @@ const KEPT_MAX: u64 = 3;
 const LOSS: f64 = 0.01;
 /// How a link delays at most, in milliseconds.
 const DELAY_MS: (u64, u64) = (30, 250);
+/// How long the two that a trap keeps apart stay so.
+const TRAP: Duration = Duration::from_secs(4);
 /// A link without a fault.
 pub const LATENCY_MAX: Duration = Duration::from_millis(12);
 
@@ -51,13 +53,25 @@ pub struct Faults {
     pub counts: BTreeMap<&'static str, u64>,
     /// Leaders seen so far: a new one is a good time to strike.
     terms: usize,
+    /// Who is to vote for the next leader, and forget it.
+    forgetful: Option<usize>,
 }
 
 impl Faults {
     /// Nothing is wrong yet.
     pub fn new(rng: Rng, places: Vec<Rc<Place>>, clients: Vec<String>, oracle: Oracle) -> Self {
         let (next, mends) = (Duration::ZERO, BTreeMap::new());
-        Self { rng, places, clients, oracle, next, mends, counts: BTreeMap::new(), terms: 0 }
+        Self {
+            rng,
+            places,
+            clients,
+            oracle,
+            next,
+            mends,
+            counts: BTreeMap::new(),
+            terms: 0,
+            forgetful: None,
+        }
     }
 
     fn millis(&mut self, (low, high): (u64, u64)) -> Duration {
@@ -73,6 +87,9 @@ impl Faults {
             self.mend(sim, &mend);
         }
         let elected = std::mem::replace(&mut self.terms, self.oracle.terms()) < self.terms;
+        if elected && let Some(voter) = self.forgetful.take() {
+            self.forgets(sim, voter, now);
+        }
         if now >= self.next || (elected && self.rng.chance(300)) {
             self.next = now + self.millis(PAUSE_MS);
             let until = now + self.millis(LASTS_MS);
@@ -95,7 +112,8 @@ impl Faults {
 
     fn strike(&mut self, sim: &mut Sim<'_>, until: Duration) {
         match self.rng.range(0, 99) {
-            0..30 => self.crash(sim, until),
+            0..4 => self.sets_a_trap(sim, until),
+            4..30 => self.crash(sim, until),
             30..45 => self.cut(sim, until),
             45..57 => self.alone(sim, until),
             57..69 => self.one_way(sim, until),
@@ -107,18 +125,50 @@ impl Faults {
 
     fn crash(&mut self, sim: &mut Sim<'_>, until: Duration) {
         let at = self.rng.index(self.places.len());
+        let kept = self.rng.range(0, KEPT_MAX) as usize;
+        // Mostly back soon: what it forgot matters while others remember the same term.
+        let until = if self.rng.chance(500) { until } else { until.min(self.next) };
+        self.crash_one(sim, at, kept, until);
+    }
+
+    fn crash_one(&mut self, sim: &mut Sim<'_>, at: usize, kept: usize, until: Duration) {
         let place = self.places[at].clone();
         if self.mends.contains_key(&Mend::Start(at)) {
             return;
         }
-        let kept = self.rng.range(0, KEPT_MAX) as usize;
         let unsynced = place.disk.unsynced();
         sim.crash(place.name);
         let lost = place.die(kept);
         let text = format!("{}, {lost} of {unsynced} batches lost", place.name);
-        // Mostly back soon: what it forgot matters while others remember the same term.
-        let until = if self.rng.chance(500) { until } else { until.min(self.next) };
         self.wrong("crash", &text, Mend::Start(at), until);
+    }
+
+    /// The leader falls, and the other two do not hear each other: whoever leads next has its vote.
+    fn sets_a_trap(&mut self, sim: &mut Sim<'_>, until: Duration) {
+        let Some(voter) = self.oracle.newest_leader() else { return };
+        let others: Vec<&str> =
+            ARBITERS.iter().enumerate().filter(|(n, _)| *n != voter).map(|(_, a)| *a).collect();
+        if self.forgetful.is_none() && self.free(others[0], others[1]) {
+            sim.partition(others[0], others[1]);
+            let mend = Mend::Join(others[0].to_owned(), others[1].to_owned());
+            self.wrong("trap", ARBITERS[voter], mend, until + TRAP);
+            self.crash_one(sim, voter, 0, self.next.min(until));
+            self.forgetful = Some(voter);
+        }
+    }
+
+    /// It voted just now: it crashes before that is more than its word, and hears the leader no
+    /// more.
+    fn forgets(&mut self, sim: &mut Sim<'_>, voter: usize, now: Duration) {
+        let Some(leader) = self.oracle.newest_leader().filter(|leader| *leader != voter) else {
+            return;
+        };
+        if self.free(ARBITERS[leader], ARBITERS[voter]) {
+            self.crash_one(sim, voter, 0, now + Duration::from_millis(20));
+            sim.partition(ARBITERS[leader], ARBITERS[voter]);
+            let mend = Mend::Join(ARBITERS[leader].to_owned(), ARBITERS[voter].to_owned());
+            self.wrong("forgets", ARBITERS[voter], mend, now + TRAP);
+        }
     }
 
     /// Two hosts; the first is an arbiter.

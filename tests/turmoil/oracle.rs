@@ -3,8 +3,8 @@
 //!
 //! - Election Safety: at most one leader a term.
 //! - State Machine Safety: what was applied at an index is the same everywhere and for ever.
-//! - Leader Completeness, as clients see it: what was acknowledged is in the State of all at the end,
-//!   and a confirmed read shows no State from before what was acknowledged when it began.
+//! - Leader Completeness, as clients see it: what was acknowledged is in the State of all at the
+//!   end, and a confirmed read shows no State from before what was acknowledged when it began.
 
 use super::node::Place;
 use super::rng::Rng;
@@ -224,6 +224,12 @@ impl Oracle {
                 at.index, at.term, known.0.term, known.1
             ));
         }
+    }
+
+    /// The newest leader, by its place.
+    pub fn newest_leader(&self) -> Option<usize> {
+        let newest = self.inner.terms.borrow().values().next_back().copied()?;
+        self.inner.places.iter().position(|place| place.name == newest)
     }
 
     /// How many leaders there were.

@@ -1,5 +1,5 @@
-//! What a simulated host asks its kernel for: the time, and chance. Knows the seed and the simulated
-//! time; never who asks.
+//! What a simulated host asks its kernel for: the time, and chance. Knows the seed and the
+//! simulated time; never who asks.
 //!
 //! The program's own definitions stand in the place of the C library's, so that nothing in the
 //! arbiter has to know of a simulation. They are linked into this program only.

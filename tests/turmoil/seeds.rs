@@ -1,5 +1,5 @@
-//! Seeds in which nothing may break, bugs that must be found when planted, and that a seed is always
-//! the same run.
+//! Seeds in which nothing may break, bugs that must be found when planted, and that a seed is
+//! always the same run.
 
 use std::process::{Command, Output};
 

@@ -203,8 +203,8 @@ async fn resume(stage: &Stage, plan: u64) -> bool {
     stage.lab.operator.admin(request, call).await.is_ok()
 }
 
-/// No two regions were acknowledged at once, nothing acknowledged is lost, and one register explains
-/// every answer.
+/// No two regions were acknowledged at once, nothing acknowledged is lost, and one register
+/// explains every answer.
 async fn proof(stage: &Stage, heard: &Heard) -> io::Result<()> {
     let group = stage.group().await?;
     // First what was acknowledged: the writers go on.

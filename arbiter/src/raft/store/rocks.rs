@@ -1,5 +1,5 @@
-//! The store on RocksDB: one database with one write-ahead log for vote, log and snapshot. Knows the
-//! data directory and the database; never what a command means.
+//! The store on RocksDB: one database with one write-ahead log for vote, log and snapshot. Knows
+//! the data directory and the database; never what a command means.
 
 use super::engine::{Change, Disk, Engine, META, Scan, Waiting};
 use super::watermark::Watermark;

@@ -166,6 +166,10 @@ impl Fault {
         let region = rng.index(2);
         let lasts = rng.range(lease / 8, 3 * lease);
         let short = rng.range(50 * MS, lease);
+        // Often enough that all that vote are upgraded in the end.
+        if shape.cluster.upgrades && rng.chance(200) {
+            return Fault::Upgrade { arbiter: rng.index(ARBITERS), lasts: short };
+        }
         match rng.range(0, 36) {
             0..=2 => Fault::CutRegion { region, out: true, back: true, lasts },
             3 => Fault::CutRegion { region, out: true, back: false, lasts },
@@ -199,9 +203,6 @@ impl Fault {
             27 | 28 => Fault::ReplayDirective { host },
             29 | 30 => Fault::ElectAndCut { arbiter, region, lasts },
             31 => Fault::Drift { group: rng.index(2), how: rng.range(0, 2) },
-            32 | 33 if shape.cluster.upgrades => {
-                Fault::Upgrade { arbiter: rng.index(ARBITERS), lasts: short }
-            }
             34 => {
                 let seats = [Seats::Replace, Seats::Replace, Seats::Add, Seats::Remove];
                 Fault::Members { arbiter: rng.index(ARBITERS), seats: seats[rng.index(4)] }

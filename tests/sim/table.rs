@@ -1,5 +1,5 @@
 //! How often each row of the plan table ended in which way, by the kind of plan. Knows States and
-//! the table; what may be is derived from the table, and what cannot happen here has its reason.
+//! the table; what may be is derived from the table, and what is not asked for has its reason.
 
 use super::world::World;
 use arbiter_core::{
@@ -54,6 +54,13 @@ impl Sort {
             PlanKind::Failover if drilled => Self::DrillFailover,
             PlanKind::Switchover => Self::Switchover,
             PlanKind::Failover => Self::Failover,
+        }
+    }
+
+    fn goes_by(self) -> PlanKind {
+        match self {
+            Self::Switchover | Self::DrillSwitchover => PlanKind::Switchover,
+            _ => PlanKind::Failover,
         }
     }
 
@@ -186,7 +193,8 @@ impl World {
 }
 
 /// Aligned: a line for each row and kind of plan that allows anything, a column for each end. A
-/// point: the table allows it, and it was not seen; blank: the table does not allow it.
+/// point: the table allows it, and it was not seen; a dash: nor is it asked for; blank: the table
+/// does not allow it.
 pub fn text(cells: &Cells) -> String {
     let mut out = format!("{:<19}{:<17}", "row", "plan");
     let heads = End::ALL.map(|end| format!("{:>11}", format!("{end:?}").to_lowercase()));
@@ -196,7 +204,7 @@ pub fn text(cells: &Cells) -> String {
             let ends = End::ALL.map(|end| match cells.get(&(sort, row.id, end)) {
                 Some(times) => format!("{times:>11}"),
                 None if !is_allowed(sort, row, end) => format!("{:>11}", ""),
-                None if unreachable(sort, row.id, end).is_some() => format!("{:>11}", "-"),
+                None if spared(sort, row.id, end).is_some() => format!("{:>11}", "-"),
                 None => format!("{:>11}", "."),
             });
             let line = format!("{:<19}{:<17}{}", row.name, sort.word(), ends.concat());
@@ -207,8 +215,8 @@ pub fn text(cells: &Cells) -> String {
     out
 }
 
-/// Cells that the table allows, that can be reached and that were not seen; and cells that were
-/// seen and are not allowed, or are said to be unreachable.
+/// Cells that the table allows, that are asked for and that were not seen; and cells that were seen
+/// and are not allowed.
 pub fn faults(cells: &Cells) -> Vec<String> {
     let all = STEPS.iter().flat_map(|row| {
         let ends = move |sort| End::ALL.map(move |end| (sort, row, end));
@@ -216,9 +224,8 @@ pub fn faults(cells: &Cells) -> Vec<String> {
     });
     let wrong = all.filter_map(|(sort, row, end)| {
         let seen = cells.contains_key(&(sort, row.id, end));
-        let fault = match (seen, is_allowed(sort, row, end), unreachable(sort, row.id, end)) {
+        let fault = match (seen, is_allowed(sort, row, end), spared(sort, row.id, end)) {
             (true, false, _) => "the table does not allow it",
-            (true, true, Some(_)) => "it is said to be unreachable",
             (false, true, None) => "it was never seen",
             _ => return None,
         };
@@ -227,9 +234,38 @@ pub fn faults(cells: &Cells) -> Vec<String> {
     wrong.collect()
 }
 
-/// Why a cell that the table allows cannot be reached in the simulator; none: it can.
-pub fn unreachable(_sort: Sort, _row: StepId, _end: End) -> Option<&'static str> {
-    None
+/// Why a cell that the table allows is not asked of seeds and product; none: it is.
+pub fn spared(sort: Sort, row: StepId, end: End) -> Option<&'static str> {
+    let plain = matches!(sort, Sort::Switchover | Sort::Failover);
+    let forward = sort.goes_by() == PlanKind::Switchover;
+    match (row, end) {
+        (StepId::ActivateWorkloads, End::Skipped) | (_, End::Done) => None,
+        (_, End::Skipped) => {
+            Some("every group here has a database and a name, and no evidence before its plan")
+        }
+        (StepId::Preflight, _) if !plain => Some("it ends the drill, or leaves the plan open"),
+        (StepId::ProveFence, End::Failed | End::Undone) if forward => {
+            Some("the source confirmed all in the row before, which ends both in one entry")
+        }
+        (StepId::StopLease, _) => Some("done when it opens, or waits for poolers: moments"),
+        (StepId::AdvanceEpoch, End::Undone) => Some("it begins and ends within milliseconds"),
+        (_, End::Superseded) => Some("a target must be lost in just that row: long runs see it"),
+        (StepId::ProveFence, End::Halted | End::Resumed) => {
+            Some("only where policy asks for more than a lease proves: counted as attested")
+        }
+        (StepId::FenceSource | StepId::ProveFence, End::Undone) if !forward => {
+            Some("the row ends before people look: long runs see it")
+        }
+        (StepId::FenceSource, End::Unanswered)
+        | (StepId::FenceSource | StepId::CatchUp, End::Failed | End::Undone)
+            if plain || sort == Sort::DrillSwitchover =>
+        {
+            None
+        }
+        (StepId::VerifyService, End::Degraded) => None,
+        _ if !plain => Some("the row's code is that of the plain plan, of which it is asked"),
+        _ => None,
+    }
 }
 
 /// Whether the table lets `row` end so in such a plan.

@@ -3,8 +3,8 @@
 
 use super::context::Context;
 use crate::{
-    Command, CommitWait, Condition, Durability, InstanceId, Mode, ResourceId, Role, StrictAlone,
-    Synchronous,
+    Command, CommitWait, Condition, Durability, InstanceId, Instant, Mode, ResourceId, Role,
+    StrictAlone, Synchronous,
 };
 use std::collections::BTreeSet;
 
@@ -49,6 +49,15 @@ fn wanted(context: &Context, resource: &ResourceId, known: &Synchronous) -> BTre
     if !following.is_empty() {
         return following;
     }
+    let since = context.view.unfollowed.get(&(context.id.clone(), resource.clone()));
+    // So long it served on without anybody: what it did not live to tell counts for nothing.
+    let silent = context.group.primaries.get(resource).and_then(|id| context.age(id));
+    // Not heard since they are gone, it may be lost with the link to them: then they have
+    // everything, and whoever took their place would be counted on by nobody.
+    let waits = |since: &Instant| silent.is_none_or(|silent| silent >= context.now.since(*since));
+    if !known.named.is_empty() && since.is_none_or(waits) {
+        return known.named.clone();
+    }
     let active = context.group.active();
     let regions = active.into_iter().flat_map(|active| context.spec.standby_regions(active));
     let best = regions.filter_map(|region| context.furthest(resource, region));
@@ -56,9 +65,6 @@ fn wanted(context: &Context, resource: &ResourceId, known: &Synchronous) -> BTre
     if let Some((id, _)) = best {
         return BTreeSet::from([id.clone()]);
     }
-    let since = context.view.unfollowed.get(&(context.id.clone(), resource.clone()));
-    // So long it served on without anybody: what it did not live to tell counts for nothing.
-    let silent = context.group.primaries.get(resource).and_then(|id| context.age(id));
     let patience = context.spec.policy.detect_after + silent.unwrap_or_default();
     let lost = since.is_some_and(|since| context.now.since(*since) >= patience);
     let gives_up = context.spec.policy.strict_alone == StrictAlone::Accept && lost;

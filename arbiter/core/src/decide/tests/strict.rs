@@ -119,6 +119,41 @@ fn a_standby_is_not_given_up_while_its_primary_is_lost_or_dead() {
     }
 }
 
+const SECOND: &str = "db-us-east-2";
+
+/// The primary waits for the one of two standbys that has received most.
+fn of_two() -> World {
+    let mut spec = strict(|_| {});
+    let instances = &mut spec.groups.get_mut(&group()).unwrap().instances;
+    let second = Instance { address: SECOND.to_owned(), ..instances[&STANDBY.into()].clone() };
+    instances.insert(SECOND.into(), second);
+    let mut world = World::with(spec);
+    world.enter(Mode::Manual);
+    world.agent(US).received = [(STANDBY.into(), 950), (SECOND.into(), 900)].into();
+    world.run(ms(2000));
+    assert_eq!(set(&world).counted, only(STANDBY));
+    world
+}
+
+#[test]
+fn another_standby_takes_the_place_of_one_that_is_gone() {
+    let mut world = of_two();
+    world.agent(US).conditions.insert(STANDBY.into(), Condition::Dead);
+    world.run(ms(3000));
+    assert_eq!((set(&world).named, set(&world).counted), (only(SECOND), only(SECOND)));
+}
+
+/// That one stream of a lost region was seen to end before the other is no reason to count on
+/// nobody.
+#[test]
+fn nobody_takes_the_place_of_a_standby_while_its_primary_is_lost() {
+    let mut world = of_two();
+    world.cut(EU);
+    world.agent(US).conditions.insert(STANDBY.into(), Condition::Dead);
+    world.run(ms(60_000));
+    assert_eq!(set(&world).counted, only(STANDBY));
+}
+
 #[test]
 fn a_primary_that_shows_that_it_waits_for_nobody_is_not_believed_for_longer() {
     let mut world = world(Mode::Manual);

@@ -1,4 +1,5 @@
-//! I11: in `strict` no acknowledged write is lost; in `async` the loss is bounded by policy before the decision, and counted exactly after it.
+//! I11: in `strict` no acknowledged write is lost; in `async` the loss is bounded by policy before
+//! the decision, and counted exactly after it.
 //! Here both are held against the servers themselves.
 
 use crate::sim::clock::{Nanos, SECOND};

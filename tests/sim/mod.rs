@@ -16,6 +16,7 @@ mod driver;
 pub mod event;
 pub mod face;
 pub mod fault;
+mod fields;
 pub mod file;
 pub mod host;
 pub mod kinds;

@@ -1,6 +1,7 @@
 //! The region arbiter: arbiter node, agent and command line in one binary.
 
 pub mod agent;
+pub mod audit_file;
 pub mod backup;
 pub mod calendar;
 pub mod cli;

@@ -63,6 +63,7 @@ pub fn to_spec(cluster: &file::Cluster) -> core::ClusterSpec {
             .iter()
             .map(|(id, group)| (id.as_str().into(), group_spec(cluster, group)))
             .collect(),
+        two_person: cluster.two_person,
     }
 }
 
@@ -197,6 +198,10 @@ fn policy(group: &file::Group) -> core::Policy {
         on_isolation: match keys.on_isolation {
             file::OnIsolation::Serve => core::OnIsolation::Serve,
             file::OnIsolation::Stall => core::OnIsolation::Stall,
+        },
+        on_quorum_loss: match keys.on_quorum_loss {
+            file::OnQuorumLoss::Fence => core::OnQuorumLoss::Fence,
+            file::OnQuorumLoss::Hold => core::OnQuorumLoss::Hold,
         },
         external_fence: group
             .external_fence

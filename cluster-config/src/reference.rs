@@ -24,6 +24,7 @@ pub fn reference(registry: &Registry) -> String {
     section(&mut out, "tls", Tls::about(), &Tls::keys());
     section(&mut out, "webhook", WebhookKeys::about(), &WebhookKeys::keys());
     section(&mut out, "alertmanager", Alertmanager::about(), &Alertmanager::keys());
+    section(&mut out, "audit", Audit::about(), &Audit::keys());
     section(&mut out, "regions.eu-west", Region::about(), &Region::keys());
     section(&mut out, "arbiters.arbiter-eu", Arbiter::about(), &Arbiter::keys());
     section(&mut out, "agents.agent-eu", Agent::about(), &Agent::keys());

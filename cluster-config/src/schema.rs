@@ -107,6 +107,17 @@ words! {
     }
 }
 words! {
+    /// What an armed region does that no quorum answers any more.
+    OnQuorumLoss {
+        /// It is fenced before its lease ends. Then its silence is evidence, and the other region
+        /// can take over without a word from it.
+        Fence = "fence",
+        /// It serves on. Its silence proves nothing: a failover needs an external fence, or an
+        /// operator's attestation.
+        Hold = "hold",
+    }
+}
+words! {
     /// Whether a plan waits for evidence of a resource.
     Fence {
         /// Nothing is promoted without it.
@@ -140,6 +151,9 @@ section! {
         /// Whether every agent's host has `cgroup.kill` (Linux 5.14). Without it `fence` must be
         /// 6s or more.
         cgroup_kill: bool [default true],
+        /// Whether what changes the arbiters themselves takes two persons: one asks, another runs
+        /// `arbiter approve`.
+        two_person: bool [default false],
         /// 99th percentile of the round trip between two arbiters.
         rtt: Option<Duration> [unset ("\"80ms\"", "as the profile says")],
         /// Raft heartbeat interval.
@@ -178,6 +192,18 @@ section! {
         bearer_file: Option<String> [unset ("\"/etc/arbiter/am.token\"", "none is sent")],
         /// File with user:password, for basic authentication.
         basic_auth_file: Option<String> [unset ("\"/etc/arbiter/am.auth\"", "none is sent")],
+    }
+}
+
+section! {
+    /// Where every arbiter copies the audit log to, at least once each record. Who may change this
+    /// file can change a copy, and not unseen: `arbiter audit verify`.
+    Audit {
+        /// File that a line of JSON a record is appended to. A path without a slash at its start
+        /// is in the data directory. Renamed away, it is begun anew.
+        file: Option<String> [unset ("\"audit.jsonl\"", "no file")],
+        /// Where to send each record as a syslog message (RFC 5424): udp://host:port or unix:PATH.
+        syslog: Option<String> [unset ("\"unix:/dev/log\"", "no syslog")],
     }
 }
 
@@ -281,6 +307,9 @@ section! {
         /// What an async primary does whose renewals stay away. With stall, what it acknowledges
         /// and a failover loses is bounded by 2·renewal + 0.5s, not by the lease.
         on_isolation: OnIsolation [default OnIsolation::Serve],
+        /// What an armed region does that no quorum answers any more. With hold, mode `automatic`
+        /// needs an external_fence of each data region.
+        on_quorum_loss: OnQuorumLoss [default OnQuorumLoss::Fence],
         /// Time limit of one attempt at a step after the point of no return.
         step_limit: Duration [default secs(30)],
         /// Attempts at such a step before the plan halts.
@@ -423,10 +452,14 @@ pub struct Cluster {
     pub tls: Option<Tls>,
     /// Every agent's host has `cgroup.kill`.
     pub cgroup_kill: bool,
+    /// What changes the arbiters takes two persons.
+    pub two_person: bool,
     /// Where events are posted.
     pub webhook: Option<String>,
     /// Where they fire as alerts.
     pub alertmanager: Option<Alertmanager>,
+    /// Where the audit log is copied to.
+    pub audit: Option<Audit>,
     /// What the standby costs.
     pub cost: Option<Cost>,
     /// Its regions by name.

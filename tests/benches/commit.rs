@@ -64,6 +64,7 @@ fn request() -> v1::SetModeRequest {
         group: GROUP.into(),
         mode: "observe".into(),
         expected_epoch: 0,
+        for_ms: 0,
     }
 }
 

@@ -34,6 +34,7 @@ async fn abort(stage: &Stage, plan: u64) -> Result<(), tonic::Status> {
         plan,
         expected_epoch: 1,
         accept_loss: false,
+        overrides: Vec::new(),
     };
     let call = async |mut client: v1::admin_client::AdminClient<_>, request| {
         client.abort_plan(request).await

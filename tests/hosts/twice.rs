@@ -70,6 +70,7 @@ async fn a_mode(stage: &mut Stage) -> io::Result<()> {
         group: GROUP.into(),
         mode: "automatic".into(),
         expected_epoch: 0,
+        for_ms: 0,
     };
     let call = async |mut client: AdminClient<Channel>, request| client.set_mode(request).await;
     let (first, again) = over_a_loss(stage, &request, call).await?;
@@ -94,6 +95,7 @@ async fn a_plan(stage: &mut Stage) -> io::Result<()> {
         immediate: false,
         accept_loss: false,
         dry_run: false,
+        overrides: Vec::new(),
     };
     let call = async |mut client: AdminClient<Channel>, request| client.switchover(request).await;
     let (first, again) = over_a_loss(stage, &request, call).await?;

@@ -12,6 +12,7 @@ use arbiter_core::{
     By, Command, DrillKind, Group, GroupId, Mode, Plan, PlanKind, Proposal, RequestId,
     STATE_VERSION_MAX, State, StepId, WallMillis,
 };
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl World {

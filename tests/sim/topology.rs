@@ -7,8 +7,8 @@ use super::raft::{ARBITERS, VOTERS};
 use super::shape::{Cluster, GroupShape, Shape};
 use arbiter_core::{
     AgentId, ArbiterId, ClusterSpec, DrillPolicy, Durability, EvidenceKind, Failback, GroupId,
-    GroupSpec, OnDrift, OnIsolation, OnPrimaryFailure, Policy, ProbeSpec, Profile, RegionId,
-    RegionKind, SignalKind, StrictAlone, Timing, Voter,
+    GroupSpec, OnDrift, OnIsolation, OnPrimaryFailure, OnQuorumLoss, Policy, ProbeSpec, Profile,
+    RegionId, RegionKind, SignalKind, StrictAlone, Timing, Voter,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -177,6 +177,7 @@ fn policy(shape: &GroupShape, timing: Timing) -> Policy {
         durability: if shape.strict { Durability::Strict } else { Durability::Async },
         strict_alone: if shape.block_alone { StrictAlone::Block } else { StrictAlone::Accept },
         on_isolation: OnIsolation::Serve,
+        on_quorum_loss: OnQuorumLoss::Fence,
         external_fence: if shape.power_switch { external.into() } else { BTreeMap::new() },
         step_limit: seconds(if patient { 8 } else { 3 }),
         step_attempts_max: if patient { 3 } else { 1 },

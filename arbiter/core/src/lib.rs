@@ -44,7 +44,9 @@ mod view;
 
 pub use apply::*;
 pub use approval::*;
-pub use audit::{AUDIT_DONE, AUDIT_KEPT_MAX, AuditChain, AuditRecord, AuditTrail};
+pub use audit::{
+    AUDIT_DONE, AUDIT_KEPT_MAX, AuditChain, AuditRecord, AuditTrail, ChainFault, Checked,
+};
 pub use command::*;
 pub use commits::*;
 pub use decide::*;

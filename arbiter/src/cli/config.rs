@@ -7,6 +7,7 @@ use super::status::json;
 use crate::policy_file;
 use arbiter_proto::v1 as pb;
 use clap::Subcommand;
+use cluster_config::OnQuorumLoss;
 use std::path::{Path, PathBuf};
 
 /// Options of `arbiter config`.
@@ -123,7 +124,16 @@ fn good(cluster: &cluster_config::Cluster) -> String {
     );
     for (name, group) in &cluster.groups {
         let dead = group.timing.dead_after().as_secs_f64();
-        out.push_str(&format!("group {name}: a lost lease is dead after {dead:.2} s\n"));
+        out.push_str(&match group.policy.on_quorum_loss {
+            OnQuorumLoss::Fence => format!(
+                "group {name}: a lost lease is dead after {dead:.2} s; without a quorum the active \
+                 region stops writing before its lease ends\n"
+            ),
+            OnQuorumLoss::Hold => format!(
+                "group {name}: HOLDS: without a quorum the active region writes on; its silence \
+                 proves nothing, so a failover needs its external_fence or an attestation\n"
+            ),
+        });
     }
     if cluster.insecure_plaintext {
         out.push_str("INSECURE: insecure_plaintext is set\n");

@@ -5,6 +5,7 @@ use super::exit::{Exit, Fail, say};
 use super::status::json;
 use arbiter_proto::v1 as pb;
 use clap::{Args, Subcommand};
+use std::time::Duration;
 
 /// Options of `arbiter mode`.
 #[derive(Args, Debug)]
@@ -19,6 +20,9 @@ pub(super) struct ModeArgs {
     /// manual: operators open plans. automatic: the leader opens failovers as well.
     #[arg(value_parser = ["observe", "manual", "automatic"])]
     mode: Option<String>,
+    /// For this long, such as 2h; then it goes back to the present mode by itself.
+    #[arg(long = "for", value_name = "TIME", value_parser = super::guards::time)]
+    lasts: Option<Duration>,
 }
 
 /// Options of `arbiter arm` and `arbiter disarm`.
@@ -95,7 +99,7 @@ pub(super) async fn mode(args: ModeArgs) -> Result<Exit, Fail> {
         say(&match args.common.json {
             true => json(&serde_json::json!({
                 "group": group.group, "mode": group.mode, "in_effect": group.mode_in_effect,
-                "blocked_by": group.mode_blocked_by,
+                "blocked_by": group.mode_blocked_by, "until": group.mode_until,
             }))?,
             false => super::render::status::mode(&group),
         });
@@ -106,6 +110,7 @@ pub(super) async fn mode(args: ModeArgs) -> Result<Exit, Fail> {
         group: args.common.group.clone(),
         mode,
         expected_epoch: group.epoch,
+        for_ms: args.lasts.map_or(0, super::guards::millis),
     };
     let call = |node: Node| {
         let request = request.clone();

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - one file a command family: `process`, `status`, `check`, `plan`, `control`, `show`,
-//!   `members`, `membership`, `backup`, `notify`, `cost`, `config`, `pki`
+//!   `members`, `membership`, `backup`, `notify`, `cost`, `config`, `pki`, `audit`, `guards`
 //! - `connect`: which arbiter is asked; `exit`: how a command ends
 //! - `render/`: pure functions from messages to text
 //!
@@ -11,6 +11,7 @@
 mod agent;
 #[cfg(test)]
 mod agreement;
+mod audit;
 mod backup;
 mod check;
 mod config;
@@ -19,6 +20,7 @@ mod control;
 mod cost;
 mod drill;
 mod exit;
+mod guards;
 mod members;
 mod membership;
 #[cfg(test)]
@@ -90,6 +92,15 @@ enum Question {
     Report(show::ReportArgs),
     /// Show what DNS says, or take over records that somebody else changed.
     Traffic(control::TrafficArgs),
+    /// List what people asked for and what became of it, or check a copy of that log.
+    Audit(audit::AuditArgs),
+    /// Lengthen the leases of a group for a time, so that arbiters, agents and hosts can be
+    /// upgraded without a fence.
+    Maintain(guards::MaintainArgs),
+    /// List what one person asked for and a second must agree to.
+    Approvals(guards::ApprovalsArgs),
+    /// Agree, as the second person, to what another asked for.
+    Approve(guards::ApproveArgs),
     /// Begin a cluster, list its arbiters, bring others in, or move leadership.
     Members(members::Args),
     /// Write the state of the cluster to a file, or check such a file.
@@ -142,6 +153,10 @@ async fn ask(question: Question) -> Result<Exit, Fail> {
         Question::History(args) => show::history(args).await,
         Question::Report(args) => show::report(args).await,
         Question::Traffic(args) => control::traffic(args).await,
+        Question::Audit(args) => audit::run(args).await,
+        Question::Maintain(args) => guards::maintain(args).await,
+        Question::Approvals(args) => guards::approvals(args).await,
+        Question::Approve(args) => guards::approve(args).await,
         Question::Members(args) => members::run(args).await,
         Question::Backup(args) => backup::backup(args).await,
         Question::Restore(args) => backup::restore(args).await,

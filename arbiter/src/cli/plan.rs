@@ -51,6 +51,17 @@ struct DryArgs {
     /// Failover: over the RPO too.
     #[arg(long)]
     accept_loss: bool,
+    #[command(flatten)]
+    through: Through,
+}
+
+/// Closed gates that an operator goes through.
+#[derive(Args, Clone, Debug, Default)]
+struct Through {
+    /// Go through this closed gate, by its code as arbiter explain prints it; repeatable. Recorded
+    /// with your name, for this plan, for an hour.
+    #[arg(long = "override", value_name = "GATE")]
+    gates: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -76,6 +87,8 @@ struct ResumeArgs {
     /// Go on though the loss may be over the RPO.
     #[arg(long)]
     accept_loss: bool,
+    #[command(flatten)]
+    through: Through,
 }
 
 /// Options of `arbiter switchover`.
@@ -85,6 +98,8 @@ pub(super) struct SwitchoverArgs {
     common: Common,
     #[command(flatten)]
     why: Why,
+    #[command(flatten)]
+    through: Through,
     /// The region to activate.
     #[arg(long, value_name = "REGION")]
     to: String,
@@ -101,7 +116,7 @@ pub(super) struct FailoverArgs {
     /// Skip the clean stop of a source that still answers.
     #[arg(long)]
     immediate: bool,
-    /// Go on though the loss may be over the RPO. Recorded with your name.
+    /// Go on though the loss may be over the RPO: every gate about loss. Recorded with your name.
     #[arg(long)]
     accept_loss: bool,
 }
@@ -153,6 +168,7 @@ async fn dry_run(kind: Kind, args: DryArgs) -> Result<Exit, Fail> {
         immediate: args.immediate,
         accept_loss: args.accept_loss,
         dry_run: true,
+        overrides: args.through.gates,
     };
     let answer = arbiters.ask(|node| call_open(node, kind, request.clone())).await?;
     let plan = answer.plan.clone().unwrap_or_default();
@@ -180,6 +196,7 @@ async fn open(
         immediate,
         accept_loss,
         dry_run: false,
+        overrides: args.through.gates.clone(),
     };
     let answer = arbiters.change(|node| call_open(node, kind, request.clone())).await?;
     let plan = answer.plan.unwrap_or_default();
@@ -319,7 +336,9 @@ async fn change_request(
 ) -> Result<pb::PlanRequest, Fail> {
     let (plan, expected_epoch) = meant(arbiters, &args.which).await?;
     let asked = Some(args.why.asked()?);
-    Ok(pb::PlanRequest { asked, group: plan.group, plan: plan.id, expected_epoch, accept_loss })
+    let (group, plan) = (plan.group, plan.id);
+    let overrides = Vec::new();
+    Ok(pb::PlanRequest { asked, group, plan, expected_epoch, accept_loss, overrides })
 }
 
 async fn abort(args: ChangeArgs) -> Result<Exit, Fail> {
@@ -335,7 +354,8 @@ async fn abort(args: ChangeArgs) -> Result<Exit, Fail> {
 async fn resume(args: ResumeArgs) -> Result<Exit, Fail> {
     let common = &args.change.which.common;
     let arbiters = Arbiters::find(&common.at)?;
-    let request = change_request(&arbiters, &args.change, args.accept_loss).await?;
+    let mut request = change_request(&arbiters, &args.change, args.accept_loss).await?;
+    request.overrides = args.through.gates;
     let call = |node: Node| {
         let request = request.clone();
         async move { node.admin().resume_plan(request).await }

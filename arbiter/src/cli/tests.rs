@@ -65,6 +65,17 @@ impl Query for Script {
     async fn explain(&self, _: Request<pb::ExplainRequest>) -> Answer<pb::Explanation> {
         unasked()
     }
+    type ListAuditStream =
+        Pin<Box<dyn futures::Stream<Item = Result<pb::AuditPage, Status>> + Send>>;
+    async fn list_audit(&self, _: Request<pb::ListAuditRequest>) -> Answer<Self::ListAuditStream> {
+        unasked()
+    }
+    async fn list_approvals(
+        &self,
+        _: Request<pb::ListApprovalsRequest>,
+    ) -> Answer<pb::ListApprovalsResponse> {
+        unasked()
+    }
 }
 
 #[tonic::async_trait]
@@ -92,6 +103,15 @@ impl Admin for Script {
             Some(refusal) => Err(refusal()),
             None => Ok(Response::new(pb::Outcome { log_index: 9, ..Default::default() })),
         }
+    }
+    async fn maintain(&self, _: Request<pb::MaintainRequest>) -> Answer<pb::Outcome> {
+        unasked()
+    }
+    async fn end_maintenance(&self, _: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
+        unasked()
+    }
+    async fn approve(&self, _: Request<pb::ApproveRequest>) -> Answer<pb::Outcome> {
+        unasked()
     }
     async fn switchover(&self, _: Request<pb::OpenPlanRequest>) -> Answer<pb::OpenPlanResponse> {
         unasked()
@@ -182,6 +202,7 @@ async fn set_mode(arbiters: &Arbiters) -> Result<pb::Outcome, Fail> {
         group: "default".into(),
         mode: "manual".into(),
         expected_epoch: group.epoch,
+        for_ms: 0,
     };
     let call = |node: super::connect::Node| {
         let request = request.clone();

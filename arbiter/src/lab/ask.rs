@@ -72,6 +72,7 @@ impl Lab {
             group: group.into(),
             mode: mode.into(),
             expected_epoch,
+            for_ms: 0,
         };
         let call = async |mut client: Admin, request| client.set_mode(request).await;
         let set = self.operator.admin(request, call).await;
@@ -123,6 +124,7 @@ impl Lab {
             immediate: false,
             accept_loss,
             dry_run: false,
+            overrides: Vec::new(),
         };
         self.ask_plan(kind, request).await
     }
@@ -178,6 +180,7 @@ impl Lab {
             immediate: false,
             accept_loss: false,
             dry_run: true,
+            overrides: Vec::new(),
         };
         let call = async |mut client: Admin, request| client.switchover(request).await;
         let answer = self.operator.admin(request, call).await?;

@@ -1,6 +1,7 @@
 //! A node: an arbiter put together from its file. Consensus, the leader's loop, the faces, what it
 //! looks at, and the webhook. Knows how the parts are joined; none of what they do.
 
+mod audit_out;
 mod people;
 
 use crate::leader::Leader;
@@ -102,6 +103,7 @@ pub struct Node {
     pub grpc: SocketAddr,
     /// Where the operations port is.
     pub http: Option<SocketAddr>,
+    face: Arc<Face>,
     tasks: JoinSet<()>,
     listening: Vec<Listening>,
 }
@@ -188,11 +190,14 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
     tasks.spawn(look_around(face.clone()));
     tasks.spawn(people::tell(face.clone()));
     tasks.spawn(people::warn(face.clone()));
-    tasks.spawn(people::keep(posted, data_dir));
+    tasks.spawn(people::keep(posted, data_dir.clone()));
+    tasks.spawn(server::audit::carry(face.clone()));
+    tasks.spawn(audit_out::copy(raft.clone(), name.clone(), cluster.audit.clone(), data_dir));
     let failed = |error: std::io::Error| NodeError::Runtime(error.to_string());
     let served = server::serve_grpc(face.clone(), &raft, grpc, socket).map_err(failed)?;
+    let grpc = served.address;
     let mut node =
-        Node { raft, leader, grpc: served.address, http: None, tasks, listening: vec![served] };
+        Node { raft, leader, grpc, http: None, face: face.clone(), tasks, listening: vec![served] };
     if let Some(listener) = http {
         let served = server::serve_http(face, listener).map_err(failed)?;
         node.http = Some(served.address);
@@ -238,6 +243,11 @@ async fn asked_to_stop() {
 }
 
 impl Node {
+    /// What its services stand on; for those who stand in front of them.
+    pub fn face(&self) -> &Face {
+        &self.face
+    }
+
     /// Stop in order: first the ports, then consensus.
     pub async fn stop(mut self) {
         for served in &self.listening {

@@ -6,11 +6,13 @@
 //! - `incoming`, `local`: connections; `permit`, `table`: who may call what, before any service
 //! - `query`, `admin`, `agent`, `vantage`: a gRPC service each
 //! - `status`: what `arbiter status` shows, as a pure function; `report`: what a plan did
+//! - `audit`: what was refused on its way into the audit log, and the log itself
 //! - `http`, `metrics`, `limited`: the operations port
 
 mod active;
 mod admin;
 mod agent;
+pub mod audit;
 mod certificates;
 mod drills;
 mod http;
@@ -78,6 +80,8 @@ pub struct Face {
     pub posted: Arc<AtomicU64>,
     /// Who is told of events.
     pub notifier: Notifier,
+    /// Calls that were refused, on their way into the audit log.
+    notes: audit::Notes,
     /// When a quorum last confirmed what this arbiter shows, in nanoseconds after boot.
     confirmed: AtomicU64,
 }
@@ -112,6 +116,7 @@ impl Face {
             insecure,
             posted: notifier.posted(),
             notifier,
+            notes: audit::Notes::default(),
             confirmed: AtomicU64::new(0),
         })
     }

@@ -3,7 +3,7 @@
 use super::peers::forwarded;
 use super::report::report;
 use super::status::{Shown, present, status};
-use super::{ASK_LIMIT, Answerer, Face, active, drills, group_name, refusal};
+use super::{ASK_LIMIT, Answerer, Face, active, audit, drills, group_name, refusal};
 use crate::clock;
 use crate::wire;
 use arbiter_core::{ArbiterId, GroupId, PlanId, State, View, drill_due, explain_group, signals};
@@ -13,7 +13,7 @@ use pb::query_client::QueryClient;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
@@ -42,6 +42,13 @@ impl Query {
     /// Of this face.
     pub fn new(face: Arc<Face>) -> Self {
         Self { face, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+    }
+
+    fn watcher(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.watchers.clone().try_acquire_owned().map_err(|_| {
+            let text = format!("{WATCHERS_MAX} watchers are here already");
+            refusal::refusal(Code::ResourceExhausted, "too-many", text, "watch another arbiter")
+        })
     }
 }
 
@@ -174,10 +181,7 @@ impl pb::query_server::Query for Query {
         &self,
         request: Request<pb::GetActiveRegionRequest>,
     ) -> Result<Response<Self::WatchActiveRegionStream>, Status> {
-        let permit = self.watchers.clone().try_acquire_owned().map_err(|_| {
-            let text = format!("{WATCHERS_MAX} watchers are here already");
-            refusal::refusal(Code::ResourceExhausted, "too-many", text, "watch another arbiter")
-        })?;
+        let permit = self.watcher()?;
         let first = self.face.active(&request).await?;
         let (sender, receiver) = mpsc::channel(WATCH_QUEUE_MAX);
         let face = self.face.clone();
@@ -249,6 +253,40 @@ impl pb::query_server::Query for Query {
             }
         }
         drills::list(&self.face, request.get_ref()).map(Response::new)
+    }
+
+    type ListAuditStream = Pin<Box<dyn Stream<Item = Result<pb::AuditPage, Status>> + Send>>;
+
+    async fn list_audit(
+        &self,
+        request: Request<pb::ListAuditRequest>,
+    ) -> Result<Response<Self::ListAuditStream>, Status> {
+        let permit = self.watcher()?;
+        let first = self.face.first_page(&request).await?;
+        let follow = request.get_ref().follow;
+        let (sender, receiver) = mpsc::channel(WATCH_QUEUE_MAX);
+        let face = self.face.clone();
+        tokio::spawn(async move {
+            audit::send(face, first, follow, sender).await;
+            drop(permit);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn list_approvals(
+        &self,
+        request: Request<pb::ListApprovalsRequest>,
+    ) -> Result<Response<pb::ListApprovalsResponse>, Status> {
+        match self.face.answerer(&request)? {
+            Answerer::There(channel) => {
+                let message = forwarded(*request.get_ref(), ASK_LIMIT);
+                QueryClient::new(channel).list_approvals(message).await.map_err(unforwarded)
+            }
+            Answerer::Here => {
+                self.face.confirm().await?;
+                Ok(Response::new(self.face.approvals()))
+            }
+        }
     }
 
     async fn explain(

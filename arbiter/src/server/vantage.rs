@@ -56,6 +56,20 @@ impl pb::vantage_server::Vantage for Vantage {
         }
         self.face.take_in(&seen).map(Response::new)
     }
+
+    async fn note(&self, request: Request<pb::Notes>) -> Result<Response<pb::Noted>, Status> {
+        let notes = request.into_inner();
+        if notes.cluster_id != self.face.cluster_id {
+            let text = format!("this is cluster {}", self.face.cluster_id);
+            return Err(refusal::invalid("wrong-cluster", text, "arbiter config check FILE"));
+        }
+        let from = ArbiterId::from(notes.arbiter.as_str());
+        if !self.face.state().spec.voters.contains_key(&from) {
+            let text = format!("there is no arbiter {from}");
+            return Err(refusal::precondition("no-such-voter", text, "arbiter members list"));
+        }
+        self.face.take_notes(notes).await.map(Response::new)
+    }
 }
 
 impl Face {

@@ -56,6 +56,7 @@ fn group_out(group: &GroupDirective) -> pb::GroupDirective {
         timing: Some(timing_out(&group.timing)),
         lease_ns: group.lease.map(ns),
         arm: group.arm,
+        serves_on: group.serves_on,
         orders: group.orders.iter().map(order_out).collect(),
     }
 }
@@ -66,6 +67,7 @@ fn group_in(group: pb::GroupDirective) -> Result<GroupDirective, WireError> {
         timing: timing_in(group.timing.ok_or(WireError::Missing("timing"))?),
         lease: group.lease_ns.map(duration),
         arm: group.arm,
+        serves_on: group.serves_on,
         orders: group.orders.into_iter().map(order_in).collect::<Result<_, _>>()?,
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! Core to proto is total. Proto to core is checked: what a peer sends is input.
 
+mod audit;
 mod commits;
 mod directive;
 mod drill;
@@ -12,6 +13,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{approval_to_proto, audit_from_proto, audit_to_proto};
 pub use directive::{directive_from_proto, directive_to_proto};
 pub use drill::{drill_kind_from_word, drill_to_proto};
 pub use report::{loss_to_proto, report_from_proto, report_to_proto};

@@ -1,9 +1,10 @@
 //! What operators read: plans, events, reasons. One way only, from core.
 
+use super::audit;
 use super::{evidence_word, loss_to_proto};
 use arbiter_core::{
-    Actor, By, Event, Evidence, GroupId, InstanceId, Loss, OnFailure, Plan, PlanEnd, PlanKind,
-    Reason, STEPS, StepId, StepRecord, StepState,
+    Actor, Event, Evidence, GroupId, InstanceId, Loss, OnFailure, Plan, PlanEnd, PlanKind, Reason,
+    STEPS, StepId, StepRecord, StepState,
 };
 use arbiter_proto::v1 as pb;
 use serde::Serialize;
@@ -50,10 +51,7 @@ pub fn plan_to_proto(group: &GroupId, plan: &Plan) -> pb::Plan {
         source: plan.source.0.clone(),
         target: plan.target.0.clone(),
         epoch: plan.epoch.0,
-        opened_by: match &plan.by {
-            By::Policy => "policy".to_owned(),
-            By::Operator(name) => name.clone(),
-        },
+        opened_by: audit::by_text(&plan.by),
         reason: plan.reason.clone(),
         immediate: plan.immediate,
         accept_loss: plan.accept_loss,
@@ -71,6 +69,7 @@ pub fn plan_to_proto(group: &GroupId, plan: &Plan) -> pb::Plan {
         fence_token: plan.fence_token.to_string(),
         losses: plan.lost.iter().map(|(instance, loss)| loss_of(instance, loss)).collect(),
         losses_awaited: losses_awaited(plan),
+        overrides: plan.overrides.iter().map(audit::override_to_proto).collect(),
         ..pb::Plan::default()
     }
 }

@@ -454,3 +454,42 @@ fn a_pooler_must_know_whose_primary_it_leads_to() {
     let both = "server.eu-west = \"10.0.1.2:5432\"\nserver.us-east = \"10.0.2.2:5432\"";
     assert_eq!(two(&with(both)), Vec::<String>::new());
 }
+
+#[test]
+fn a_group_that_holds_needs_another_proof_for_automatic() {
+    let hold = "on_quorum_loss = \"hold\"\ninitial_active";
+    let fault = only_fault("initial_active", hold);
+    says(&fault, &["groups.default.on_quorum_loss", "proves nothing", "external_fence.eu-west"]);
+    let operators = format!("allow_automatic = false\n{hold}");
+    assert_eq!(faults(&GOOD.replacen("initial_active", &operators, 1)), Vec::<String>::new());
+    let cut = |region| {
+        format!(
+            "[groups.default.external_fence.{region}]\nfence_command = \"/bin/off\"\n\
+             fence_check = \"/bin/is-off\"\n"
+        )
+    };
+    let text = GOOD.replacen("initial_active", hold, 1);
+    let found = faults(&format!("{text}\n{}", cut("eu-west")));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    says(&found[0], &["external_fence.us-east"]);
+    let both = format!("{text}\n{}{}", cut("eu-west"), cut("us-east"));
+    assert_eq!(faults(&both), Vec::<String>::new());
+}
+
+#[test]
+fn the_audit_log_goes_where_something_can_be() {
+    let with = |lines: &str| faults(&format!("{GOOD}\n[audit]\n{lines}\n"));
+    let good =
+        ["file = \"a.jsonl\"", "syslog = \"unix:/dev/log\"", "syslog = \"udp://10.0.3.9:514\""];
+    for lines in good {
+        assert_eq!(with(lines), Vec::<String>::new());
+    }
+    for lines in
+        ["syslog = \"tcp://10.0.3.9:514\"", "syslog = \"udp://10.0.3.9\"", "syslog = \"unix:log\""]
+    {
+        let found = with(lines);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        says(&found[0], &["audit.syslog", "neither udp://host:port nor unix:/PATH"]);
+    }
+    says(&with("file = \" \"")[0], &["audit.file", "names no file"]);
+}

@@ -5,10 +5,12 @@
 mod alertmanager;
 mod alerts;
 mod answers;
+mod audit;
 #[path = "../support/azure/mod.rs"]
 mod azure;
 mod events;
 mod expiry;
+mod guards;
 mod hostile;
 mod identities;
 mod members;

@@ -3,6 +3,7 @@
 mod durability;
 mod fences;
 mod groups;
+mod holding;
 mod members;
 mod people;
 mod poolers;
@@ -28,6 +29,7 @@ pub(crate) fn check(cluster: &Cluster, book: &mut Book<'_>) {
         poolers::check(cluster, &path, group, book);
         durability::check(&path, group, book);
         fences::check(cluster, &path, group, book);
+        holding::check(cluster, &path, group, book);
     }
 }
 

@@ -96,7 +96,8 @@ pub fn predicted_recovery(spec: &GroupSpec, group: &Group) -> Option<Duration> {
     after.sort();
     let median = *after.get(after.len() / 2)?;
     let policy = &spec.policy;
-    Some(policy.timing.dead_after(policy.timing.lease).max(policy.detect_after) + median)
+    let dead = policy.timing.dead_after(group.lease_wanted(spec));
+    Some(dead.max(policy.detect_after) + median)
 }
 
 /// What to change in the procedure, each a sentence.

@@ -4,6 +4,7 @@ pub(super) mod check;
 pub(super) mod cost;
 pub(super) mod drill;
 pub(super) mod explain;
+pub(super) mod guards;
 pub(super) mod history;
 mod instance;
 mod loss;

@@ -70,6 +70,13 @@ pub(in crate::cli) fn report(plan: &pb::Plan, look: Look) -> String {
     if !options.is_empty() {
         let _ = write!(out, " ({})", options.join(", "));
     }
+    for given in &plan.overrides {
+        let _ = write!(out, "\noverrides {} by {}", given.gate, given.by);
+        let notes = [(!given.needed, "it was not needed"), (given.lapsed, "lapsed")];
+        for (_, note) in notes.iter().filter(|(holds, _)| *holds) {
+            let _ = write!(out, ", {note}");
+        }
+    }
     let advanced = plan.steps.iter().any(|step| step.point_of_no_return && step.state == "done");
     let epoch = if advanced {
         format!("{} → {}", plan.epoch, plan.epoch + 1)

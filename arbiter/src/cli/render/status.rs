@@ -133,7 +133,18 @@ pub(in crate::cli) fn mode(group: &pb::GroupStatus) -> String {
         (false, "") => "not in effect".to_owned(),
         (false, why) => format!("not in effect: {why}"),
     };
-    format!("{} ({effect})", or_dash(&group.mode))
+    let until = match group.mode_until.as_str() {
+        "" => String::new(),
+        until => format!(" {until}"),
+    };
+    format!("{}{until} ({effect})", or_dash(&group.mode))
+}
+
+/// What is set for a time, and what is out of the ordinary without a quorum.
+fn guards(group: &pb::GroupStatus) -> Vec<Vec<String>> {
+    let said = [("maintenance", &group.maintenance), ("no quorum", &group.on_quorum_loss)];
+    let said = said.into_iter().filter(|(_, text)| !text.is_empty());
+    said.map(|(label, text)| row(&[label, text])).collect()
 }
 
 /// Observe orders nothing, but what is armed stays so.
@@ -183,6 +194,7 @@ fn lag(region: &pb::RegionStatus) -> String {
 fn facts(status: &pb::Status, group: &pb::GroupStatus) -> Vec<Vec<String>> {
     let mut lines = vec![row(&["writer", &writer(group)]), row(&["mode", &mode(group)])];
     lines.extend(still_armed(group));
+    lines.extend(guards(group));
     lines.extend(automatic(status, group));
     lines.extend([
         row(&["evidence", &evidence(group)]),
@@ -238,6 +250,9 @@ fn drills(group: &pb::GroupStatus) -> Vec<Vec<String>> {
 fn writer(group: &pb::GroupStatus) -> String {
     match (group.writer.as_str(), group.writer_until_ms) {
         ("", _) => "nobody may write".to_owned(),
+        (region, 0) if !group.on_quorum_loss.is_empty() => {
+            format!("{region}, without limit (it holds)")
+        }
         (region, 0) => format!("{region}, without limit (unarmed)"),
         (region, left) => format!("{region}, for {} more unless renewed", span(left)),
     }

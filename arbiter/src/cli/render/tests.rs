@@ -6,6 +6,7 @@ use std::path::Path;
 
 mod drills;
 mod estate;
+mod guarded;
 mod losses;
 mod receivers;
 use receivers::signal;

@@ -146,6 +146,18 @@ impl Face {
         self.propose_in(None, asker, command).await
     }
 
+    /// What becomes of a command in the log, a refusal too.
+    pub(super) async fn propose_as(
+        &self,
+        asker: Asker,
+        command: Command,
+    ) -> Result<Result<u64, Rejected>, Status> {
+        let Asker { request, by, reason } = asker;
+        let (request, wall) = (Some(request), clock::wall());
+        let done = self.raft.propose(&Proposal { request, by, reason, wall, command }).await;
+        done.map_err(|error| refusal::unproposed(&error))
+    }
+
     async fn propose_in(
         &self,
         term: Option<u64>,

@@ -81,6 +81,7 @@ impl Face {
         let mut state = backup.state;
         state.requests.clear();
         state.events.clear();
+        state.approvals.clear();
         for group in state.groups.values_mut() {
             group.plans.clear();
             group.drills.clear();
@@ -145,7 +146,7 @@ impl Face {
     ) -> Result<(), Status> {
         let asker = asker(asked)?;
         tracing::info!(action, by = ?asker.by, reason = %asker.reason, "asked for");
-        Ok(())
+        self.need_approval(asked, action).await
     }
 
     fn begun(&self, log_index: u64) -> pb::Outcome {

@@ -20,7 +20,7 @@ impl Face {
         request: &pb::AddNodeRequest,
     ) -> Result<pb::MemberChange, Status> {
         let asked = asker(request.asked.as_ref())?;
-        self.allowed(request.asked.as_ref(), "members add").await?;
+        self.allowed(request.asked.as_ref(), &format!("add arbiter {}", request.name)).await?;
         let state = self.confirmed_state().await?;
         let (name, voter) = newcomer(request, &state)?;
         let replaced = replaced(request, &state)?;
@@ -52,7 +52,7 @@ impl Face {
         &self,
         request: &pb::RemoveNodeRequest,
     ) -> Result<pb::MemberChange, Status> {
-        self.allowed(request.asked.as_ref(), "members remove").await?;
+        self.allowed(request.asked.as_ref(), &format!("remove arbiter {}", request.name)).await?;
         let state = self.confirmed_state().await?;
         let name = ArbiterId::from(request.name.as_str());
         self.not_me(&request.name)?;

@@ -3,17 +3,19 @@
 mod backup;
 mod change;
 mod drills;
+mod guards;
 mod members;
 mod membership;
 mod notify;
 mod plans;
 mod policy;
 
+use super::audit::Call;
 use super::peers::forwarded;
 use super::query::unforwarded;
 use super::{Answerer, CHANGE_LIMIT, Face, group_name, refusal};
 use crate::wire;
-use arbiter_core::{Command, Epoch, GroupId, InstanceId, Mode, PlanId, attest, zone_name};
+use arbiter_core::{AUDIT_DONE, Command, Epoch, GroupId, InstanceId, PlanId, attest, zone_name};
 use arbiter_proto::v1 as pb;
 use change::{check_epoch, epoch_or_now, known, outcome};
 use pb::admin_client::AdminClient;
@@ -53,7 +55,12 @@ impl pb::admin_server::Admin for Admin {
     ) -> Answer<pb::OpenPlanResponse> {
         forward!(self, request, switchover);
         let kind = arbiter_core::PlanKind::Switchover;
-        self.face.open_plan(&request, kind).await.map(Response::new)
+        let work = self.face.open_plan(&request, kind);
+        if request.dry_run {
+            return work.await.map(Response::new);
+        }
+        let call = of("switchover", &request.group, request.asked.as_ref());
+        self.face.audited(&call, work).await.map(Response::new)
     }
 
     async fn failover(
@@ -62,17 +69,24 @@ impl pb::admin_server::Admin for Admin {
     ) -> Answer<pb::OpenPlanResponse> {
         forward!(self, request, failover);
         let kind = arbiter_core::PlanKind::Failover;
-        self.face.open_plan(&request, kind).await.map(Response::new)
+        let work = self.face.open_plan(&request, kind);
+        if request.dry_run {
+            return work.await.map(Response::new);
+        }
+        let call = of("failover", &request.group, request.asked.as_ref());
+        self.face.audited(&call, work).await.map(Response::new)
     }
 
     async fn abort_plan(&self, request: Request<pb::PlanRequest>) -> Answer<pb::Outcome> {
         forward!(self, request, abort_plan);
-        self.face.abort_plan(&request).await.map(Response::new)
+        let call = of("abort-plan", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.abort_plan(&request)).await.map(Response::new)
     }
 
     async fn resume_plan(&self, request: Request<pb::PlanRequest>) -> Answer<pb::Outcome> {
         forward!(self, request, resume_plan);
-        self.face.resume_plan(&request).await.map(Response::new)
+        let call = of("resume-plan", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.resume_plan(&request)).await.map(Response::new)
     }
 
     async fn run_drill(
@@ -80,47 +94,50 @@ impl pb::admin_server::Admin for Admin {
         request: Request<pb::RunDrillRequest>,
     ) -> Answer<pb::RunDrillResponse> {
         forward!(self, request, run_drill);
-        self.face.run_drill(&request).await.map(Response::new)
+        let call = of("run-drill", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.run_drill(&request)).await.map(Response::new)
     }
 
     async fn abort_drill(&self, request: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
         forward!(self, request, abort_drill);
-        self.face.abort_drill(&request).await
+        let call = of("abort-drill", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.abort_drill(&request)).await
     }
 
     async fn set_mode(&self, request: Request<pb::SetModeRequest>) -> Answer<pb::Outcome> {
         forward!(self, request, set_mode);
-        let group = GroupId::from(group_name(&request.group));
-        let mode = wire::mode_from_word(&request.mode).ok_or_else(|| {
-            let text = format!("there is no mode {:?}", request.mode);
-            refusal::invalid("unknown-mode", text, "one of: observe, manual, automatic")
-        })?;
-        let done = self
-            .face
-            .change(request.asked.as_ref(), |state, _, _| {
-                let found = known(state, &group)?;
-                let expected_epoch = epoch_or_now(found, request.expected_epoch);
-                Ok(Command::SetMode { group: group.clone(), mode, expected_epoch })
-            })
-            .await?;
-        let state = self.face.state();
-        let armed = state.groups.get(&group).is_some_and(|found| found.arming_wanted);
-        let text = format!("mode of {group} is {}", request.mode);
-        if mode == Mode::Observe && armed {
-            let text = format!("{text}; it stays armed, and the deadman still fences");
-            return Ok(outcome(done, text, &format!("arbiter disarm --group {group}")));
-        }
-        Ok(outcome(done, text, &format!("arbiter status --group {group}")))
+        let call = of("set-mode", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.set_mode(&request)).await
+    }
+
+    async fn maintain(&self, request: Request<pb::MaintainRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, maintain);
+        let call = of("maintain", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.maintain(&request)).await
+    }
+
+    async fn end_maintenance(&self, request: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, end_maintenance);
+        let call = of("end-maintenance", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.end_maintenance(&request)).await
+    }
+
+    async fn approve(&self, request: Request<pb::ApproveRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, approve);
+        let call = of("approve", "", request.asked.as_ref());
+        self.face.audited(&call, self.face.approve(&request)).await
     }
 
     async fn arm(&self, request: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
         forward!(self, request, arm);
-        self.face.arm(&request, true).await
+        let call = of("arm", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.arm(&request, true)).await
     }
 
     async fn disarm(&self, request: Request<pb::GroupRequest>) -> Answer<pb::Outcome> {
         forward!(self, request, disarm);
-        self.face.arm(&request, false).await
+        let call = of("disarm", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.arm(&request, false)).await
     }
 
     async fn attest_fenced(
@@ -128,11 +145,129 @@ impl pb::admin_server::Admin for Admin {
         request: Request<pb::AttestFencedRequest>,
     ) -> Answer<pb::Outcome> {
         forward!(self, request, attest_fenced);
+        let call = of("attest-fenced", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.attest_fenced(&request)).await
+    }
+
+    async fn adopt_traffic(
+        &self,
+        request: Request<pb::AdoptTrafficRequest>,
+    ) -> Answer<pb::Outcome> {
+        forward!(self, request, adopt_traffic);
+        let call = of("adopt-traffic", &request.group, request.asked.as_ref());
+        self.face.audited(&call, self.face.adopt_traffic(&request)).await
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<pb::TransferLeadershipRequest>,
+    ) -> Answer<pb::Outcome> {
+        forward!(self, request, transfer_leadership);
+        let detail = format!("to {}", request.to);
+        let call =
+            Call { detail: &detail, ..of("transfer-leadership", "", request.asked.as_ref()) };
+        self.face.audited(&call, self.face.transfer(&request, &call)).await.map(Response::new)
+    }
+
+    async fn initialize(&self, request: Request<pb::InitializeRequest>) -> Answer<pb::Outcome> {
+        // Begun on the arbiter that is asked; only one that is begun already has a leader.
+        if self.face.state().cluster_id.is_some() {
+            forward!(self, request, initialize);
+            let call = of("initialize", "", request.asked.as_ref());
+            let before = async { self.face.initialized_before(&request) };
+            return self.face.audited(&call, before).await.map(Response::new);
+        }
+        self.face.initialize(request).await.map(Response::new)
+    }
+
+    async fn restore(&self, request: Request<pb::RestoreRequest>) -> Answer<pb::Outcome> {
+        if self.face.state().cluster_id.is_some() {
+            forward!(self, request, restore);
+            let call = of("restore", "", request.asked.as_ref());
+            let before = async { self.face.restored_before(&request) };
+            return self.face.audited(&call, before).await.map(Response::new);
+        }
+        self.face.restore(request).await.map(Response::new)
+    }
+
+    async fn backup(&self, request: Request<pb::BackupRequest>) -> Answer<pb::BackupResponse> {
+        forward!(self, request, backup);
+        tracing::info!(by = %request.by, "a backup is taken");
+        let asked = pb::Asked { by: request.by.clone(), ..pb::Asked::default() };
+        let call = of("backup", "", Some(&asked));
+        let done = self.face.audited(&call, self.face.take_backup()).await?;
+        self.face.note(&call, AUDIT_DONE).await?;
+        Ok(Response::new(done))
+    }
+
+    async fn add_node(&self, request: Request<pb::AddNodeRequest>) -> Answer<pb::MemberChange> {
+        forward!(self, request, add_node);
+        let call = of("add-node", "", request.asked.as_ref());
+        self.face.audited(&call, self.face.add_node(&request)).await.map(Response::new)
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<pb::RemoveNodeRequest>,
+    ) -> Answer<pb::MemberChange> {
+        forward!(self, request, remove_node);
+        let call = of("remove-node", "", request.asked.as_ref());
+        self.face.audited(&call, self.face.remove_node(&request)).await.map(Response::new)
+    }
+
+    async fn attest_agent(&self, request: Request<pb::AttestAgentRequest>) -> Answer<pb::Outcome> {
+        forward!(self, request, attest_agent);
+        let call = of("attest-agent", "", request.asked.as_ref());
+        self.face.audited(&call, self.face.attest_agent(&request)).await.map(Response::new)
+    }
+
+    async fn apply_policy(
+        &self,
+        request: Request<pb::ApplyPolicyRequest>,
+    ) -> Answer<pb::ApplyPolicyResponse> {
+        forward!(self, request, apply_policy);
+        let work = self.face.apply_policy(&request);
+        if request.dry_run {
+            return work.await.map(Response::new);
+        }
+        let call = of("apply-policy", "", request.asked.as_ref());
+        self.face.audited(&call, work).await.map(Response::new)
+    }
+
+    async fn test_notify(
+        &self,
+        request: Request<pb::TestNotifyRequest>,
+    ) -> Answer<pb::TestNotifyResponse> {
+        forward!(self, request, test_notify);
+        let asked = pb::Asked { by: request.by.clone(), ..pb::Asked::default() };
+        let call = of("test-notify", "", Some(&asked));
+        let done = self.face.audited(&call, self.face.test_notify(&request)).await?;
+        self.face.note(&call, AUDIT_DONE).await?;
+        Ok(Response::new(done))
+    }
+}
+
+/// A call, as the audit log names it.
+fn of<'a>(name: &'a str, group: &'a str, asked: Option<&'a pb::Asked>) -> Call<'a> {
+    Call { name, group, asked, detail: "" }
+}
+
+/// An attestation is for one fence goal: the one that the operator looked at.
+fn check_token(command: &Command, asked: &str) -> Result<(), Status> {
+    let Command::Attest { token, .. } = command else { return Ok(()) };
+    if asked.is_empty() || wire::token_from_text(asked) == Some(*token) {
+        return Ok(());
+    }
+    let text = format!("the plan's fence goal has token {token}, asked for is {asked}");
+    Err(refusal::precondition("wrong-token", text, "arbiter status, then ask again"))
+}
+
+impl Face {
+    async fn attest_fenced(&self, request: &pb::AttestFencedRequest) -> Answer<pb::Outcome> {
         let group = GroupId::from(group_name(&request.group));
         let instance = InstanceId::from(request.instance.as_str());
         let plan = PlanId(request.plan);
         let done = self
-            .face
             .change(request.asked.as_ref(), |state, view, now| {
                 check_epoch(&group, known(state, &group)?, request.expected_epoch)?;
                 let command = attest(state, view, &group, plan, &instance, now)
@@ -145,15 +280,10 @@ impl pb::admin_server::Admin for Admin {
         Ok(outcome(done, text, &format!("arbiter report {plan}")))
     }
 
-    async fn adopt_traffic(
-        &self,
-        request: Request<pb::AdoptTrafficRequest>,
-    ) -> Answer<pb::Outcome> {
-        forward!(self, request, adopt_traffic);
+    async fn adopt_traffic(&self, request: &pb::AdoptTrafficRequest) -> Answer<pb::Outcome> {
         let group = GroupId::from(group_name(&request.group));
         let zone = zone_name(&request.zone);
         let done = self
-            .face
             .change(request.asked.as_ref(), |state, _, _| {
                 let found = known(state, &group)?;
                 let expected_epoch: Epoch = epoch_or_now(found, request.expected_epoch);
@@ -168,83 +298,6 @@ impl pb::admin_server::Admin for Admin {
         Ok(outcome(done, text, &format!("arbiter traffic show --group {group}")))
     }
 
-    async fn transfer_leadership(
-        &self,
-        request: Request<pb::TransferLeadershipRequest>,
-    ) -> Answer<pb::Outcome> {
-        forward!(self, request, transfer_leadership);
-        self.face.transfer(&request).await.map(Response::new)
-    }
-
-    async fn initialize(&self, request: Request<pb::InitializeRequest>) -> Answer<pb::Outcome> {
-        // Begun on the arbiter that is asked; only one that is begun already has a leader.
-        if self.face.state().cluster_id.is_some() {
-            forward!(self, request, initialize);
-            return self.face.initialized_before(&request).map(Response::new);
-        }
-        self.face.initialize(request).await.map(Response::new)
-    }
-
-    async fn restore(&self, request: Request<pb::RestoreRequest>) -> Answer<pb::Outcome> {
-        if self.face.state().cluster_id.is_some() {
-            forward!(self, request, restore);
-            return self.face.restored_before(&request).map(Response::new);
-        }
-        self.face.restore(request).await.map(Response::new)
-    }
-
-    async fn backup(&self, request: Request<pb::BackupRequest>) -> Answer<pb::BackupResponse> {
-        forward!(self, request, backup);
-        tracing::info!(by = %request.by, "a backup is taken");
-        self.face.take_backup().await.map(Response::new)
-    }
-
-    async fn add_node(&self, request: Request<pb::AddNodeRequest>) -> Answer<pb::MemberChange> {
-        forward!(self, request, add_node);
-        self.face.add_node(&request).await.map(Response::new)
-    }
-
-    async fn remove_node(
-        &self,
-        request: Request<pb::RemoveNodeRequest>,
-    ) -> Answer<pb::MemberChange> {
-        forward!(self, request, remove_node);
-        self.face.remove_node(&request).await.map(Response::new)
-    }
-
-    async fn attest_agent(&self, request: Request<pb::AttestAgentRequest>) -> Answer<pb::Outcome> {
-        forward!(self, request, attest_agent);
-        self.face.attest_agent(&request).await.map(Response::new)
-    }
-
-    async fn apply_policy(
-        &self,
-        request: Request<pb::ApplyPolicyRequest>,
-    ) -> Answer<pb::ApplyPolicyResponse> {
-        forward!(self, request, apply_policy);
-        self.face.apply_policy(&request).await.map(Response::new)
-    }
-
-    async fn test_notify(
-        &self,
-        request: Request<pb::TestNotifyRequest>,
-    ) -> Answer<pb::TestNotifyResponse> {
-        forward!(self, request, test_notify);
-        self.face.test_notify(&request).await.map(Response::new)
-    }
-}
-
-/// An attestation is for one fence goal: the one that the operator looked at.
-fn check_token(command: &Command, asked: &str) -> Result<(), Status> {
-    let Command::Attest { token, .. } = command else { return Ok(()) };
-    if asked.is_empty() || wire::token_from_text(asked) == Some(*token) {
-        return Ok(());
-    }
-    let text = format!("the plan's fence goal has token {token}, asked for is {asked}");
-    Err(refusal::precondition("wrong-token", text, "arbiter status, then ask again"))
-}
-
-impl Face {
     async fn arm(&self, request: &pb::GroupRequest, armed: bool) -> Answer<pb::Outcome> {
         let group = GroupId::from(group_name(&request.group));
         let done = self

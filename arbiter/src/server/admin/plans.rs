@@ -1,12 +1,13 @@
 //! Plans by command: open, try, abort, resume.
 
 use super::change::{asked_before, asker, epoch_or_now, expected, known};
+use crate::server::audit::Call;
 use crate::server::report::report;
 use crate::server::{Face, group_name, refusal};
 use crate::wire;
 use arbiter_core::{
     Command, GroupId, Instant, OpenRequest, PlanId, PlanKind, Reason, RegionId, State, View,
-    preflight, supersede,
+    check_overrides, of_loss, preflight, supersede,
 };
 use arbiter_proto::v1 as pb;
 use tonic::Status;
@@ -26,6 +27,7 @@ impl Face {
             expected_epoch: expected(request.expected_epoch),
             immediate: request.immediate,
             accept_loss: request.accept_loss,
+            overrides: request.overrides.iter().cloned().collect(),
             by_policy: false,
             by_drill: false,
         };
@@ -110,6 +112,7 @@ impl Face {
     ) -> Result<pb::Outcome, Status> {
         let group = GroupId::from(group_name(&request.group));
         let plan = PlanId(request.plan);
+        let accept_loss = request.accept_loss || accepts_loss(&request.overrides)?;
         let log_index = self
             .change(request.asked.as_ref(), |state, _, _| {
                 let found = known(state, &group)?;
@@ -117,7 +120,7 @@ impl Face {
                     group: group.clone(),
                     plan,
                     expected_epoch: epoch_or_now(found, request.expected_epoch),
-                    accept_loss: request.accept_loss,
+                    accept_loss,
                 })
             })
             .await?;
@@ -132,12 +135,15 @@ impl Face {
     pub(super) async fn transfer(
         &self,
         request: &pb::TransferLeadershipRequest,
+        call: &Call<'_>,
     ) -> Result<pb::Outcome, Status> {
         let asker = asker(request.asked.as_ref())?;
         self.confirm().await?;
         if let Some(Err(refused)) = asked_before(&self.state(), &asker.request) {
             return Err(refusal::rejected(&refused));
         }
+        // Afterwards this arbiter leads no more: what is begun is recorded first.
+        self.note(call, "begun").await?;
         tracing::info!(to = %request.to, by = ?asker.by, reason = %asker.reason, "transfer asked");
         self.raft.transfer_leader(&request.to).await.map_err(|error| transfer_refused(&error))?;
         Ok(pb::Outcome {
@@ -145,6 +151,19 @@ impl Face {
             message: format!("{} leads", request.to),
             next: "arbiter members list".to_owned(),
         })
+    }
+}
+
+/// What a plan that was opened can still be let through: its loss.
+fn accepts_loss(overrides: &[String]) -> Result<bool, Status> {
+    check_overrides(overrides.iter().map(String::as_str))
+        .map_err(|refused| refusal::rejected(&refused))?;
+    match overrides.iter().find(|gate| !of_loss(gate)) {
+        None => Ok(!overrides.is_empty()),
+        Some(gate) => {
+            let text = format!("{gate} is a gate of opening a plan, and this one is open");
+            Err(refusal::precondition("unknown-gate", text, "arbiter plan resume --override rpo"))
+        }
     }
 }
 

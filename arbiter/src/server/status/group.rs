@@ -1,7 +1,7 @@
 //! A group: the verdict, who may write, what blocks automatic, what DNS says.
 
 use super::region::{At, region};
-use super::{Shown, ms};
+use super::{Shown, guards, ms};
 use crate::server::drills::said_of_drills;
 use crate::wire::{drill_to_proto, mode_word, plan_to_proto, reason_to_proto, spelled};
 use arbiter_core::{
@@ -61,6 +61,9 @@ pub(super) fn group(
         mode_blocked_by,
         drill: group.drill.as_ref().map(|drill| open_drill(&at, group, drill)),
         drill_due: said_of_drills(&due(spec, group, shown.wall)),
+        mode_until: guards::mode_until(shown, view, now, id, group),
+        maintenance: guards::maintenance(shown, view, now, id, group),
+        on_quorum_loss: guards::on_quorum_loss(spec),
         predicted: reasons_said(&reasons, "objective"),
         writes: reasons.iter().filter(|r| r.code == "writes").map(|r| r.text.clone()).collect(),
     })

@@ -2,6 +2,7 @@
 //! State, View and the clock are arguments. It asks the core what it thinks; it judges nothing.
 
 mod group;
+mod guards;
 mod measures;
 mod region;
 #[cfg(test)]

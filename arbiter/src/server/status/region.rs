@@ -5,7 +5,8 @@ use crate::calendar;
 use crate::wire::{layer_word, spelled};
 use arbiter_core::{
     AgentId, GroupId, GroupReport, GroupSpec, Health, Heard, Instance, InstanceId, InstanceReport,
-    Instant, Layer, RegionId, RegionKind, Role, State, VANTAGE_FRESH_MAX, View, region_health,
+    Instant, Layer, OnQuorumLoss, RegionId, RegionKind, Role, State, VANTAGE_FRESH_MAX, View,
+    region_health,
 };
 use arbiter_proto::v1 as pb;
 use std::time::Duration;
@@ -82,8 +83,11 @@ fn health(at: &At, id: &RegionId, kind: RegionKind) -> String {
 fn agent_status(at: &At, id: &AgentId) -> pb::AgentStatus {
     let (heard, shown) = (at.heard(id), at.shown(id));
     let wanted = at.state.groups.get(at.id).is_some_and(|group| group.arming_wanted);
+    let holds = shown.is_some_and(|shown| shown.arming.is_some())
+        && at.spec.policy.on_quorum_loss == OnQuorumLoss::Hold;
     let arming = match (at.state.arming(id, at.id), wanted) {
         (Some(_), _) => "armed",
+        (None, true) if holds => "holding",
         (None, true) => "arming",
         (None, false) => "unarmed",
     };

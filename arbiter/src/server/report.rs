@@ -221,6 +221,7 @@ mod tests {
             reason: String::new(),
             immediate: false,
             accept_loss: false,
+            overrides: BTreeMap::new(),
             opened: wall(100_000),
             steps: vec![done(StepId::ProveFence), done(StepId::AdvanceEpoch)],
             cursor: 2,

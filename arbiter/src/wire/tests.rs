@@ -165,6 +165,7 @@ fn directive(n: usize) -> Directive {
         timing: Profile::Regional.timing(),
         lease: n.is_multiple_of(2).then(|| Duration::from_millis(4500)),
         arm: n % 2 == 1,
+        serves_on: true,
         orders: vec![order],
     };
     Directive {

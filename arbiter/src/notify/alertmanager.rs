@@ -174,6 +174,9 @@ fn severity(event: &Event) -> &'static str {
     match event.kind {
         EventKind::PlanHalted | EventKind::MarginLost => "critical",
         EventKind::ActiveChanged
+        | EventKind::ModeStays
+        | EventKind::ApprovalAsked
+        | EventKind::OverridesLapsed
         | EventKind::PlanOpened
         | EventKind::LagChanged
         | EventKind::LossCounted
@@ -195,6 +198,9 @@ fn severity(event: &Event) -> &'static str {
         | EventKind::ModeChanged
         | EventKind::ArmingChanged
         | EventKind::AgentBound
+        | EventKind::MaintenanceChanged
+        | EventKind::Approved
+        | EventKind::ApprovalEnded
         | EventKind::Test => "info",
     }
 }

@@ -1,5 +1,7 @@
 //! Simulator, invariants, real-process cases and benchmarks of the region arbiter.
 
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod history;
 #[cfg(feature = "hosts")]
 pub mod hosts;

@@ -232,7 +232,7 @@ async fn datagram(server: SocketAddr, wire: &Wire) -> io::Result<Vec<u8>> {
 }
 
 /// A message as sent, and what its answer must match.
-struct Wire {
+pub(crate) struct Wire {
     bytes: Vec<u8>,
     question: Vec<Query>,
     op_code: OpCode,
@@ -240,7 +240,7 @@ struct Wire {
 }
 
 impl Wire {
-    fn new(mut message: Message, key: Option<&TSigner>) -> Result<Self, DnsError> {
+    pub(crate) fn new(mut message: Message, key: Option<&TSigner>) -> Result<Self, DnsError> {
         let garbled = |error| DnsError::Garbled(format!("cannot write the message: {error}"));
         let verifier = match key {
             // TSIG dates its signatures, and compares dates: only the wall clock will do.
@@ -257,7 +257,7 @@ impl Wire {
         answer.len() >= 12 && answer[..2] == self.bytes[..2]
     }
 
-    fn check(mut self, bytes: &[u8], server: &str) -> Result<Answer, DnsError> {
+    pub(crate) fn check(mut self, bytes: &[u8], server: &str) -> Result<Answer, DnsError> {
         let garbled = |why: String| DnsError::Garbled(format!("DNS server {server}: {why}"));
         let message = Message::from_vec(bytes).map_err(|error| garbled(error.to_string()))?;
         let echoed = message.queries.is_empty() || message.queries == self.question;

@@ -11,6 +11,8 @@ pub mod credentials;
 pub mod dial;
 pub mod dns_client;
 pub mod drivers;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lab;
 pub mod leader;
 pub mod node;

@@ -85,7 +85,15 @@ const ONLY: &[(&str, &[&str])] = &[
             "tests/",
         ],
     ),
-    ("redis::", &["arbiter/src/drivers/redis", "arbiter/src/drivers/mod.rs"]),
+    (
+        "redis::",
+        &[
+            "arbiter/src/drivers/redis",
+            "arbiter/src/drivers/mod.rs",
+            "arbiter/src/fuzzing.rs",
+            "tests/fuzz/",
+        ],
+    ),
     (
         "aws_sdk_route53",
         &["arbiter/src/drivers/aws.rs", "arbiter/src/drivers/dns", "arbiter/tests/traffic"],

@@ -9,8 +9,8 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-/// Folders and files that are never read: built things, and what others wrote.
-const LEFT_OUT: &[&str] = &["target", "Cargo.lock", "LICENSE"];
+/// Folders and files that are never read: built things, what others wrote, inputs of fuzz targets.
+const LEFT_OUT: &[&str] = &["target", "Cargo.lock", "LICENSE", "corpus", "regressions"];
 
 /// A text file of the project.
 pub struct Source {

@@ -27,7 +27,7 @@ pub mod spawn;
 pub mod store;
 mod tasks;
 pub mod tree;
-mod units;
+pub(crate) mod units;
 
 pub use holder::run_tool;
 pub use options::{AgentOptions, default_runtime_dir, own_program};

@@ -55,7 +55,7 @@ pub enum StoreError {
 
 /// The file as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Saved {
+pub(crate) struct Saved {
     version: u32,
     agent: AgentId,
     incarnation: Incarnation,
@@ -203,7 +203,7 @@ impl Store {
     }
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Saved, StoreError> {
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Saved, StoreError> {
     let damaged = |why: String| StoreError::Damaged { path: path.to_owned(), why };
     let saved: Saved = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
     if saved.version != VERSION {

@@ -21,7 +21,7 @@ pub struct Root {
 
 /// What `/proc/PID/stat` says of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stat {
+pub(crate) struct Stat {
     parent: i32,
     /// It runs no more: a zombie. One whose first thread ended before the others is none.
     dead: bool,
@@ -123,7 +123,7 @@ fn stat(pid: i32) -> Option<Stat> {
 }
 
 /// The name may hold anything, so fields are counted from the last parenthesis: state, parent, …
-fn parse(text: &str) -> Option<Stat> {
+pub(crate) fn parse(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
     let threads: u32 = fields.get(17)?.parse().ok()?;
     Some(Stat {

@@ -21,7 +21,7 @@ const PROPERTIES: &str = "--property=Id,BindsTo,MainPID,ExecStop,KillMode,KillSi
 
 /// One unit, as systemd shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Unit {
+pub(crate) struct Unit {
     binds_to: Vec<String>,
     main_pid: i32,
     has_stop: bool,
@@ -41,7 +41,7 @@ impl Unit {
 }
 
 /// Blocks of `name=value` lines, one for each unit.
-fn parse(text: &str) -> BTreeMap<String, Unit> {
+pub(crate) fn parse(text: &str) -> BTreeMap<String, Unit> {
     let mut units = BTreeMap::new();
     for block in text.split("\n\n") {
         let (mut name, mut unit) = (String::new(), Unit::default());

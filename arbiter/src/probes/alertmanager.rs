@@ -78,7 +78,7 @@ fn check(written: &Written<'_>) -> Vec<Wrong> {
 
 /// What is looked for.
 #[derive(Clone, Debug)]
-struct Wanted {
+pub(crate) struct Wanted {
     alert: String,
     services_min: usize,
     firing_for: Duration,
@@ -88,7 +88,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(probe: &ProbeSpec) -> Self {
+    pub(crate) fn of(probe: &ProbeSpec) -> Self {
         let text = |key: &str| probe.settings.get(key).cloned();
         let least = text("services_min").and_then(|text| text.parse().ok());
         let firing_for = text("firing_for").and_then(|text| duration(&text));
@@ -156,7 +156,7 @@ struct Status {
 /// The services that are alerted of, each with the earliest `startsAt`; and how many alerts name
 /// none.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Firing {
+pub(crate) struct Firing {
     services: BTreeMap<String, String>,
     unnamed: usize,
 }
@@ -189,7 +189,7 @@ async fn seen(look: Look<'_>) -> Seen {
 }
 
 /// None: that is no answer of an Alertmanager.
-fn firing(body: &[u8], wanted: &Wanted) -> Option<Firing> {
+pub(crate) fn firing(body: &[u8], wanted: &Wanted) -> Option<Firing> {
     let alerts: Vec<Alert> = serde_json::from_slice(body).ok()?;
     let mut found = Firing::default();
     for alert in alerts.into_iter().filter(|alert| wanted.counts(alert)) {
@@ -221,7 +221,7 @@ fn judged(
     if held.len() >= wanted.services_min { Seen::down(text) } else { Seen::up(text) }
 }
 
-fn told(wanted: &Wanted, firing: &Firing, held: usize) -> String {
+pub(crate) fn told(wanted: &Wanted, firing: &Firing, held: usize) -> String {
     let Wanted { alert, firing_for, services_min, region, .. } = wanted;
     let count = firing.services.len();
     let unnamed = match firing.unnamed {

@@ -4,12 +4,12 @@
 //! A probe knows one target. It never knows health, policy or what follows from what it saw. What
 //! cannot be read is unknown, which never counts as healthy.
 
-mod alertmanager;
+pub(crate) mod alertmanager;
 mod fetch;
 mod http;
 mod lookout;
 mod memory;
-mod provider_status;
+pub(crate) mod provider_status;
 pub mod service;
 mod tcp;
 

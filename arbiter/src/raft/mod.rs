@@ -3,19 +3,19 @@
 
 mod change;
 mod channel;
-mod codec;
-mod frame;
+pub(crate) mod codec;
+pub(crate) mod frame;
 mod handle;
 #[cfg_attr(not(feature = "rocksdb"), allow(dead_code, reason = "the file is the RocksDB store's"))]
 mod identity;
 mod leadership;
-mod machine;
+pub(crate) mod machine;
 mod members;
 mod network;
 #[cfg(feature = "rocksdb")]
 mod offline;
 mod reads;
-mod service;
+pub(crate) mod service;
 #[cfg(feature = "simulated")]
 mod simulated;
 mod state;
@@ -24,7 +24,7 @@ mod store;
 #[cfg(all(test, feature = "rocksdb"))]
 mod tests;
 mod timing;
-mod types;
+pub(crate) mod types;
 
 /// How much of its log is worth reading, unless somebody asks for more.
 pub const LOG_FILTER: &str = "openraft=error";

@@ -199,13 +199,17 @@ fn leader_vote(vote: Option<&pb::RaftVote>, from: u64) -> Result<Vote, Status> {
 }
 
 /// Entries that follow each other and `prev`: openraft takes that for granted.
-fn entries(prev: Option<RaftLogId>, entries: Vec<pb::LogEntry>) -> Result<Vec<Entry>, Status> {
+pub(crate) fn entries(
+    prev: Option<RaftLogId>,
+    entries: Vec<pb::LogEntry>,
+) -> Result<Vec<Entry>, Status> {
     let mut last = prev;
     let mut out = Vec::with_capacity(entries.len());
     for entry in entries {
         let entry = codec::entry_from(entry).map_err(invalid)?;
-        let next = last.map_or(0, |last| last.index + 1);
-        if entry.log_id.index != next
+        // A position at the end of all numbers is followed by none.
+        let next = last.map_or(Some(0), |last| last.index.checked_add(1));
+        if Some(entry.log_id.index) != next
             || last.is_some_and(|last| last.leader_id > entry.log_id.leader_id)
         {
             return Err(invalid(Malformed("append: entries do not follow each other")));
@@ -339,6 +343,24 @@ async fn receive(parts: &mut Streaming<pb::SnapshotPart>, bytes: u64) -> Result<
                 return Ok(data.freeze());
             }
             _ => return Err(invalid(Malformed("snapshot: no tail"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_follows_the_last_of_all_positions() {
+        let last = pb::LogPosition { term: 1, index: u64::MAX };
+        let entry = |index| pb::LogEntry {
+            at: Some(pb::LogPosition { term: 1, index }),
+            payload: Some(pb::log_entry::Payload::Blank(true)),
+        };
+        for index in [0, u64::MAX] {
+            let appended = entries(Some(codec::log_id_from(&last)), vec![entry(index)]);
+            assert!(appended.is_err(), "{index}");
         }
     }
 }

@@ -8,7 +8,7 @@ mod guard;
 mod hands;
 mod reaper;
 mod server;
-mod upgrade;
+pub(crate) mod upgrade;
 
 pub use guard::{GuardArgs, guard_main, pidfd};
 pub use hands::{gate_dir, group_component};

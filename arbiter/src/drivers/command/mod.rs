@@ -11,7 +11,7 @@
 mod delegated;
 mod fence;
 mod plain;
-mod reply;
+pub(crate) mod reply;
 mod run;
 mod script;
 

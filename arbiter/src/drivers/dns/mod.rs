@@ -3,14 +3,14 @@
 //! Knows the order read, judge, swap, read back, and what is reported. Never knows a protocol
 //! (`rfc2136.rs`, `route53.rs`, `traffic_manager/`), the stored token, or when to try again.
 
-mod cas;
+pub(crate) mod cas;
 mod kinds;
 mod rfc2136;
 mod route53;
-mod settings;
-mod text;
-mod traffic_manager;
-mod tsig;
+pub(crate) mod settings;
+pub(crate) mod text;
+pub(crate) mod traffic_manager;
+pub(crate) mod tsig;
 
 use super::{Declaration, Done, Driver, DriverError, Opening};
 use crate::clock;

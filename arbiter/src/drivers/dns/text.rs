@@ -43,7 +43,7 @@ pub fn records(answer: &Answer, name: &Name, kind: RecordType) -> Option<RrSet> 
     set
 }
 
-fn write(data: &RData) -> String {
+pub(crate) fn write(data: &RData) -> String {
     match data {
         RData::A(address) => address.0.to_string(),
         RData::AAAA(address) => address.0.to_string(),

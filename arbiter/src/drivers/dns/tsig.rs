@@ -29,7 +29,7 @@ pub async fn read(path: &Path) -> Result<TSigner, DriverError> {
 
 const SPELLING: &str = "holds no key; write it as tsig-keygen does, or as name:hmac-sha256:secret";
 
-fn parse(text: &str) -> Result<TSigner, &'static str> {
+pub(crate) fn parse(text: &str) -> Result<TSigner, &'static str> {
     let text = uncommented(text);
     let (name, algorithm, secret) = statement(&text).or_else(|| line(&text)).ok_or(SPELLING)?;
     let algorithm = match algorithm.to_ascii_lowercase().as_str() {

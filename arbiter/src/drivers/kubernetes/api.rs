@@ -314,7 +314,7 @@ fn retry_after(headers: &HeaderMap) -> Duration {
 
 /// The message of a `Status` object. What lies between may repeat the request: its credentials are
 /// left out.
-fn said(answer: &[u8]) -> Option<String> {
+pub(crate) fn said(answer: &[u8]) -> Option<String> {
     let status: Value = serde_json::from_slice(answer).ok()?;
     let message = status.get("message")?.as_str().filter(|_| status["kind"] == "Status")?;
     let mut words = message.split_whitespace();
@@ -335,7 +335,7 @@ pub fn tidy(text: &str) -> String {
     plain.take(SAID_CHARS_MAX).collect()
 }
 
-fn parse<T: DeserializeOwned>(path: &str, answer: &[u8]) -> Result<T, Fault> {
+pub(crate) fn parse<T: DeserializeOwned>(path: &str, answer: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(answer).map_err(|error| {
         // Where, not what: the error of an unknown value would quote it.
         Fault::Retry(format!(

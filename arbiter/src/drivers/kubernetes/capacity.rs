@@ -43,7 +43,7 @@ pub async fn rooms(api: &Api) -> Result<Vec<Room>, Fault> {
 }
 
 /// What `pods` leave of `nodes`.
-fn left(nodes: &[Node], pods: &[Pod]) -> Vec<Room> {
+pub(crate) fn left(nodes: &[Node], pods: &[Pod]) -> Vec<Room> {
     let mut rooms: BTreeMap<&str, Room> = BTreeMap::new();
     for node in nodes.iter().filter(|node| takes_pods(node)) {
         let status = node.status.clone().unwrap_or_default();
@@ -84,11 +84,8 @@ pub fn shortages(mut rooms: Vec<Room>, coming: &[Coming]) -> Vec<String> {
         let usable = rooms.iter().filter(|room| room.suits(&pods.pod)).count();
         let free = total(rooms.iter().filter(|room| room.suits(&pods.pod)), &need);
         let mut placed = 0;
-        while placed < pods.count {
-            let room = rooms.iter_mut().find(|room| room.suits(&pods.pod) && room.holds(&need));
-            let Some(room) = room else { break };
-            subtract(&mut room.free, &need);
-            placed += 1;
+        for room in rooms.iter_mut().filter(|room| room.suits(&pods.pod)) {
+            placed += room.take(&need, pods.count.saturating_sub(placed));
         }
         if placed < pods.count {
             short.push(format!(
@@ -115,9 +112,19 @@ impl Room {
             })
     }
 
-    fn holds(&self, need: &Amounts) -> bool {
+    /// Put in as many pods of this need as fit, `most` at most; how many those were. In one step,
+    /// however many are asked for.
+    fn take(&mut self, need: &Amounts, most: i32) -> i32 {
         // A node that does not say how much it has of something has none.
-        need.iter().all(|(name, much)| self.free.get(name).copied().unwrap_or(0) >= *much)
+        let free = |name: &String| self.free.get(name).copied().unwrap_or(0).max(0);
+        let each = need.iter().filter(|(_, much)| **much > 0);
+        let fit = each.map(|(name, much)| free(name) / much).min().unwrap_or(0);
+        let taken = i32::try_from(fit).unwrap_or(i32::MAX).min(most.max(0));
+        for (name, much) in need {
+            let left = self.free.entry(name.clone()).or_default();
+            *left = left.saturating_sub(much.saturating_mul(taken.into()));
+        }
+        taken
     }
 }
 
@@ -176,13 +183,15 @@ fn amounts(quantities: Option<&BTreeMap<String, Quantity>>) -> Amounts {
 
 fn add(to: &mut Amounts, more: &Amounts) {
     for (name, much) in more {
-        *to.entry(name.clone()).or_default() += much;
+        let sum = to.entry(name.clone()).or_default();
+        *sum = sum.saturating_add(*much);
     }
 }
 
 fn subtract(from: &mut Amounts, less: &Amounts) {
     for (name, much) in less {
-        *from.entry(name.clone()).or_default() -= much;
+        let left = from.entry(name.clone()).or_default();
+        *left = left.saturating_sub(*much);
     }
 }
 
@@ -198,7 +207,7 @@ fn total<'a>(rooms: impl Iterator<Item = &'a Room>, need: &Amounts) -> Amounts {
     let mut sum: Amounts = need.keys().map(|name| (name.clone(), 0)).collect();
     for room in rooms {
         for (name, free) in &mut sum {
-            *free += room.free.get(name).copied().unwrap_or(0).max(0);
+            *free = free.saturating_add(room.free.get(name).copied().unwrap_or(0).max(0));
         }
     }
     sum
@@ -264,6 +273,17 @@ mod tests {
         }
         // What one takes the other has not.
         assert_eq!(shortages(rooms, &[plain(2), plain(2)]).len(), 1);
+    }
+
+    #[test]
+    fn numbers_without_bounds_take_no_time_and_add_up() {
+        let mut wide = node("a", "True", json!({}));
+        let without = json!({ "cpu": "99999999999999999E", "memory": "1E", "pods": "1E" });
+        wide.status.as_mut().unwrap().allocatable = of(without);
+        let most = plain(i32::MAX);
+        assert_eq!(shortages(left(&[wide.clone(), wide], &[]), &[most.clone(), most]).len(), 0);
+        let rooms = left(&[node("a", "True", json!({}))], &[]);
+        assert!(shortages(rooms, &[plain(i32::MAX)])[0].contains(": 3 fit on the 1 nodes"));
     }
 
     #[test]

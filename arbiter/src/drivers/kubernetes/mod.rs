@@ -6,17 +6,17 @@
 //! token, or when to try again. A fence is the API's word: pods that a node still runs though the
 //! API lost sight of them are beyond it.
 
-pub(super) mod api;
-mod capacity;
+pub(crate) mod api;
+pub(crate) mod capacity;
 mod change;
-mod gitops;
+pub(crate) mod gitops;
 mod login;
 mod look;
-mod objects;
-mod quantity;
+pub(crate) mod objects;
+pub(crate) mod quantity;
 mod rehearsal;
 pub(super) mod secrets;
-pub(super) mod settings;
+pub(crate) mod settings;
 mod wants;
 
 pub(super) use change::conditioned;

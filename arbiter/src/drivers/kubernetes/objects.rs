@@ -134,7 +134,7 @@ pub async fn read(api: &Api, namespace: &str, named: &Named) -> Result<Object, F
     })
 }
 
-fn deployment(read: Deployment) -> Workload {
+pub(crate) fn deployment(read: Deployment) -> Workload {
     let (spec, status) = (read.spec.unwrap_or_default(), read.status.unwrap_or_default());
     let conditions = status.conditions.unwrap_or_default();
     let failed = conditions.iter().find(|condition| {
@@ -154,7 +154,7 @@ fn deployment(read: Deployment) -> Workload {
     }
 }
 
-fn stateful_set(read: StatefulSet) -> Workload {
+pub(crate) fn stateful_set(read: StatefulSet) -> Workload {
     let (spec, status) = (read.spec.unwrap_or_default(), read.status.unwrap_or_default());
     let settled = seen(&read.metadata, status.observed_generation);
     Workload {
@@ -174,7 +174,7 @@ fn seen(meta: &ObjectMeta, observed: Option<i64>) -> bool {
     meta.generation.is_none_or(|now| observed.is_some_and(|seen| seen >= now))
 }
 
-fn cron(read: CronJob) -> Cron {
+pub(crate) fn cron(read: CronJob) -> Cron {
     let running = read.status.and_then(|status| status.active).unwrap_or_default();
     Cron {
         meta: read.metadata,
@@ -213,7 +213,7 @@ impl Owner {
         zero.filter(|replicas| !ours || *replicas != "0").map(|_| PAUSED_REPLICAS)
     }
 
-    fn hpa(read: HorizontalPodAutoscaler) -> Option<Self> {
+    pub(crate) fn hpa(read: HorizontalPodAutoscaler) -> Option<Self> {
         let spec = read.spec?;
         Some(Self {
             sort: OwnerSort::Hpa,
@@ -224,7 +224,7 @@ impl Owner {
         })
     }
 
-    fn scaled(read: DynamicObject) -> Option<Self> {
+    pub(crate) fn scaled(read: DynamicObject) -> Option<Self> {
         let spec = read.data.get("spec")?;
         let target = spec.get("scaleTargetRef")?;
         let number = |key: &str| {

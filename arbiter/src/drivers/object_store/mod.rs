@@ -11,18 +11,18 @@
 //! what replication brought. It never knows the stored token, or when to try again. A fence is
 //! best-effort: nothing proves the bucket of a dead region closed.
 
-mod acl;
-mod canary;
+pub(crate) mod acl;
+pub(crate) mod canary;
 mod count;
 mod direction;
 mod facts;
 mod fence;
 mod goals;
 mod late;
-mod policy;
+pub(crate) mod policy;
 mod rehearsal;
-mod replication;
-mod settings;
+pub(crate) mod replication;
+pub(crate) mod settings;
 
 pub use late::LateWrites;
 

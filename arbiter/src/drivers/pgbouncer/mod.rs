@@ -9,12 +9,12 @@
 //! that nobody writes.
 
 mod console;
-mod file;
+pub(crate) mod file;
 mod hold;
 mod lead;
 mod look;
 mod marker;
-mod settings;
+pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
 

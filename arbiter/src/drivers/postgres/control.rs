@@ -3,6 +3,13 @@
 //! Knows its text. Never starts anything and never decides.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+/// Sizes of a WAL segment, in bytes, each a power of two (`initdb --wal-segsize`).
+const SEGMENT_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 30;
+/// Sizes of a page of WAL, in bytes, each a power of two (`configure --with-wal-blocksize`).
+const PAGE_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 16;
+const TIMELINE: &str = "Latest checkpoint's TimeLineID";
 
 /// State of the cluster as the control file records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,9 +106,15 @@ pub fn parse(text: &str) -> Result<Control, String> {
     let number = |key: &str| {
         get(key)?.parse::<u64>().map_err(|_| format!("pg_controldata printed a bad {key:?}"))
     };
+    let size = |key: &str, sizes: RangeInclusive<u64>| {
+        let fits = |size: &u64| size.is_power_of_two() && sizes.contains(size);
+        let size = Some(number(key)?).filter(fits);
+        size.ok_or_else(|| format!("pg_controldata printed a bad {key:?}"))
+    };
     let lsn = |key: &str| {
         parse_lsn(get(key)?).ok_or_else(|| format!("pg_controldata printed a bad {key:?}"))
     };
+    let timeline = u32::try_from(number(TIMELINE)?);
     let capacities = CAPACITIES
         .iter()
         .filter_map(|(key, setting)| Some((*setting, lines.get(key)?.parse().ok()?)))
@@ -113,9 +126,9 @@ pub fn parse(text: &str) -> Result<Control, String> {
         state: DbState::parse(get("Database cluster state")?),
         checkpoint: lsn("Latest checkpoint location")?,
         redo: lsn("Latest checkpoint's REDO location")?,
-        timeline: number("Latest checkpoint's TimeLineID")? as u32,
-        segment_bytes: number("Bytes per WAL segment")?,
-        page_bytes: number("WAL block size")?,
+        timeline: timeline.map_err(|_| format!("pg_controldata printed a bad {TIMELINE:?}"))?,
+        segment_bytes: size("Bytes per WAL segment", SEGMENT_BYTES)?,
+        page_bytes: size("WAL block size", PAGE_BYTES)?,
         capacities,
         rewindable: checksums || hints,
     })
@@ -131,4 +144,30 @@ pub fn parse_lsn(text: &str) -> Option<u64> {
 /// As PostgreSQL writes an LSN.
 pub fn show_lsn(lsn: u64) -> String {
     format!("{:X}/{:X}", lsn >> 32, lsn as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "Database system identifier: 7\nDatabase cluster state: shut down\n\
+        Latest checkpoint location: 0/1500790\nLatest checkpoint's REDO location: 0/1500790\n\
+        Latest checkpoint's TimeLineID: 1\nBytes per WAL segment: 16777216\n\
+        WAL block size: 8192\n";
+
+    #[test]
+    fn sizes_that_no_server_has_are_refused() {
+        assert_eq!(parse(PRINTED).map(|found| found.page_bytes), Ok(8192));
+        for (good, bad) in [
+            ("size: 8192", "size: 0"),
+            ("size: 8192", "size: 8191"),
+            ("size: 8192", "size: 131072"),
+            ("segment: 16777216", "segment: 0"),
+            ("segment: 16777216", "segment: 8589934592"),
+            ("TimeLineID: 1", "TimeLineID: 4294967296"),
+        ] {
+            let why = parse(&PRINTED.replace(good, bad)).expect_err(bad);
+            assert!(why.contains("a bad"), "{bad}: {why}");
+        }
+    }
 }

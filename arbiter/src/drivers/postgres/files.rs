@@ -63,7 +63,11 @@ pub struct PidFile {
 
 /// Read `postmaster.pid`; none when it is not there or half written.
 pub fn pid_file(data_dir: &Path) -> Option<PidFile> {
-    let text = std::fs::read_to_string(data_dir.join("postmaster.pid")).ok()?;
+    pid_of(&std::fs::read_to_string(data_dir.join("postmaster.pid")).ok()?)
+}
+
+/// What stands in a `postmaster.pid`; none where it is half written.
+pub fn pid_of(text: &str) -> Option<PidFile> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     Some(PidFile {
         pid: lines.first()?.parse().ok()?,

@@ -168,7 +168,7 @@ fn loss(at: Position, end: Position, lost: &[LostTransaction], place: &Path) -> 
 }
 
 /// A line of `pg_waldump -r Transaction`: where the record is, and what it commits.
-fn transaction(line: &str) -> Option<(u64, Option<LostTransaction>)> {
+pub(crate) fn transaction(line: &str) -> Option<(u64, Option<LostTransaction>)> {
     let lsn = line.split_once("lsn: ")?.1.split(',').next()?.trim();
     let at = parse_lsn(lsn)?;
     let id = line.split_once("tx:")?.1.split(',').next()?.trim().parse().ok()?;
@@ -185,7 +185,7 @@ fn transaction(line: &str) -> Option<(u64, Option<LostTransaction>)> {
     Some((at, commits.then_some(commit)))
 }
 
-fn segment_number(control: &Control, offset: u64) -> u64 {
+pub(crate) fn segment_number(control: &Control, offset: u64) -> u64 {
     // A name counts segments within each 4 GiB of the log.
     let per_id = (1u64 << 32) / control.segment_bytes;
     let number = offset / control.segment_bytes;

@@ -10,13 +10,13 @@
 
 mod checksums;
 mod commits;
-mod control;
+pub(crate) mod control;
 mod drain;
 mod fence;
-mod files;
+pub(crate) mod files;
 mod gate;
-mod history;
-mod keep;
+pub(crate) mod history;
+pub(crate) mod keep;
 mod observe;
 mod parity;
 mod processes;
@@ -31,7 +31,7 @@ mod standby;
 mod start;
 mod upstream;
 mod verify;
-mod waldump;
+pub(crate) mod waldump;
 
 #[cfg(test)]
 mod tests;

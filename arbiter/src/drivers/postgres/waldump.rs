@@ -21,6 +21,8 @@ const PIECE_RECORDS: &str = "2000";
 const PIECES_MAX: u32 = 1024;
 /// Records begin and end on multiples of this.
 const ALIGN_BYTES: u64 = 8;
+/// Highest position that counts as one: no server comes there, and what is added to it fits.
+const LSN_MAX: u64 = 1 << 62;
 
 /// A line of `pg_waldump`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +38,10 @@ impl Record {
         let total = line.split_once("len (rec/tot):")?.1.split_once('/')?.1;
         let start = line.split_once("lsn: ")?.1.split(',').next()?;
         let xlog = line.starts_with("rmgr: XLOG ");
+        let bytes: u32 = total.split(',').next()?.trim().parse().ok()?;
         Some(Self {
-            start: parse_lsn(start)?,
-            bytes: total.split(',').next()?.trim().parse().ok()?,
+            start: parse_lsn(start).filter(|start| *start <= LSN_MAX)?,
+            bytes: bytes.into(),
             is_switch: xlog && line.contains("desc: SWITCH"),
             is_shutdown: xlog && line.contains("desc: CHECKPOINT_SHUTDOWN"),
         })
@@ -63,6 +66,11 @@ impl Record {
             at += if at.is_multiple_of(segment) { SEGMENT_HEADER_BYTES } else { PAGE_HEADER_BYTES };
         }
     }
+}
+
+/// Where the record that a line of `pg_waldump` shows ends; none where it shows none.
+pub(crate) fn end_of(line: &str, control: &Control) -> Option<u64> {
+    Some(Record::parse(line)?.end(control))
 }
 
 impl Postgres {
@@ -155,13 +163,13 @@ impl Postgres {
         let (timeline, first, last) = files::newest_wal(&self.set.data_dir)?;
         let bytes = control.segment_bytes;
         let start = segment_start(&first, bytes)?;
-        Some(Wal { timeline, start, end: segment_start(&last, bytes)? + bytes })
+        Some(Wal { timeline, start, end: segment_start(&last, bytes)?.checked_add(bytes)? })
     }
 
     /// Where the WAL on disk of `timeline` ends, with its last segment; none where there is none.
     pub(super) fn wal_end(&self, control: &Control, timeline: u32) -> Option<u64> {
         let (_, last) = files::wal_of(&self.set.data_dir, timeline)?;
-        Some(segment_start(&last, control.segment_bytes)? + control.segment_bytes)
+        segment_start(&last, control.segment_bytes)?.checked_add(control.segment_bytes)
     }
 
     /// Standard output and error. It is told where the last segment ends: a missing one it would
@@ -191,7 +199,7 @@ struct Wal {
 /// First byte of the segment of this name.
 fn segment_start(name: &str, segment_bytes: u64) -> Option<u64> {
     let part = |range| u64::from_str_radix(name.get(range)?, 16).ok();
-    Some((part(8..16)? << 32) + part(16..24)? * segment_bytes)
+    (part(8..16)? << 32).checked_add(part(16..24)?.checked_mul(segment_bytes)?)
 }
 
 #[cfg(test)]
@@ -227,10 +235,13 @@ mod tests {
         assert_eq!(into_segment.end(&sizes()), 0x2000000 + 40 + 56);
         let switch = Record { start: 0x1500790, bytes: 24, is_switch: true, is_shutdown: false };
         assert_eq!(switch.end(&sizes()), 0x2000000);
+        let beyond = line.replace("lsn: 0/01500790", "lsn: FFFFFFFF/FFFFFFF0");
+        assert_eq!(Record::parse(&beyond), None, "no server comes there");
     }
 
     #[test]
     fn a_segment_begins_where_its_name_says() {
         assert_eq!(segment_start("000000030000000200000005", 16 << 20), Some(0x2_0500_0000));
+        assert_eq!(segment_start("00000003FFFFFFFFFFFFFFFF", 1 << 30), None, "beyond every number");
     }
 }

@@ -91,7 +91,7 @@ pub fn faults(
 fn backlog(size: &str, pace: Option<u64>) -> Option<String> {
     let (size, pace) = (size.parse::<u64>().ok()?, pace.filter(|pace| *pace > 0)?);
     let holds = size / pace;
-    let wanted = pace * BACKLOG_SECONDS_MIN;
+    let wanted = pace.saturating_mul(BACKLOG_SECONDS_MIN);
     (holds < BACKLOG_SECONDS_MIN).then(|| {
         format!(
             "repl-backlog-size is {size}, which holds {holds} s of the stream: a replica that was \

@@ -168,8 +168,9 @@ impl Info {
 
     /// Its replicas.
     pub fn followers(&self) -> Vec<Follower> {
+        // As far as they are listed: the count that a server claims costs no time.
         let listed = (0..self.number("connected_slaves").unwrap_or(0))
-            .filter_map(|index| self.0.get(&format!("slave{index}")));
+            .map_while(|index| self.0.get(&format!("slave{index}")));
         listed.map(|text| follower(text)).collect()
     }
 
@@ -177,7 +178,7 @@ impl Info {
     pub fn keys(&self) -> u64 {
         let found =
             self.keyspace().filter_map(|(_, text)| field(text, "keys")?.parse::<u64>().ok());
-        found.sum()
+        found.fold(0, u64::saturating_add)
     }
 
     /// The databases that have keys.
@@ -237,6 +238,15 @@ mod tests {
         let online: Vec<bool> = info.followers().iter().map(|one| one.online).collect();
         assert_eq!(online, [true, false]);
         assert_eq!(info.followers()[0].offset, 170);
+    }
+
+    #[test]
+    fn what_a_server_claims_to_have_costs_nothing() {
+        let many =
+            format!("connected_slaves:{}\r\nslave0:state=online,offset=1,lag=0\r\n", u64::MAX);
+        assert_eq!(Info::parse(&many).followers().len(), 1);
+        let keys = format!("db0:keys={}\r\ndb1:keys=1\r\n", u64::MAX);
+        assert_eq!(Info::parse(&keys).keys(), u64::MAX);
     }
 
     #[test]

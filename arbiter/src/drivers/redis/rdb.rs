@@ -30,7 +30,7 @@ pub fn point(path: &Path) -> io::Result<Option<Point>> {
     Ok(parse(&head))
 }
 
-fn parse(head: &[u8]) -> Option<Point> {
+pub(crate) fn parse(head: &[u8]) -> Option<Point> {
     let mut bytes = head.strip_prefix(b"REDIS").and(head.get(FIELDS_AT..))?;
     let (mut history, mut offset) = (None, None);
     while let Some((&FIELD, rest)) = bytes.split_first() {

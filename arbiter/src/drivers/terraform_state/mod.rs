@@ -9,8 +9,8 @@
 
 mod backend;
 mod compare;
-mod settings;
-mod state;
+pub(crate) mod settings;
+pub(crate) mod state;
 
 use super::bucket::looks::Looks;
 use super::{Declaration, Done, Driver, DriverError, Kind};

@@ -15,7 +15,7 @@ const SCHEDULE: &str = "velero.io/schedule-name";
 const LOCATION: &str = "default";
 
 #[derive(Clone, Debug, Deserialize)]
-struct Object<S, T> {
+pub(crate) struct Object<S, T> {
     #[serde(default)]
     metadata: ObjectMeta,
     spec: Option<S>,
@@ -24,13 +24,13 @@ struct Object<S, T> {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct BackupSpec {
+pub(crate) struct BackupSpec {
     storage_location: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct BackupStatus {
+pub(crate) struct BackupStatus {
     phase: Option<String>,
     start_timestamp: Option<Time>,
     completion_timestamp: Option<Time>,
@@ -100,7 +100,7 @@ fn absent(fault: Fault) -> Fault {
     }
 }
 
-fn backup(read: Object<BackupSpec, BackupStatus>) -> Backup {
+pub(crate) fn backup(read: Object<BackupSpec, BackupStatus>) -> Backup {
     let (spec, status) = (read.spec.unwrap_or_default(), read.status.unwrap_or_default());
     let made = read.metadata.creation_timestamp;
     let at = status.completion_timestamp.or(status.start_timestamp).or(made);

@@ -4,9 +4,9 @@
 //! Knows the objects of `velero.io/v1`. Never takes a backup, and never deletes one. A restore
 //! brings back what is missing and overwrites nothing (Velero's default).
 
-mod backup;
+pub(crate) mod backup;
 mod rehearsal;
-mod restore;
+pub(crate) mod restore;
 
 use super::kubernetes::api::{Api, Fault};
 use super::kubernetes::settings::{CONTEXT, KUBECONFIG_FILE, Reader};

@@ -40,7 +40,7 @@ pub enum Progress {
 
 /// A Restore.
 #[derive(Deserialize)]
-pub(super) struct Object {
+pub(crate) struct Object {
     spec: Spec,
     #[serde(default)]
     status: Status,
@@ -199,7 +199,7 @@ fn version(path: &str, meta: &ObjectMeta) -> Result<String, DriverError> {
 ///
 /// # Errors
 /// `Refused` where it failed.
-pub(super) fn judge(name: &str, found: &Object) -> Result<Progress, DriverError> {
+pub(crate) fn judge(name: &str, found: &Object) -> Result<Progress, DriverError> {
     let status = &found.status;
     let phase = status.phase.as_deref().unwrap_or_default();
     match phase {

@@ -93,7 +93,7 @@ fn every(probe: &ProbeSpec) -> Duration {
 
 /// How a page is read.
 #[derive(Clone, Debug)]
-struct Reading {
+pub(crate) struct Reading {
     words: Words,
     pointer: Option<String>,
     /// An entry that was last touched before this is about no outage of now.
@@ -101,7 +101,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(probe: &ProbeSpec, now: WallMillis) -> Self {
+    pub(crate) fn of(probe: &ProbeSpec, now: WallMillis) -> Self {
         let words = Words::new(probe.settings.get(MATCH).map_or("", String::as_str));
         let within = set(probe, WITHIN, WITHIN_DEFAULT).as_millis();
         let within = u64::try_from(within).unwrap_or(u64::MAX);
@@ -113,7 +113,7 @@ impl Reading {
     ///
     /// # Errors
     /// Why not, in words.
-    fn incidents(&self, page: &[u8]) -> Result<Vec<String>, &'static str> {
+    pub(crate) fn incidents(&self, page: &[u8]) -> Result<Vec<String>, &'static str> {
         let page = page.trim_ascii_start();
         // A byte order mark is no part of JSON, and XML readers know it.
         match page.strip_prefix(b"\xef\xbb\xbf").unwrap_or(page).first() {

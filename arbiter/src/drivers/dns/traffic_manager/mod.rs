@@ -11,7 +11,7 @@
 
 mod http;
 mod login;
-mod profile;
+pub(crate) mod profile;
 mod quorum;
 
 use super::cas::{Change, Seen};

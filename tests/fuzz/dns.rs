@@ -51,6 +51,10 @@ fn settings() -> Settings {
 /// change, and is then done.
 pub fn traffic_manager(bytes: &[u8]) {
     let Ok(profile) = serde_json::from_slice::<Value>(bytes) else { return };
+    // Every profile has one; without it no TTL could be written.
+    if !profile.pointer("/properties/dnsConfig").is_some_and(Value::is_object) {
+        return;
+    }
     let settings = settings();
     let before = match seen(&settings, &profile) {
         Ok(before) => before,

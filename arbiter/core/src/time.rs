@@ -50,6 +50,12 @@ impl Sub<Duration> for Instant {
     }
 }
 
+/// All of them together. A Duration in the log is another's word, and what every replica applies
+/// must not panic at it.
+pub(crate) fn total(durations: impl Iterator<Item = Duration>) -> Duration {
+    durations.fold(Duration::ZERO, Duration::saturating_add)
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -129,7 +129,7 @@ pub(super) fn retire(entry: &mut Entry, group: &GroupId, end: PlanEnd) -> Outcom
     entry.tell(EventKind::PlanEnded, Some(group), message, "arbiter status".to_owned());
     let found = entry.group_mut(group)?;
     let Some(mut plan) = found.plan.take() else { return stale("no plan is open") };
-    plan.took = plan.steps.iter().map(|record| record.took).sum();
+    plan.took = crate::total(plan.steps.iter().map(|record| record.took));
     plan.halt = None;
     plan.end = Some(end);
     found.plans.push(plan.clone());

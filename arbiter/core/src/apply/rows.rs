@@ -162,7 +162,7 @@ fn mark(
     let Some(record) = plan.steps.get_mut(cursor) else { return stale("the plan ended") };
     record.state = state;
     record.note = note.to_owned();
-    record.took += took;
+    record.took = record.took.saturating_add(took);
     let step = record.id;
     plan.times.ended.insert(step, wall);
     let word = format!("{state:?}").to_lowercase();
@@ -176,7 +176,7 @@ pub(super) fn stop_clock(entry: &mut Entry, group: &GroupId, took: Duration) -> 
     let Some(plan) = entry.group_mut(group)?.plan.as_mut() else { return stale("no plan") };
     let cursor = plan.cursor;
     if let Some(record) = plan.steps.get_mut(cursor) {
-        record.took += took;
+        record.took = record.took.saturating_add(took);
     }
     Ok(())
 }

@@ -9,7 +9,6 @@ use crate::{
     InstanceReport, Instant, OpenPlan, Plan, PlanKind, Proposal, State, View, drill_parts,
 };
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// What is to be proposed about the open drill.
 pub(super) fn drive(context: &Context) -> Option<Proposal> {
@@ -100,7 +99,7 @@ fn plans(context: &Context, drill: &Drill) -> Turn {
 fn overdue(context: &Context, plan: &Plan) -> Option<String> {
     let limit =
         context.spec.policy.drill.abort_after.filter(|_| plan.before_point_of_no_return())?;
-    let ended: Duration = plan.steps.iter().map(|step| step.took).sum();
+    let ended = crate::total(plan.steps.iter().map(|step| step.took));
     let at = plan.step().map_or("its end", |step| step.as_str());
     (ended + context.row_ran() > limit).then(|| {
         format!("plan {} was at {at} after {limit:?}, the abort_after of its drill", plan.id)

@@ -34,7 +34,7 @@ impl Measured {
     /// Of a plan that ended.
     pub(crate) fn of(plan: &Plan) -> Self {
         let took = |rows: std::ops::RangeInclusive<StepId>| {
-            plan.steps.iter().filter(|row| rows.contains(&row.id)).map(|row| row.took).sum()
+            crate::total(plan.steps.iter().filter(|row| rows.contains(&row.id)).map(|row| row.took))
         };
         let slowest = plan.steps.iter().max_by_key(|row| row.took);
         let degraded = plan.steps.iter().filter(|row| row.state == StepState::Degraded);

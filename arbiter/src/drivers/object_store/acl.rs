@@ -42,7 +42,7 @@ impl Acl {
         let mut identifiers = Vec::new();
         for part in xml.split("<SignedIdentifier>").skip(1) {
             let raw = part.split("</SignedIdentifier>").next().unwrap_or_default();
-            let id = element(raw, "Id").ok_or("an access policy has no id")?;
+            let id = element(raw, "Id").ok_or("an access policy has no id")?.trim().to_owned();
             let permission = element(raw, "Permission").filter(|text| !text.is_empty());
             identifiers.push(Identifier { raw: raw.to_owned(), id, permission });
         }
@@ -57,22 +57,35 @@ impl Acl {
         self.record.as_ref().map(|(token, _)| *token)
     }
 
+    /// The policies of this name: a server has one, and what counts is what is there.
+    fn all_named(&self, name: &str) -> impl Iterator<Item = &Identifier> {
+        self.identifiers.iter().filter(move |found| found.id == name)
+    }
+
     fn named(&self, name: &str) -> Option<&Identifier> {
-        self.identifiers.iter().find(|found| found.id == name)
+        self.all_named(name).next()
     }
 
     /// Whether none of the named policies can write.
     pub fn is_narrow(&self, names: &[String]) -> bool {
         let narrow = |name: &String| {
-            let held = self.named(name).and_then(|found| found.permission.as_ref());
-            held.is_some_and(|held| narrowed(held) == *held)
+            let narrow = |held: &String| narrowed(held) == *held;
+            let mut all = self.all_named(name).map(|found| found.permission.as_ref());
+            self.named(name).is_some() && all.all(|held| held.is_some_and(narrow))
         };
         names.iter().all(narrow)
     }
 
     /// Why the named policies cannot be narrowed; none where they can.
     pub fn obstacle(&self, names: &[String]) -> Option<String> {
-        names.iter().find_map(|name| match self.named(name).map(|found| &found.permission) {
+        let held = |name: &String| {
+            let mut all = self.all_named(name).map(|found| &found.permission);
+            let first = all.next();
+            let whole =
+                |held: &Option<String>| held.as_ref().is_some_and(|h| !narrowed(h).is_empty());
+            first.map(|first| all.find(|held| !whole(held)).unwrap_or(first))
+        };
+        names.iter().find_map(|name| match held(name) {
             None => Some(format!("there is no access policy {name}: add it, or correct the setting")),
             Some(None) => Some(format!(
                 "the access policy {name} holds no rights, its tokens do: give it theirs, and issue \
@@ -142,8 +155,10 @@ fn narrowed(held: &str) -> String {
 
 /// The text of an element, as it stands there; names and rights need no escapes.
 fn element(xml: &str, tag: &str) -> Option<String> {
-    let after = xml.split(&format!("<{tag}>")).nth(1)?;
-    Some(after.split(&format!("</{tag}>")).next()?.trim().to_owned())
+    let (_, after) = xml.split_once(&format!("<{tag}>"))?;
+    // What does not end is none: it could not be written back either.
+    let (text, _) = after.split_once(&format!("</{tag}>"))?;
+    Some(text.to_owned())
 }
 
 fn record(text: &str) -> Result<Option<Record>, String> {

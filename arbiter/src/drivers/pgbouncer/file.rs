@@ -146,6 +146,9 @@ fn pairs(line: &str, start: usize) -> Result<Vec<Pair<'_>>, &'static str> {
             }
         };
         at = from + length;
+        if at < line.len() && blanks(&line[at..]) == 0 {
+            return Err("no blank stands behind a quoted value");
+        }
         found.push(Pair { key, value, span: from..at });
     }
 }

@@ -162,6 +162,7 @@ impl Names<'_, '_> {
             expected_epoch: self.epoch(),
             immediate: self.input.flip(),
             accept_loss: self.input.flip(),
+            overrides: Default::default(),
             candidates: self.candidates(),
             source_end: self.positions(),
             loss: self.loss(),

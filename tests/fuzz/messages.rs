@@ -114,6 +114,7 @@ fn agent(directive: &Directive, now: Instant) -> AgentMachine {
         incarnation: directive.incarnation,
         boot_id: "boot".to_owned(),
         cluster_id: Some(cluster),
+        leaves: None,
         tokens: BTreeMap::new(),
         armed: BTreeMap::new(),
     };

@@ -130,6 +130,7 @@ impl World {
             expected_epoch: found.epoch(),
             immediate: false,
             accept_loss: true,
+            overrides: Default::default(),
             candidates,
             source_end: BTreeMap::new(),
             loss: LossBound { bytes: Some(100), age: Some(Duration::from_secs(1)) },

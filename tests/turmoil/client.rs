@@ -141,6 +141,7 @@ impl Client {
                     group: String::new(),
                     mode: ask.clone(),
                     expected_epoch: 0,
+                    for_ms: 0,
                 };
                 async move { AdminClient::new(channel).set_mode(request).await }
             })

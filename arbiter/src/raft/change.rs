@@ -74,8 +74,7 @@ impl RaftHandle {
     fn metrics(&self) -> RaftMetrics<TypeConfig> {
         // Copied: the guard must not be held while anything else is done.
         let metrics = self.inner.raft.metrics();
-        let now = metrics.borrow_watched().clone();
-        now
+        metrics.borrow_watched().clone()
     }
 
     /// Who votes and who only listens.

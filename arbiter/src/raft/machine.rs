@@ -213,8 +213,9 @@ mod tests {
 
     struct Nowhere;
 
+    #[async_trait::async_trait]
     impl SnapshotStore for Nowhere {
-        fn keep(&self, _: &Snapshot) -> io::Result<()> {
+        async fn keep(&self, _: &Snapshot) -> io::Result<()> {
             Ok(())
         }
 

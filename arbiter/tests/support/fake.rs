@@ -101,6 +101,7 @@ impl FakeArbiter {
             timing: script.timing,
             lease: Some(script.lease),
             arm: script.arm,
+            serves_on: false,
             orders: vec![order],
         };
         let directive = Directive {

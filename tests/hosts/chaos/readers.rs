@@ -109,6 +109,7 @@ impl Heard {
             group: GROUP.into(),
             mode: mode.into(),
             expected_epoch: 0,
+            for_ms: 0,
         };
         let call = async |mut client: AdminClient<Channel>, request| client.set_mode(request).await;
         match tokio::time::timeout(ASK_LIMIT, operator.admin(request, call)).await {

@@ -58,7 +58,8 @@ fn settled(before: &State, proposal: &Proposal, index: u64) -> Settled {
                 tells(code);
                 tells(next);
             }
-            let as_before = State { requests: before.requests.clone(), ..settled.state.clone() };
+            let (requests, audit) = (before.requests.clone(), before.audit.clone());
+            let as_before = State { requests, audit, ..settled.state.clone() };
             assert!(as_before == *before, "refused, and changed: {proposal:?}");
         }
     }

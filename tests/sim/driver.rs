@@ -187,14 +187,13 @@ impl World {
     /// The database's part.
     fn server_acts(&mut self, work: &Work) -> Result<(), Failure> {
         let retry = |why: &str| Err(Failure::Retry(why.to_owned()));
-        let (now, index) = (self.now, work.host);
-        let local = self.hosts[index].clock.at(now);
+        let (now, local) = (self.now, self.hosts[work.host].clock.at(self.now));
         let upstream = work.terms.upstream.as_str();
         let followed = self.server_at(upstream).cloned();
         let rebuilds = self.rng.chance(300);
         self.forks += 1;
         let forks = self.forks;
-        let host = &mut self.hosts[index];
+        let host = &mut self.hosts[work.host];
         let hold = host.holds.holds().get(&work.group).cloned().unwrap_or_default();
         let server = host.servers.get_mut(&key(work)).expect("a data instance has a server");
         match work.goal {
@@ -238,14 +237,13 @@ impl World {
             }
             Goal::Active => {
                 let live = !hold.armed || hold.is_running(local);
-                if !server.running {
-                    if !live {
-                        return retry("no deadline runs");
-                    }
-                    server.start_file = true;
-                    server.start();
+                if !server.running && !live {
+                    return retry("no deadline runs");
                 }
                 server.start_file = true;
+                if !server.running {
+                    server.start();
+                }
                 let promoted = !server.primary;
                 if promoted {
                     // Before it takes its first write.

@@ -360,8 +360,7 @@ impl World {
             AgentAction::Ensure { group, instance, attempt, goal, token, terms } => {
                 self.watch_ensure(index, &group, &instance, goal, token);
                 self.say(|| format!("host {index}: ensure {instance} {goal} at {token}"));
-                let key = (group.clone(), instance.clone());
-                self.hosts[index].working.insert(key, attempt);
+                self.hosts[index].working.insert((group.clone(), instance.clone()), attempt);
                 let work = Work {
                     host,
                     process,

@@ -1,4 +1,5 @@
-//! Raft, abstract: one log, terms, elections, quorum rounds, changes of who votes, unknown outcomes.
+//! Raft, abstract: one log, terms, elections, quorum rounds, changes of who votes, unknown
+//! outcomes.
 //! It knows which voter believes to lead; nothing of what an entry means but that `settle` applies
 //! it.
 

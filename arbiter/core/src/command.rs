@@ -217,7 +217,17 @@ impl Command {
             | ReserveNode { .. }
             | SetVoters { .. }
             | SettleGroup { .. }
-            | AttestAgent { .. } => 2,
+            | AttestAgent { .. }
+            | NoteCall { .. }
+            | SetModeFor { .. }
+            | RevertMode { .. }
+            | Maintain { .. }
+            | EndMaintenance { .. }
+            | LapseOverrides { .. }
+            | AskApproval { .. }
+            | Approve { .. }
+            | UseApproval { .. }
+            | EndApproval { .. } => 2,
             _ => 1,
         }
     }

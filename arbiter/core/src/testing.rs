@@ -168,6 +168,7 @@ impl World {
             log: Vec::new(),
         };
         world.operator(Command::Initialize { cluster_id: "test".into(), spec }).unwrap();
+        world.state.version = STATE_VERSION_MAX;
         world.run(ms(3000));
         world
     }

@@ -1,9 +1,11 @@
+//! Copies of the audit log: whole ones, and where one is not.
+
 use super::*;
 use arbiter_core::{By, Command, LogId, Proposal, State, WallMillis, settle};
 
 /// A log of `count` calls that were noted.
 pub(crate) fn state(count: u64) -> State {
-    let mut state = State { cluster_id: Some("demo".into()), version: 1, ..State::default() };
+    let mut state = State { cluster_id: Some("demo".into()), version: 2, ..State::default() };
     for n in 1..=count {
         let command = Command::NoteCall {
             call: "test-notify".to_owned(),

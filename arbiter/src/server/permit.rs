@@ -3,7 +3,7 @@
 
 use super::incoming::Origin;
 use super::peers::FORWARDED;
-use super::{refusal, table};
+use super::{Face, refusal, table};
 use crate::clock;
 use crate::tls::{Caller, Certificate, NoIdentity, Role, Tls, Via, with_caller};
 use arbiter_core::WallMillis;
@@ -28,6 +28,8 @@ const ISSUE: &str =
     "arbiter pki issue --config FILE --dir DIR --operator NAME; then ask with --certificate";
 const REISSUE: &str = "arbiter pki issue --config FILE --dir DIR --operator NAME --force; of a \
                        process: arbiter pki renew --config FILE --dir DIR";
+/// Calls that change something: a refusal of one is recorded.
+const CHANGES: &str = "/arbiter.v1.Admin/";
 /// Where the kernel tells the name of this host.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 /// Least time between two warnings about refused calls; those between are counted.
@@ -153,8 +155,8 @@ impl Permit {
         }
     }
 
-    /// A call was refused to `caller`, as far as it is known who that is. The seam for the audit
-    /// log; the log of this process has at most one line a second of them.
+    /// A call was refused to `caller`, as far as it is known who that is: at most one line a second
+    /// in the log of this process.
     pub fn refused(&self, caller: Option<&Caller>, rpc: &str, why: &Refused) {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now();
@@ -253,20 +255,20 @@ impl Refused {
 
 /// The layer in front of every service.
 #[derive(Clone)]
-pub struct Permitting(pub Arc<Permit>);
+pub struct Permitting(pub Arc<Face>);
 
 impl<S> Layer<S> for Permitting {
     type Service = Permitted<S>;
 
     fn layer(&self, inner: S) -> Permitted<S> {
-        Permitted { permit: self.0.clone(), inner }
+        Permitted { face: self.0.clone(), inner }
     }
 }
 
 /// A service that only permitted calls reach.
 #[derive(Clone)]
 pub struct Permitted<S> {
-    permit: Arc<Permit>,
+    face: Arc<Face>,
     inner: S,
 }
 
@@ -288,14 +290,17 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
         let origin = request.extensions().get::<Origin>();
-        match self.permit.judge(&path, request.headers(), origin) {
+        match self.face.permit.judge(&path, request.headers(), origin) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller.clone());
                 Box::pin(with_caller(caller, self.inner.call(request)))
             }
             Err(denied) => {
                 let Denied { caller, why } = *denied;
-                self.permit.refused(caller.as_ref(), &path, &why);
+                self.face.permit.refused(caller.as_ref(), &path, &why);
+                if let (Some(caller), Some(call)) = (&caller, path.strip_prefix(CHANGES)) {
+                    self.face.refused(&caller.to_string(), call, why.reason);
+                }
                 let answer = why.status().into_http();
                 Box::pin(std::future::ready(Ok(answer)))
             }

@@ -75,7 +75,7 @@ pub fn router(
     face: Arc<Face>,
     raft: &RaftHandle,
 ) -> io::Result<Router<Stack<Permitting, Identity>>> {
-    let permitting = Permitting(face.permit.clone());
+    let permitting = Permitting(face.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(tell_health(face.clone(), reporter));
     let reflection = tonic_reflection::server::Builder::configure()

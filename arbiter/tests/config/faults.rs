@@ -491,5 +491,5 @@ fn the_audit_log_goes_where_something_can_be() {
         assert_eq!(found.len(), 1, "{found:#?}");
         says(&found[0], &["audit.syslog", "neither udp://host:port nor unix:/PATH"]);
     }
-    says(&with("file = \" \"")[0], &["audit.file", "names no file"]);
+    says(&with("file = \" \"")[0], &["audit.file", "is empty"]);
 }

@@ -38,7 +38,7 @@ async fn garbage_oversized_messages_and_silence_are_survived() {
     still_answers(&trio).await;
     let request = pb::ApplyPolicyRequest {
         asked: asked("big"),
-        config_toml: "x".repeat(5 << 20),
+        config_toml: "x".repeat(17 << 20),
         dry_run: true,
     };
     let refused = trio.admin(&leader).await.apply_policy(request).await.expect_err("too large");

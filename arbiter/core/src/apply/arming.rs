@@ -2,8 +2,8 @@
 
 use super::entry::{Entry, Outcome, refuse, stale};
 use crate::{
-    AgentId, Arming, Binding, EventKind, GroupId, Incarnation, Mode, OnQuorumLoss, RegionId, State,
-    Waited,
+    AgentId, Arming, Binding, Command, EventKind, GroupId, Incarnation, Mode, OnQuorumLoss,
+    RegionId, State, Waited,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,24 @@ pub(crate) fn leases_to_outlive(state: &State, agent: &AgentId) -> BTreeMap<Grou
 }
 
 /// A new life replaces the former only when the former's leases are dead; it arrives unarmed.
-pub(super) fn bind(
+/// One line a command.
+pub(super) fn run(entry: &mut Entry) -> Outcome {
+    match &entry.proposal.command {
+        Command::Bind { agent, incarnation, boot_id, former_dead } => {
+            bind(entry, agent, *incarnation, boot_id, *former_dead)
+        }
+        Command::Arm { group, armed } => arm(entry, group, *armed),
+        Command::RecordArmed { group, agent, incarnation, arming } => {
+            record_armed(entry, group, agent, *incarnation, *arming)
+        }
+        Command::RecordUnarmed { group, agent, incarnation } => {
+            record_unarmed(entry, group, agent, *incarnation)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bind(
     entry: &mut Entry,
     agent: &AgentId,
     incarnation: Incarnation,
@@ -107,7 +124,7 @@ fn void_evidence_of(entry: &mut Entry, agent: &AgentId) {
 
 /// Ask the group's agents to arm, or take their arming out of State at once: more enforcement is
 /// done by the agent first and then known to State, less is known to State first.
-pub(super) fn arm(entry: &mut Entry, group: &GroupId, armed: bool) -> Outcome {
+fn arm(entry: &mut Entry, group: &GroupId, armed: bool) -> Outcome {
     let (_, found) = entry.group(group)?;
     if found.arming_wanted == armed {
         return Ok(());
@@ -169,7 +186,7 @@ fn may_disarm(entry: &Entry, group: &GroupId) -> Outcome {
     Ok(())
 }
 
-pub(super) fn record_armed(
+fn record_armed(
     entry: &mut Entry,
     group: &GroupId,
     agent: &AgentId,
@@ -197,7 +214,7 @@ pub(super) fn record_armed(
     Ok(())
 }
 
-pub(super) fn record_unarmed(
+fn record_unarmed(
     entry: &mut Entry,
     group: &GroupId,
     agent: &AgentId,

@@ -3,6 +3,9 @@
 use crate::audit::{AUDIT_DONE, AuditRecord, Described, describe};
 use crate::{By, Command, LogId, Proposal, Rejected, State};
 
+/// The `State.version` from which there is an audit log.
+const AUDIT_FROM: u32 = 2;
+
 /// The entry was done. `before`: State as the asker found it.
 pub(super) fn done(next: &mut State, before: &State, proposal: &Proposal, at: LogId) {
     // What was only noted says itself what became of it.
@@ -26,6 +29,10 @@ pub(super) fn refused(
 
 fn record(next: &mut State, before: &State, proposal: &Proposal, at: LogId, result: &str) {
     let By::Operator(who) = &proposal.by else { return };
+    // A replica of the version before keeps none, and States must be equal.
+    if before.version < AUDIT_FROM {
+        return;
+    }
     let Described { what, group, detail } = describe(before, &proposal.command);
     next.audit.add(AuditRecord {
         seq: 0,

@@ -2,10 +2,21 @@
 //! travel inside the command.
 
 use super::entry::{Entry, Outcome, refuse, stale};
-use crate::{GroupId, Waited};
+use crate::{Command, GroupId, Waited};
 use std::time::Duration;
 
-pub(super) fn raise(entry: &mut Entry, group: &GroupId, lease: Duration) -> Outcome {
+/// One line a command.
+pub(super) fn run(entry: &mut Entry) -> Outcome {
+    match &entry.proposal.command {
+        Command::RaiseLease { group, lease } => raise(entry, group, *lease),
+        Command::LowerLease { group, lease, since, waited } => {
+            lower(entry, group, *lease, *since, *waited)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn raise(entry: &mut Entry, group: &GroupId, lease: Duration) -> Outcome {
     let (spec, found) = entry.group(group)?;
     if lease <= found.lease_max || lease != found.lease_wanted(spec) {
         return stale(format!("the longest lease of {group} is {:?}", found.lease_max));
@@ -15,7 +26,7 @@ pub(super) fn raise(entry: &mut Entry, group: &GroupId, lease: Duration) -> Outc
 }
 
 /// Lowered only after the old, longer wait has passed in this term (I4).
-pub(super) fn lower(
+fn lower(
     entry: &mut Entry,
     group: &GroupId,
     lease: Duration,

@@ -146,20 +146,8 @@ fn run(entry: &mut Entry) -> Outcome {
         MarkLag { group, lag } => group::mark_lag(entry, group, *lag),
         EndHoldDown { group, waited } => group::end_hold_down(entry, group, *waited),
         RecordJudgement { group, would_have } => group::record_judgement(entry, group, would_have),
-        Bind { agent, incarnation, boot_id, former_dead } => {
-            arming::bind(entry, agent, *incarnation, boot_id, *former_dead)
-        }
-        Arm { group, armed } => arming::arm(entry, group, *armed),
-        RecordArmed { group, agent, incarnation, arming } => {
-            arming::record_armed(entry, group, agent, *incarnation, *arming)
-        }
-        RecordUnarmed { group, agent, incarnation } => {
-            arming::record_unarmed(entry, group, agent, *incarnation)
-        }
-        RaiseLease { group, lease } => lease::raise(entry, group, *lease),
-        LowerLease { group, lease, since, waited } => {
-            lease::lower(entry, group, *lease, *since, *waited)
-        }
+        Bind { .. } | Arm { .. } | RecordArmed { .. } | RecordUnarmed { .. } => arming::run(entry),
+        RaiseLease { .. } | LowerLease { .. } => lease::run(entry),
         OpenPlan(open) => open::open(entry, open),
         Supersede { plan, open, stands, took } => {
             open::supersede(entry, *plan, open, stands, *took)
@@ -189,10 +177,7 @@ fn run(entry: &mut Entry) -> Outcome {
         }
         RecordZone { .. } | RecordDrift { .. } | AdoptTraffic { .. } => traffic::run(entry),
         NoteCall { .. } => Ok(()),
-        SetModeFor { group, mode, lasts, expected_epoch } => {
-            mode::set_for(entry, group, *mode, *lasts, *expected_epoch)
-        }
-        RevertMode { group, since, waited } => mode::revert(entry, group, *since, *waited),
+        SetModeFor { .. } | RevertMode { .. } => mode::run(entry),
         Maintain { .. } | EndMaintenance { .. } => maintenance::run(entry),
         LapseOverrides { group, plan, waited } => overrides::lapse(entry, group, *plan, *waited),
         AskApproval { .. } | Approve { .. } | UseApproval { .. } | EndApproval { .. } => {

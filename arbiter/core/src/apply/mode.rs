@@ -3,7 +3,7 @@
 
 use super::entry::{Entry, Outcome, refuse, stale};
 use super::group::{change_mode, expect_epoch, mode_word};
-use crate::{Epoch, EventKind, GroupId, Mode, Rejected, TimedMode, Waited, WallMillis};
+use crate::{Command, Epoch, EventKind, GroupId, Mode, Rejected, TimedMode, Waited, WallMillis};
 use std::time::Duration;
 
 /// The longest time for which something is set that goes back by itself.
@@ -29,7 +29,18 @@ pub(super) fn until(entry: &Entry, lasts: Duration) -> WallMillis {
     WallMillis(entry.proposal.wall.0.saturating_add(millis))
 }
 
-pub(super) fn set_for(
+/// One line a command.
+pub(super) fn run(entry: &mut Entry) -> Outcome {
+    match &entry.proposal.command {
+        Command::SetModeFor { group, mode, lasts, expected_epoch } => {
+            set_for(entry, group, *mode, *lasts, *expected_epoch)
+        }
+        Command::RevertMode { group, since, waited } => revert(entry, group, *since, *waited),
+        _ => Ok(()),
+    }
+}
+
+fn set_for(
     entry: &mut Entry,
     group: &GroupId,
     mode: Mode,
@@ -61,7 +72,7 @@ pub(super) fn set_for(
 }
 
 /// The time passed: back, if the mode from before may be set now; else it stays, and says why.
-pub(super) fn revert(entry: &mut Entry, group: &GroupId, since: u64, waited: Waited) -> Outcome {
+fn revert(entry: &mut Entry, group: &GroupId, since: u64, waited: Waited) -> Outcome {
     let (_, found) = entry.group(group)?;
     let Some(hold) = found.timed_mode.clone().filter(|hold| hold.since == since) else {
         return stale(format!("no mode of group {group} was set for a time by {since}"));

@@ -1,3 +1,5 @@
+//! The audit log: a chain that shows what was changed in it, or is missing.
+
 use super::*;
 use crate::testing::*;
 use crate::*;

@@ -278,7 +278,8 @@ mod tests {
     #[test]
     fn numbers_without_bounds_take_no_time_and_add_up() {
         let mut wide = node("a", "True", json!({}));
-        let without = json!({ "cpu": "99999999999999999E", "memory": "1E", "pods": "1E" });
+        let without =
+            json!({ "cpu": "99999999999999999E", "memory": "99999999999999999E", "pods": "1E" });
         wide.status.as_mut().unwrap().allocatable = of(without);
         let most = plain(i32::MAX);
         assert_eq!(shortages(left(&[wide.clone(), wide], &[]), &[most.clone(), most]).len(), 0);

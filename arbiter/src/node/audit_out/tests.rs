@@ -1,3 +1,5 @@
+//! Copies as they are written: nothing is left out, whatever becomes of file and socket.
+
 use super::*;
 use crate::audit_file::{self, tests::state};
 use std::io::Write;

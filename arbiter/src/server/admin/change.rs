@@ -49,7 +49,7 @@ pub(super) fn asker(asked: Option<&pb::Asked>) -> Result<Asker, Status> {
 
 /// Who asks: as the certificate or the kernel says. In plaintext it is what the message claims, and
 /// is recorded as no more than that.
-pub(super) fn by(claimed: &str) -> String {
+pub(in crate::server) fn by(claimed: &str) -> String {
     match caller() {
         Some(caller) if caller.is_verified() => caller.name,
         _ if claimed.is_empty() => "operator (unverified)".to_owned(),

@@ -3,6 +3,7 @@
 
 use crate::clock;
 use crate::leader::Route;
+use crate::server::admin::by;
 use crate::server::peers::forwarded;
 use crate::server::{Face, refusal};
 use arbiter_core::{By, Command, GroupId, Instant, Proposal, RequestId, WallMillis};
@@ -112,9 +113,9 @@ impl Face {
     /// For the audit log: `caller` may not make this call. The outer layers call it, on any
     /// arbiter; it returns at once.
     pub fn refused(&self, caller: &str, call: &str, why: &str) {
-        let asked = pb::Asked { by: caller.to_owned(), ..pb::Asked::default() };
-        let call = Call { name: call, asked: Some(&asked), ..Call::default() };
-        self.note_later(&call, why);
+        let call = Call { name: call, ..Call::default() };
+        let note = pb::CallNote { who: cut(caller.to_owned()), ..self.note_of(&call, why) };
+        self.notes.add(note, clock::now());
     }
 
     /// The end of `work`; where it is a refusal that no log entry tells of, the audit log does.
@@ -173,7 +174,7 @@ impl Face {
         let request_id = format!("note-{}-{}-{number}", self.raft.name(), clock::wall().0);
         pb::CallNote {
             request_id,
-            who: if asked.by.is_empty() { "operator".to_owned() } else { cut(asked.by) },
+            who: cut(by(&asked.by)),
             call: cut(call.name.to_owned()),
             group: cut(call.group.to_owned()),
             detail: cut(call.detail.to_owned()),

@@ -224,6 +224,7 @@ fn what_is_kept_is_bounded() {
 #[test]
 fn a_version_above_this_build_is_refused() {
     let mut world = World::observing();
+    world.state.version = 1;
     let raise = |version| Command::RaiseVersion { version };
     let outcome = world.operator(raise(STATE_VERSION_MAX + 1));
     assert!(matches!(outcome, Err(Rejected::Unsupported { .. })));

@@ -60,7 +60,6 @@ fn worlds() -> Vec<World> {
     drilled.run(ms(10_000));
     drilled.run(ms(60_000));
     let mut open = World::in_mode(Mode::Manual);
-    open.operator(Command::RaiseVersion { version: 2 }).expect("it rises");
     let voter = Voter { node_id: 7, region: "witness".into(), address: "new:7400".into() };
     let name = "arbiter-new".into();
     open.operator(Command::ReserveNode { name, voter }).expect("it is new");

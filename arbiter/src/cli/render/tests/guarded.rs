@@ -29,7 +29,7 @@ fn records_of_the_audit_log() {
     };
     let all = [record(7, "set-mode", "done"), record(8, "set-mode", "wrong-epoch"), bare];
     let lines: Vec<String> = all.iter().map(guards::record).collect();
-    golden("audit.txt", &(lines.join("\n") + "\n"));
+    golden("audit.txt", &(lines.join("\n") + "\nNEXT: arbiter audit verify FILE\n"));
 }
 
 #[test]

@@ -12,13 +12,12 @@ use arbiter_core::{
     By, Command, DrillKind, Group, GroupId, Mode, Plan, PlanKind, Proposal, RequestId,
     STATE_VERSION_MAX, State, StepId, WallMillis,
 };
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl World {
     /// One round of what operators do.
     pub(super) fn operator(&mut self) {
-        let pause = self.people.range(300 * MS, 3 * SECOND);
+        let pause = self.rounds.range(300 * MS, 3 * SECOND);
         self.after(pause, Due::Operator);
         let Some((leader, term)) = self.raft.leading() else { return };
         let state = self.raft.state(leader);
@@ -79,6 +78,10 @@ impl World {
     /// The specification names who votes, and State has the newest version that all voters have.
     fn keep_house(&mut self, state: &State) -> Option<Command> {
         if let Some(voters) = self.voters_to_name(state) {
+            // Before version 2 there is no command of its own for them.
+            if state.version >= 2 {
+                return Some(Command::SetVoters { voters, joining: state.joining.clone() });
+            }
             let spec = arbiter_core::ClusterSpec { voters, ..state.spec.clone() };
             return Some(Command::ApplyPolicy { spec });
         }

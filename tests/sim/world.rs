@@ -26,6 +26,8 @@ pub const HEAL_SECONDS: u64 = 60;
 const LOOK: Nanos = SECOND / 2;
 /// Events in one run; more is a loop.
 const EVENTS_MAX: u64 = 3_000_000;
+/// Keeps the times at which people look apart from other chance.
+const ROUNDS: u64 = 0x0a5e;
 
 /// What a run is asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +73,8 @@ pub struct World {
     pub rng: Rng,
     /// What people draw from.
     pub people: Rng,
+    /// When they look: the same in a run and in its replay, where they want nothing by themselves.
+    pub rounds: Rng,
     /// They do what they draw; else what the script says.
     pub improvises: bool,
     /// What happens, and what people did.
@@ -142,6 +146,7 @@ impl World {
             next: 0,
             rng: Rng::new(script.luck),
             people: Rng::new(people.unwrap_or(script.luck)),
+            rounds: Rng::new(script.luck ^ ROUNDS),
             improvises: people.is_some(),
             net,
             raft: Raft::new(),

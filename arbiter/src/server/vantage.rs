@@ -61,7 +61,7 @@ impl pb::vantage_server::Vantage for Vantage {
         let notes = request.into_inner();
         if notes.cluster_id != self.face.cluster_id {
             let text = format!("this is cluster {}", self.face.cluster_id);
-            return Err(refusal::invalid("wrong-cluster", text, "arbiter config check FILE"));
+            return Err(refusal::invalid("bad-notes", text, "arbiter config check FILE"));
         }
         let from = ArbiterId::from(notes.arbiter.as_str());
         if !self.face.state().spec.voters.contains_key(&from) {

@@ -17,6 +17,7 @@ async fn shown(trio: &Trio) -> pb::GroupStatus {
 async fn modes_and_leases_for_a_time_are_shown_with_their_end() {
     arbiter::tls::install();
     let (trio, _eu, _us) = Trio::manual_with("").await;
+    trio.at_version_2().await;
     let mut admin = trio.admin(trio.followers()[0]).await;
     let mode = |for_ms, id: &str| pb::SetModeRequest {
         asked: asked(id),
@@ -61,6 +62,7 @@ async fn modes_and_leases_for_a_time_are_shown_with_their_end() {
 async fn overrides_name_gates_and_no_fence() {
     arbiter::tls::install();
     let (trio, _eu, us) = Trio::manual_with("").await;
+    trio.at_version_2().await;
     let mut admin = trio.admin("a1").await;
     let open = |gates: &[&str], id: &str| pb::OpenPlanRequest {
         asked: asked(id),
@@ -95,12 +97,14 @@ async fn overrides_name_gates_and_no_fence() {
 async fn a_second_person_approves_and_not_the_first() {
     arbiter::tls::install();
     let (trio, _eu, _us) = Trio::manual_with("").await;
+    trio.at_version_2().await;
     let leader = trio.leader();
     let raft = &trio.nodes[leader.as_str()].raft;
     let by = |name: &str| By::Operator(name.to_owned());
     let proposal = Proposal {
         request: Some("ask".into()),
-        by: by("ada"),
+        // As over plaintext: what a message claims is recorded as no more than that.
+        by: by("ada (unverified)"),
         reason: "it is broken".to_owned(),
         wall: WallMillis(1),
         command: Command::AskApproval { action: "remove-node a3".to_owned() },
@@ -109,7 +113,10 @@ async fn a_second_person_approves_and_not_the_first() {
     let mut query = trio.query(trio.followers()[0]).await;
     let found = query.list_approvals(pb::ListApprovalsRequest {}).await.expect("a list");
     let found = found.into_inner().approvals;
-    assert_eq!((found[0].id, found[0].by.as_str(), found[0].approved_by.as_str()), (id, "ada", ""));
+    assert_eq!(
+        (found[0].id, found[0].by.as_str(), found[0].approved_by.as_str()),
+        (id, "ada (unverified)", "")
+    );
     let approve = |name: &str, request: &str| pb::ApproveRequest {
         asked: Some(pb::Asked {
             request_id: request.to_owned(),
@@ -122,7 +129,7 @@ async fn a_second_person_approves_and_not_the_first() {
     let refused = admin.approve(approve("ada", "1")).await.expect_err("the same person");
     assert_eq!(reason_of(&refused), "same-person");
     let told = admin.approve(approve("bob", "2")).await.expect("agreed").into_inner().message;
-    assert!(told.contains("ada may remove-node a3"), "{told}");
+    assert!(told.contains("ada (unverified) may remove-node a3"), "{told}");
     let found = query.list_approvals(pb::ListApprovalsRequest {}).await.expect("a list");
-    assert_eq!(found.into_inner().approvals[0].approved_by, "bob");
+    assert_eq!(found.into_inner().approvals[0].approved_by, "bob (unverified)");
 }

@@ -10,15 +10,10 @@ async fn status(trio: &Trio) -> pb::Status {
     trio.query("a1").await.get_status(request).await.expect("it answers").into_inner()
 }
 
-/// Until the leader has seen what every voter supports.
-async fn version_2(trio: &Trio) {
-    until("state version 2", async || status(trio).await.state_version == 2).await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_members_that_may_not_be_is_refused_by_name() {
     let trio = Trio::begun().await;
-    version_2(&trio).await;
+    trio.at_version_2().await;
     let shown = status(&trio).await;
     assert_eq!((shown.state_version_held_by.as_str(), shown.members_drift.as_str()), ("", ""));
     let mut admin = trio.admin(trio.followers()[0]).await;
@@ -78,7 +73,7 @@ async fn a_change_of_members_that_may_not_be_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_goes_on_from_a_backup_of_another() {
     let (former, _eu, _us) = Trio::active().await;
-    version_2(&former).await;
+    former.at_version_2().await;
     let mut asked_of = former.admin(former.followers()[0]).await;
     let answer = asked_of.backup(pb::BackupRequest::default()).await;
     let bytes = answer.expect("it is taken").into_inner().backup;

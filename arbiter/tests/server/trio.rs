@@ -165,6 +165,16 @@ impl Trio {
         trio.led().await;
     }
 
+    /// Until the leader has seen what every voter supports.
+    pub async fn at_version_2(&self) {
+        until("state version 2", async || {
+            let mut client = self.query("a1").await;
+            let answer = client.get_status(pb::GetStatusRequest::default()).await;
+            answer.is_ok_and(|status| status.into_inner().state_version == 2)
+        })
+        .await;
+    }
+
     /// Begun, and eu-west active by the word of two agents.
     pub async fn active() -> (Self, FakeAgent, FakeAgent) {
         Self::active_with("").await

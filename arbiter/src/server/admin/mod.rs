@@ -17,6 +17,7 @@ use super::{Answerer, CHANGE_LIMIT, Face, group_name, refusal};
 use crate::wire;
 use arbiter_core::{AUDIT_DONE, Command, Epoch, GroupId, InstanceId, PlanId, attest, zone_name};
 use arbiter_proto::v1 as pb;
+pub(in crate::server) use change::by;
 use change::{check_epoch, epoch_or_now, known, outcome};
 use pb::admin_client::AdminClient;
 use std::sync::Arc;

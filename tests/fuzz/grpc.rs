@@ -43,6 +43,8 @@ pub const METHODS: &[Method] = &[
     ("Query.GetPlan", same::<pb::GetPlanRequest>, same::<pb::Plan>),
     ("Query.ListDrills", same::<pb::ListDrillsRequest>, same::<pb::ListDrillsResponse>),
     ("Query.Explain", same::<pb::ExplainRequest>, same::<pb::Explanation>),
+    ("Query.ListAudit", same::<pb::ListAuditRequest>, same::<pb::AuditPage>),
+    ("Query.ListApprovals", same::<pb::ListApprovalsRequest>, same::<pb::ListApprovalsResponse>),
     ("Raft.Identify", same::<pb::IdentifyRequest>, same::<pb::IdentifyResponse>),
     ("Raft.Append", same::<pb::AppendRequest>, same::<pb::AppendResponse>),
     ("Raft.PreVote", same::<pb::RaftVoteRequest>, same::<pb::RaftVoteResponse>),

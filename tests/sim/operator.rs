@@ -27,9 +27,6 @@ impl World {
             return self.ask(leader, term, command);
         }
         self.unlock(&state);
-        if let Some(command) = self.keep_house(&state) {
-            self.ask(leader, term, command);
-        }
         for (id, group) in &state.groups {
             if self.healed {
                 if let Some(command) = self.repair(&state, leader, id, group) {
@@ -41,6 +38,10 @@ impl World {
                 self.script.wishes.push(At { at: self.now, what: (id.clone(), wish) });
                 self.wished(id, wish);
             }
+        }
+        // After what they want: in a replay that comes first too.
+        if let Some(command) = self.keep_house(&state) {
+            self.ask(leader, term, command);
         }
     }
 

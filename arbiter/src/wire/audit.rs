@@ -37,7 +37,7 @@ pub fn audit_from_proto(record: pb::AuditRecord) -> AuditRecord {
         who: record.who,
         what: record.what,
         detail: record.detail,
-        group: (!record.group.is_empty()).then(|| GroupId(record.group)),
+        group: Some(GroupId(record.group)).filter(|group| !group.0.is_empty()),
         reason: record.reason,
         result: record.result,
         previous: record.previous,

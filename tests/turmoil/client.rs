@@ -284,26 +284,3 @@ pub async fn transfer(rng: &mut Rng) {
     // Whether it was possible is nobody's matter here.
     let _ = within(AdminClient::new(channel).transfer_leadership(request)).await;
 }
-
-/// One arbiter becomes a learner, or all are voters again, if that is possible now.
-pub async fn change_members(oracle: &Oracle, rng: &mut Rng) {
-    let Some(leader) = oracle.leader(rng) else { return };
-    let without = rng.index(ARBITERS.len() + 1);
-    let voters: Vec<&str> =
-        ARBITERS.iter().enumerate().filter(|(n, _)| *n != without).map(|(_, name)| *name).collect();
-    let changed = timeout(CALL_LIMIT, leader.set_voters(&voters)).await;
-    oracle.note(&format!("voters {voters:?}: {}", matches!(changed, Ok(Ok(())))));
-}
-
-/// All are voters again, however long it takes.
-pub async fn all_vote(oracle: &Oracle, rng: &mut Rng) {
-    loop {
-        if let Some(leader) = oracle.leader(rng) {
-            if leader.voters_are(&ARBITERS) {
-                return;
-            }
-            let _ = timeout(CALL_LIMIT, leader.set_voters(&ARBITERS)).await;
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
-}

@@ -172,12 +172,6 @@ impl Oracle {
         (!all.is_empty()).then(|| all[rng.index(all.len())])
     }
 
-    /// One of those that believe that they lead.
-    pub fn leader(&self, rng: &mut Rng) -> Option<RaftHandle> {
-        let at = self.believes_to_lead(rng)?;
-        self.inner.places[at].handle.borrow().clone()
-    }
-
     /// Looks at every arbiter.
     pub fn look(&self, now: Duration) {
         self.inner.now.set(now);

@@ -149,13 +149,8 @@ fn people(
         moves.begun().await;
         while !moves.quiet() {
             sleep(Duration::from_millis(chance.range(TRANSFER_MS.0, TRANSFER_MS.1))).await;
-            if chance.chance(400) {
-                client::change_members(&moves, &mut chance).await;
-            } else {
-                client::transfer(&mut chance).await;
-            }
+            client::transfer(&mut chance).await;
         }
-        client::all_vote(&moves, &mut chance).await;
         Ok(())
     });
     (0..CLIENTS)

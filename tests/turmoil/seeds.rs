@@ -48,7 +48,7 @@ fn a_read_without_a_quorum_is_found() {
 
 #[test]
 fn a_vote_that_is_not_durable_is_found() {
-    found("UnsyncedVote", "7");
+    found("UnsyncedVote", "6");
 }
 
 #[test]

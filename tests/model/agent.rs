@@ -59,8 +59,9 @@ impl World {
         let host = &mut self.hosts[at];
         match action {
             AgentAction::SendReport | AgentAction::StartAsIs { .. } => {}
+            AgentAction::StaysWith { .. } | AgentAction::LearnArbiters(_) => {}
             AgentAction::PersistCluster(id) => {
-                self.to_disk(at, |disk| disk.cluster_id = Some(id));
+                self.to_disk(at, |disk| disk.cluster_id = id);
             }
             AgentAction::Observe { group, instance } => {
                 let fact = host.fact(&instance, &self.zone, now);

@@ -68,6 +68,7 @@ fn policy() -> Policy {
         durability: Durability::Async,
         strict_alone: StrictAlone::Accept,
         on_isolation: OnIsolation::Serve,
+        on_quorum_loss: Default::default(),
         external_fence: BTreeMap::new(),
         step_limit: secs(60),
         step_attempts_max: 3,
@@ -110,6 +111,7 @@ pub fn cluster(traffic: bool) -> ClusterSpec {
         |node_id, region: &str| Voter { node_id, region: region.into(), address: String::new() };
     let spec = GroupSpec { policy: policy(), instances, probes: BTreeMap::new() };
     ClusterSpec {
+        two_person: false,
         regions: BTreeMap::from([
             (REGIONS[0].into(), RegionKind::Data),
             (REGIONS[1].into(), RegionKind::Data),

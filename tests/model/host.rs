@@ -89,6 +89,7 @@ impl Host {
     pub fn new(region: usize, rate: Rate, traffic: bool) -> Self {
         let name = REGIONS[region];
         let stored = Stored {
+            leaves: None,
             agent: format!("agent-{name}").as_str().into(),
             incarnation: Incarnation(100 * (region as u64 + 1)),
             boot_id: "boot-1".to_owned(),

@@ -286,6 +286,7 @@ impl World {
             expected_epoch: group_state.epoch(),
             immediate: true,
             accept_loss: true,
+            overrides: BTreeMap::new(),
             candidates: BTreeMap::from([("db".into(), database(target))]),
             source_end: BTreeMap::new(),
             loss: LossBound::default(),

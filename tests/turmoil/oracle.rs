@@ -8,7 +8,6 @@
 
 use super::node::Place;
 use super::rng::Rng;
-use arbiter::raft::RaftHandle;
 use arbiter_core::{LogId, RequestId};
 use arbiter_tests::history::History;
 use arbiter_tests::history::group::Action;

@@ -113,6 +113,9 @@ impl Face {
     /// For the audit log: `caller` may not make this call. The outer layers call it, on any
     /// arbiter; it returns at once.
     pub fn refused(&self, caller: &str, call: &str, why: &str) {
+        if self.before_audit() {
+            return;
+        }
         let call = Call { name: call, ..Call::default() };
         let note = pb::CallNote { who: cut(caller.to_owned()), ..self.note_of(&call, why) };
         self.notes.add(note, clock::now());
@@ -144,7 +147,21 @@ impl Face {
         self.note_later(call, reason.unwrap_or("refused"));
     }
 
+    /// There is no audit log before every arbiter can keep it: see `Command::version`.
+    fn before_audit(&self) -> bool {
+        let command = Command::NoteCall {
+            call: String::new(),
+            group: None,
+            detail: String::new(),
+            result: String::new(),
+        };
+        self.state().version < command.version()
+    }
+
     fn note_later(&self, call: &Call<'_>, result: &str) {
+        if self.before_audit() {
+            return;
+        }
         self.notes.add(self.note_of(call, result), clock::now());
     }
 
@@ -158,6 +175,9 @@ impl Face {
         call: &Call<'_>,
         result: &str,
     ) -> Result<u64, Status> {
+        if self.before_audit() {
+            return Ok(0);
+        }
         let note = self.note_of(call, result);
         let proposal = proposal(&note);
         match self.raft.propose(&proposal).await {

@@ -164,6 +164,8 @@ async fn turns(stage: &Stage) -> io::Result<()> {
 async fn attests(stage: &Stage) -> io::Result<()> {
     says(stage, "attest db-us", NO, &["refused (no-reason)", "NEXT:"])?;
     says(stage, "attest db-us --reason dark", NO, &["refused (no-plan)", "NEXT:"])?;
+    // A leader elected after the cut would know nothing of its agents yet.
+    stage.leader_outside("us-east").await?;
     stage.lab.net.cut_region(US)?;
     says(stage, "failover --to eu-west --no-wait", YES, &["plan ", "open"])?;
     says(stage, "attest nobody --reason dark", NO, &["refused (", "NEXT:"])?;

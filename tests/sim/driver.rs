@@ -228,11 +228,7 @@ impl World {
                     return retry("its cgroup is frozen");
                 }
                 server.upstream = Some(upstream.into()).filter(|_| !upstream.is_empty());
-                server.detached = false;
-                server.start_file = true;
-                if !server.running {
-                    server.start();
-                }
+                server.follow();
                 Ok(())
             }
             Goal::Active => {

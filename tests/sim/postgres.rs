@@ -91,6 +91,15 @@ impl Postgres {
         self.streaming = false;
     }
 
+    /// It receives, and runs.
+    pub fn follow(&mut self) {
+        self.detached = false;
+        self.start_file = true;
+        if !self.running {
+            self.start();
+        }
+    }
+
     /// Start it in the role that its data says. False: the gate refuses.
     pub fn start(&mut self) -> bool {
         if self.gate && !self.start_file {

@@ -1,5 +1,5 @@
-//! What one group's agent may do to its instances at an instant. Knows lease and hold; never what is
-//! asked for.
+//! What one group's agent may do to its instances at an instant. Knows lease and hold; never what
+//! is asked for.
 
 use super::GroupMachine;
 use crate::Instant;

@@ -61,7 +61,7 @@ impl World {
             AgentAction::SendReport | AgentAction::StartAsIs { .. } => {}
             AgentAction::StaysWith { .. } | AgentAction::LearnArbiters(_) => {}
             AgentAction::PersistCluster(id) => {
-                self.to_disk(at, |disk| disk.cluster_id = id);
+                self.write_disk(at, |disk| disk.cluster_id = id);
             }
             AgentAction::Observe { group, instance } => {
                 let fact = host.fact(&instance, &self.zone, now);
@@ -91,7 +91,7 @@ impl World {
             }
             AgentAction::PersistArming { group, arming } => {
                 let of = group.clone();
-                self.to_disk(at, |disk| match arming {
+                self.write_disk(at, |disk| match arming {
                     Some(arming) => _ = disk.armed.insert(of, arming),
                     None => _ = disk.armed.remove(&of),
                 });
@@ -113,7 +113,7 @@ impl World {
             self.breaks(Broken::I10);
         }
         if self.rules.flaw != Some(Flaw::TokenNotKept) {
-            self.to_disk(at, |disk| _ = disk.tokens.insert(key, *token));
+            self.write_disk(at, |disk| _ = disk.tokens.insert(key, *token));
         }
     }
 
@@ -124,7 +124,7 @@ impl World {
         AgentEvent::DeadmanShows { holds, counts_as }
     }
 
-    fn to_disk(&mut self, at: usize, change: impl FnOnce(&mut arbiter_core::agent::Stored)) {
+    fn write_disk(&mut self, at: usize, change: impl FnOnce(&mut arbiter_core::agent::Stored)) {
         let mut disk = (*self.hosts[at].disk).clone();
         change(&mut disk);
         self.hosts[at].disk = Shared::new(disk);

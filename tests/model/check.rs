@@ -1,6 +1,6 @@
 //! Running the checker over one scope, and saying what it found.
 
-use super::model::Checked;
+use super::checked::Checked;
 use super::scope::{Flaw, Left, Scope};
 use super::world::{Act, World};
 use stateright::report::{ReportData, ReportDiscovery, Reporter};

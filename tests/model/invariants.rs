@@ -32,7 +32,7 @@ fn evidence_is_true(world: &World) -> bool {
         let armed = host.deadman.holds().get(&group()).filter(|hold| hold.armed && same_life);
         let runs = armed.and_then(|hold| hold.deadline).is_some_and(|at| world.now < host.when(at));
         let lease = evidence.kind == EvidenceKind::LeaseExpired;
-        !host.server.accepts(world.now) && !(lease && runs)
+        !(host.server.accepts(world.now) || lease && runs)
     })
 }
 

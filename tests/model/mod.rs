@@ -8,13 +8,13 @@
 
 mod agent;
 pub mod check;
+mod checked;
 mod cluster;
 mod host;
 mod invariants;
 mod leader;
-mod model;
 pub mod scope;
 mod shared;
 mod world;
 
-pub use model::Checked;
+pub use checked::Checked;

@@ -172,8 +172,11 @@ impl GroupMachine {
         if answers {
             self.granted = told.lease.is_some();
         }
-        // State was first to know that no lease runs any more; that one does it learns from us.
-        self.serves_on = told.serves_on;
+        // State was first to know that no lease runs any more; that one does it learns from us. A
+        // late "serve on" must not end a lease whose end State has since come to count. // I4
+        if answers || !told.serves_on {
+            self.serves_on = told.serves_on;
+        }
         if self.serves_on {
             self.lease.end();
         }

@@ -78,6 +78,10 @@ impl Agent {
     /// The leader answers at once.
     fn answered(&mut self, serves_on: bool, now: Instant) -> Vec<Goal> {
         let sequence = self.machine.report(now).sequence;
+        self.told(serves_on, Some(sequence), now)
+    }
+
+    fn told(&mut self, serves_on: bool, answers: Option<u64>, now: Instant) -> Vec<Goal> {
         let timing = Profile::Wan.timing();
         let order = Order {
             group: group(),
@@ -100,7 +104,7 @@ impl Agent {
         let directive = Directive {
             cluster_id: "test".into(),
             term: 1,
-            answers: Some(sequence),
+            answers,
             incarnation: Incarnation(1),
             groups: BTreeMap::from([(group(), part)]),
             succeeds: None,
@@ -163,4 +167,17 @@ fn turned_off_a_deadline_runs_from_the_next_answer_on() {
     assert_eq!(agent.hold().deadline, Some(now + Profile::Wan.timing().lease));
     assert!(agent.shown(now).deadline_running);
     assert_eq!(agent.alone(now, ms(60_000)), [Goal::Fenced], "alone it is fenced again");
+}
+
+/// I4: a leader that was deposed may say it yet, from a State in which nothing counts on the end of
+/// this lease.
+#[test]
+fn a_late_word_to_serve_on_ends_no_lease() {
+    let mut agent = Agent::start();
+    agent.answered(false, START);
+    let deadline = agent.hold().deadline;
+    assert!(deadline.is_some());
+    agent.told(true, None, START + ms(1000));
+    assert_eq!(agent.hold().deadline, deadline);
+    assert_eq!(agent.alone(START + ms(1000), ms(60_000)), [Goal::Fenced]);
 }

@@ -59,7 +59,7 @@ async fn attested(stage: &mut Stage) -> io::Result<()> {
         ended.evidence.iter().map(|e| (e.instance.as_str(), e.kind.as_str())).collect();
     check(kinds == [("db-eu", "attested")], || format!("evidence {kinds:?}"))?;
     let report = format!("report {plan}");
-    says(stage, &report, YES, &["db-eu", "attested", "olga: unplugged", "completed"])?;
+    says(stage, &report, YES, &["db-eu", "attested", "olga (unverified): unplugged", "completed"])?;
 
     stage.lab.net.heal()?;
     stage.lab.start_arbiter("arbiter-eu")?;

@@ -24,8 +24,8 @@ const CHUNK: usize = 64 << 10;
 /// What an arbiter says as it ends.
 const SAYS: [&str; 2] = ["no space left on the disk", "free some space"];
 /// Bytes of one entry, and how many there may be before the disk is full.
-const REASON_BYTES: usize = 50_000;
-const CHANGES_MAX: u32 = 500;
+const REASON_BYTES: usize = 4_000;
+const CHANGES_MAX: u32 = 5_000;
 /// Longest pause of the follower: leadership moves, and nothing else does.
 const GAP_MAX: Duration = Duration::from_millis(1500);
 

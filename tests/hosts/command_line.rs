@@ -37,10 +37,21 @@ async fn command_line(stage: &mut Stage) -> io::Result<()> {
 /// Run `arbiter` with `args` (separated by blanks), and see that it ends with `code` and prints
 /// each of `words`; what it printed.
 pub fn says(stage: &Stage, args: &str, code: i32, words: &[&str]) -> io::Result<String> {
+    says_as("olga", stage, args, code, words)
+}
+
+/// The same, of another person.
+pub fn says_as(
+    who: &str,
+    stage: &Stage,
+    args: &str,
+    code: i32,
+    words: &[&str],
+) -> io::Result<String> {
     let endpoints = stage.lab.endpoints().join(",");
     let mut command = Command::new(&stage.lab.options.binary);
     command.args(args.split_whitespace()).env("ARBITER_ENDPOINTS", endpoints);
-    let output = command.env("USER", "olga").output()?;
+    let output = command.env("USER", who).output()?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
     let ended = output.status.code();

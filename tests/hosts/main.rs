@@ -76,8 +76,14 @@ fn play(case: &Case) -> Option<&'static str> {
     failed.map(|_| case.name)
 }
 
-/// Each in a process of its own, `jobs` at a time. The names of those that failed.
+/// Each in a process of its own, `jobs` at a time, and then those that want to be alone. The names
+/// of those that failed.
 fn play_all(chosen: &[Case], jobs: usize) -> Vec<&'static str> {
+    let (quiet, others): (Vec<Case>, Vec<Case>) = chosen.iter().partition(|case| case.quiet);
+    [play_some(&others, jobs), play_some(&quiet, 1)].concat()
+}
+
+fn play_some(chosen: &[Case], jobs: usize) -> Vec<&'static str> {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..jobs {

@@ -1,7 +1,7 @@
 //! The arbiters themselves: one replaced while everything goes on, and two lost for good.
 
 use super::Case;
-use super::command_line::{NO, YES, says};
+use super::command_line::{NO, YES, says, says_as};
 use super::stage::{LIMIT, Stage, check, until};
 use arbiter::clock;
 use arbiter::lab::cluster::ARBITERS;
@@ -41,6 +41,20 @@ fn log_of(stage: &Stage, name: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
+/// From now on a change of members takes a second person, once for each.
+fn two_persons(stage: &Stage, change: &str) -> io::Result<()> {
+    let two = file(stage, "two.toml", |text| {
+        text.replace("[cluster]\n", "[cluster]\ntwo_person = true\n")
+    })?;
+    says(stage, &format!("config apply {} --reason safer", two.display()), YES, &["NEXT:"])?;
+    let refused = says(stage, change, NO, &["needs-approval", "another person: arbiter approve "])?;
+    let waits = refused.split("arbiter approve ").nth(1).and_then(|rest| rest.split(' ').next());
+    let approve = format!("approve {} --reason seen", waits.unwrap_or_default());
+    says(stage, &approve, NO, &["same-person", "NEXT:"])?;
+    says(stage, change, NO, &["needs-approval"])?;
+    says_as("ada", stage, &approve, YES, &["olga", "once, within the hour"]).map(drop)
+}
+
 async fn membership(stage: &mut Stage) -> io::Result<()> {
     let witness = stage.lab.address("witness");
     let new = file(stage, "second.toml", |text| {
@@ -64,6 +78,7 @@ async fn membership(stage: &mut Stage) -> io::Result<()> {
     says(stage, "members remove arbiter-witness", NO, &["too-few", "members replace"])?;
     let replace =
         format!("members replace arbiter-witness --with {NEW} --config {at} --reason old");
+    two_persons(stage, &replace)?;
     says(stage, &replace, YES, &["votes", "NEXT:"])?;
     let changed = |s: &v1::Status| {
         let names: Vec<&str> = s.voters.iter().map(|voter| voter.name.as_str()).collect();

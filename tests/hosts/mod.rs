@@ -79,6 +79,8 @@ pub struct Case {
     pub play: Play,
     /// Whether it proves by itself that nothing overlapped.
     pub own_proof: bool,
+    /// Whether nothing else may run beside it: it takes all that the machine has.
+    pub quiet: bool,
     /// What it does instead, without a platform made for it.
     pub alone: Option<fn() -> io::Result<()>>,
 }
@@ -99,6 +101,7 @@ impl Case {
             services: false,
             play,
             own_proof: false,
+            quiet: false,
             alone: None,
         }
     }
@@ -164,6 +167,12 @@ impl Case {
     /// Proves by itself that nothing overlapped: with many moves an epoch may see no write.
     pub const fn own_proof(mut self) -> Self {
         self.own_proof = true;
+        self
+    }
+
+    /// With nothing beside it.
+    pub const fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 

@@ -1,6 +1,7 @@
 //! Voters lost, and mode `observe`.
 
 use super::Case;
+use super::command_line::{YES, says};
 use super::stage::{LIMIT, Stage, check, until, wrong};
 use arbiter::clock;
 use arbiter::lab::cluster::{EU, GROUP, US, WITNESS};
@@ -31,6 +32,13 @@ pub const CASES: &[Case] = &[
         |stage| Box::pin(two_lost_unarmed(stage)),
     )
     .mode("observe"),
+    Case::new(
+        "hold",
+        "on_quorum_loss = hold: it serves without a quorum; cut off, it moves only once its fence is confirmed",
+        |stage| Box::pin(hold(stage)),
+    )
+    .mode("observe")
+    .group("on_quorum_loss = \"hold\"\nallow_automatic = false\n"),
     Case::new(
         "observe",
         "mode observe: the same cuts order and kill nothing, and record what would have been done",
@@ -63,6 +71,36 @@ async fn two_lost_unarmed(stage: &mut Stage) -> io::Result<()> {
     check(stage.postmaster("eu-db")? == postmaster, || "PostgreSQL was restarted".into())?;
     stage.lab.net.heal()?;
     stage.serves("eu-west", 1, LIMIT).await
+}
+
+async fn hold(stage: &mut Stage) -> io::Result<()> {
+    says(stage, "arm", YES, &["NEXT:"])?;
+    // Never known as armed: it may be in mode manual all the same, once its agents are gated.
+    until("mode manual", LIMIT, async || stage.lab.set_mode(GROUP, "manual").await.is_ok()).await?;
+    let (from, postmaster) = (clock::now(), stage.postmaster("eu-db")?);
+    stage.lab.net.cut_region(US)?;
+    stage.lab.net.cut_region(WITNESS)?;
+    tokio::time::sleep(2 * stage.dead_after()).await;
+    stage.no_gap("eu-west", from, GAP_MAX)?;
+    check(stage.postmaster("eu-db")? == postmaster, || "PostgreSQL was restarted".into())?;
+    stage.lab.net.heal()?;
+    stage.serves("eu-west", 1, LIMIT).await?;
+    stage.ready_to_move("us-east").await?;
+
+    let from = clock::now();
+    stage.lab.net.cut_region(EU)?;
+    let opened = stage.lab.open_plan(GROUP, "failover", "us-east").await;
+    opened.map_err(|status| wrong(format!("failover: {status}")))?;
+    let halted = |g: &v1::GroupStatus| g.plan.as_ref().is_some_and(|plan| plan.state == "halted");
+    let limit = 2 * stage.dead_after() + LIMIT;
+    stage.lab.operator.wait_group(GROUP, "a plan that waits for evidence", limit, halted).await?;
+    check(stage.lab.epoch(GROUP).await? == 1, || "it was promoted without evidence".into())?;
+    stage.no_pinned_gap(from, GAP_MAX)?;
+    // Reached again, its agent fences it, and says so.
+    stage.lab.net.heal()?;
+    stage.serves("us-east", 2, limit).await?;
+    let kinds: Vec<_> = stage.newest_plan().await?.evidence.into_iter().map(|e| e.kind).collect();
+    check(kinds == ["confirmed"], || format!("evidence {kinds:?}"))
 }
 
 /// The ways in which a region is lost in mode `observe`.

@@ -34,7 +34,7 @@ pub const CASES: &[Case] = &[
     .mode("observe"),
     Case::new(
         "hold",
-        "on_quorum_loss = hold: it serves without a quorum; cut off, it moves only once its fence is confirmed",
+        "on_quorum_loss = hold: it serves without a quorum; cut off, nothing moves until its fence is confirmed",
         |stage| Box::pin(hold(stage)),
     )
     .mode("observe")
@@ -96,9 +96,11 @@ async fn hold(stage: &mut Stage) -> io::Result<()> {
     stage.lab.operator.wait_group(GROUP, "a plan that waits for evidence", limit, halted).await?;
     check(stage.lab.epoch(GROUP).await? == 1, || "it was promoted without evidence".into())?;
     stage.no_pinned_gap(from, GAP_MAX)?;
-    // Reached again, its agent fences it, and says so.
+    // Reached again, and well, it serves on. Whoever still wants to move has it fenced first.
     stage.lab.net.heal()?;
-    stage.serves("us-east", 2, limit).await?;
+    stage.serves("eu-west", 1, limit).await?;
+    stage.ready_to_move("us-east").await?;
+    stage.moved_by("failover", "us-east").await?;
     let kinds: Vec<_> = stage.newest_plan().await?.evidence.into_iter().map(|e| e.kind).collect();
     check(kinds == ["confirmed"], || format!("evidence {kinds:?}"))
 }

@@ -235,8 +235,8 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
     })
 }
 
-/// As many open files as this process may have: each connection is one, and the usual limit of 1,024
-/// is of the time of `select`.
+/// As many open files as this process may have: each connection is one, and the usual limit of
+/// 1,024 is of the time of `select`.
 #[cfg(feature = "rocksdb")]
 fn more_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -1,6 +1,7 @@
-//! Admission of calls: how many are under way at once, of each caller and in all, and how large one
-//! may be. What is too much is refused at once, so that what is let in is answered in time. Calls of
-//! agents, and of arbiters for themselves, are not counted. Knows paths and names; reads no message.
+//! Admission of calls: how many are under way at once, of each caller and in all, and how large
+//! one may be. What is too much is refused at once, so that what is let in is answered in time.
+//! Calls of agents, and of arbiters for themselves, are not counted. Knows paths and names; reads
+//! no message.
 
 use super::refusal;
 use crate::clock;

@@ -1,6 +1,6 @@
-//! Connections to the gRPC port: over TLS, in plaintext, or through the socket on this host. People's
-//! are kept apart from those of agents and arbiters. Knows handshakes and who is at the other end;
-//! never what is asked.
+//! Connections to the gRPC port: over TLS, in plaintext, or through the socket on this host.
+//! People's are kept apart from those of agents and arbiters. Knows handshakes and who is at the
+//! other end; never what is asked.
 
 use super::connection::{Connection, Origin};
 use crate::clock;
@@ -97,19 +97,7 @@ impl Doors {
                     },
                     Err(error) => not_accepted(&error).await,
                 },
-                Some((from, shaken)) = self.handshakes.next() => {
-                    if let Some(count) = self.shaking.get_mut(&from) {
-                        *count -= 1;
-                        if *count == 0 {
-                            self.shaking.remove(&from);
-                        }
-                    }
-                    match shaken {
-                        Some(connection) if is_process(connection.origin()) => self.processes.serve(connection).await,
-                        Some(connection) => self.people.serve(connection).await,
-                        None => {}
-                    }
-                },
+                Some(done) = self.handshakes.next() => self.shaken(done).await,
             }
         }
     }
@@ -141,6 +129,19 @@ impl Doors {
                 Err(_) => (from, None),
             }
         }));
+    }
+
+    async fn shaken(&mut self, (from, connection): Shaken) {
+        if let Some(count) = self.shaking.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                self.shaking.remove(&from);
+            }
+        }
+        let Some(connection) = connection else { return };
+        let process = is_process(connection.origin());
+        let side = if process { &mut self.processes } else { &mut self.people };
+        side.serve(connection).await;
     }
 }
 

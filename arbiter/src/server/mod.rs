@@ -3,8 +3,9 @@
 //!
 //! # Layout
 //! - [`refusal`]: statuses; `peers`: connections to other arbiters
-//! - `incoming`, `connection`, `local`: connections; `gate`: what stands before any service: `permit` and `table`,
-//!   who may call what, and `admission`, how much at once
+//! - `incoming`, `connection`, `local`: connections
+//! - `gate`: what stands before any service: `permit` and `table`, who may call what, and
+//!   `admission`, how much at once; `pace`: how often an agent is heard
 //! - `query`, `admin`, `agent`, `vantage`: a gRPC service each
 //! - `status`: what `arbiter status` shows, as a pure function; `report`: what a plan did
 //! - `audit`: what was refused on its way into the audit log, and the log itself

@@ -1,5 +1,5 @@
-//! Everything that a client can do wrong, at once, to one arbiter. Knows what it sends and how often
-//! that was refused; never what the arbiter is.
+//! Everything that a client can do wrong, at once, to one arbiter. Knows what it sends and how
+//! often that was refused; never what the arbiter is.
 
 use super::super::stage::check;
 use super::client::{Clients, call};

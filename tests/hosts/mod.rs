@@ -218,3 +218,23 @@ pub fn cases() -> Vec<Case> {
     ]
     .concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::cases;
+    use std::collections::BTreeSet;
+
+    /// The last column of the table of invariants is what a reader reruns.
+    #[test]
+    fn every_case_that_the_safety_page_names_is_there() {
+        let page = include_str!("../../arbiter/docs/SAFETY.md");
+        let known: BTreeSet<&str> = cases().iter().map(|case| case.name).collect();
+        let rows = page.lines().filter(|line| line.starts_with("| I"));
+        let last = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next());
+        let named: Vec<&str> = last.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        assert!(named.len() > 20, "{named:?}");
+        for name in named {
+            assert!(known.contains(name) || name == "no_overlap", "{name} is no case");
+        }
+    }
+}

@@ -6,10 +6,12 @@
 
 mod agent;
 mod bucket;
+mod calls;
 mod commands;
 mod config;
 mod dns;
 mod grpc;
+mod handlers;
 mod heap;
 mod input;
 mod kubernetes;
@@ -20,6 +22,8 @@ mod pgbouncer;
 mod postgres;
 mod redis;
 mod replay;
+mod requests;
+mod rig;
 mod seeds;
 mod state;
 mod worlds;
@@ -46,6 +50,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("directive", messages::directive),
     ("dns", dns::target),
     ("grpc", grpc::target),
+    ("handlers", handlers::target),
     ("kubernetes", kubernetes::target),
     ("log", log::target),
     ("pages", pages::target),

@@ -15,7 +15,7 @@ mod agent;
 pub mod audit;
 mod certificates;
 mod drills;
-mod http;
+pub(crate) mod http;
 mod incoming;
 mod limited;
 mod local;

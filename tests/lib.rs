@@ -9,5 +9,7 @@ pub mod hosts;
 pub mod invariants;
 #[cfg(feature = "model")]
 pub mod model;
+#[cfg(any(feature = "hosts", feature = "turmoil"))]
+pub mod puppet;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -139,7 +139,7 @@ impl Rig {
         tokio::spawn(leader.run());
         tokio::spawn(server::audit::carry(face.clone()));
         let (accepted, connections) = mpsc::unbounded_channel();
-        let router = server::router(face.clone(), &raft).expect("the services are described");
+        let router = server::router(&face, &raft).expect("the services are described");
         let connections = UnboundedReceiverStream::new(connections).map(Ok::<_, io::Error>);
         tokio::spawn(router.serve_with_incoming(connections));
         let rig = Self { channel: channel(accepted), face, raft };

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Where everything is, and how long a process outlives its certificate.
-const TLS: &str = r#"
+pub const TLS: &str = r#"
 [tls]
 ca = "{dir}/tls/ca.pem"
 certificate = "{dir}/tls/{name}.pem"
@@ -36,7 +36,7 @@ fn dir(lab: &Lab) -> String {
 }
 
 /// `arbiter pki` with these words; what it printed.
-fn pki(lab: &Lab, words: &[&str], of: &[impl AsRef<std::ffi::OsStr>]) -> io::Result<String> {
+pub fn pki(lab: &Lab, words: &[&str], of: &[impl AsRef<std::ffi::OsStr>]) -> io::Result<String> {
     let output = Command::new(&lab.options.binary).arg("pki").args(words).args(of).output()?;
     let error = String::from_utf8_lossy(&output.stderr);
     check(output.status.success(), || format!("arbiter pki {words:?}: {error}"))?;

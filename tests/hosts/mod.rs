@@ -12,6 +12,7 @@ pub mod chaos;
 mod command_line;
 mod cuts;
 mod demo;
+mod disk;
 mod drills;
 mod durability;
 mod fences;
@@ -20,6 +21,7 @@ mod holds;
 #[path = "../../arbiter/tests/support/kubernetes/mod.rs"]
 mod kubernetes;
 pub mod leader;
+mod load;
 mod members;
 mod patroni;
 mod plans;
@@ -179,6 +181,8 @@ pub fn cases() -> Vec<Case> {
         plans::CASES,
         turned::CASES,
         leader::CASES,
+        load::CASES,
+        disk::CASES,
         rows::CASES,
         quorum::CASES,
         agents::CASES,

@@ -83,6 +83,17 @@ pub fn alive(pid: i32) -> bool {
     status_line(pid, "State:").is_some_and(|state| !state.trim().starts_with('Z'))
 }
 
+/// Bytes of memory that a process has, pages of its files left out.
+///
+/// # Errors
+/// If it is gone.
+pub fn memory(pid: i32) -> io::Result<u64> {
+    let gone = || wrong(format!("process {pid} is gone"));
+    let line = status_line(pid, "RssAnon:").ok_or_else(gone)?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().map_err(io::Error::other)?;
+    Ok(kib << 10)
+}
+
 /// The parent of a process; none when it is gone.
 pub fn parent(pid: i32) -> Option<i32> {
     status_line(pid, "PPid:")?.trim().parse().ok()

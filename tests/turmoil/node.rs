@@ -95,7 +95,7 @@ impl Place {
         let face = Face::new(raft, leader.clone(), id, voters, false, tls, notifier);
         tokio::spawn(leader.run());
         let listener = turmoil::net::TcpListener::bind(("0.0.0.0", net::PORT)).await?;
-        let router = server::router(face, &handle)?;
+        let router = server::router(&face, &handle)?;
         router.serve_with_incoming(net::incoming(listener)).await?;
         Ok(())
     }

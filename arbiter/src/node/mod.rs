@@ -2,6 +2,7 @@
 //! looks at, and the webhook. Knows how the parts are joined; none of what they do.
 
 mod audit_out;
+mod bulkhead;
 mod people;
 
 use crate::leader::Leader;
@@ -12,6 +13,7 @@ use crate::raft::{self, RaftHandle, RaftOptions};
 use crate::server::{self, Face, Listening};
 use crate::tls::{self, Files, Role, Tls, TlsError};
 use arbiter_core::ClusterSpec;
+use bulkhead::Bulkhead;
 use cluster_config::Cluster;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,8 @@ use tokio::time::{sleep, timeout};
 /// Threads of a node that run tasks: its work is small and passes through many of them, and waking
 /// another thread for each costs a commit more than it gains. What waits for a disk is elsewhere.
 const WORKERS: usize = 1;
+/// Open files below which not every connection has one.
+const FILES_MIN: u64 = (server::PEOPLE_MAX + server::PROCESSES_MAX + 1024) as u64;
 /// Resolving the address to listen on.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 /// How often everything is looked at where no group says otherwise, and at most.
@@ -106,6 +110,8 @@ pub struct Node {
     face: Arc<Face>,
     tasks: JoinSet<()>,
     listening: Vec<Listening>,
+    /// Where people are answered. Last: what runs there ends before it does.
+    _people: Bulkhead,
 }
 
 /// What a start that joins leaves in its data directory, so that it may be started again.
@@ -194,17 +200,17 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
     tasks.spawn(server::audit::carry(face.clone()));
     tasks.spawn(audit_out::copy(raft.clone(), name.clone(), cluster.audit.clone(), data_dir));
     let failed = |error: std::io::Error| NodeError::Runtime(error.to_string());
-    let served = server::serve_grpc(face.clone(), &raft, grpc, socket).map_err(failed)?;
+    let people = Bulkhead::new("people").map_err(failed)?;
+    let served = server::serve_grpc(&face, &raft, grpc, socket, people.handle()).map_err(failed)?;
     let grpc = served.address;
-    let mut node =
-        Node { raft, leader, grpc, http: None, face: face.clone(), tasks, listening: vec![served] };
+    let mut listening = vec![served];
     if let Some(listener) = http {
-        let served = server::serve_http(face, listener).map_err(failed)?;
-        node.http = Some(served.address);
-        node.listening.push(served);
+        let served = server::serve_http(face.clone(), listener, people.handle()).map_err(failed)?;
+        listening.push(served);
     }
-    tracing::info!(%name, grpc = %node.grpc, "an arbiter runs");
-    Ok(node)
+    let http = listening.get(1).map(|served| served.address);
+    tracing::info!(%name, %grpc, "an arbiter runs");
+    Ok(Node { raft, leader, grpc, http, face, tasks, listening, _people: people })
 }
 
 /// Run a node until the process is asked to stop.
@@ -214,6 +220,7 @@ pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
 #[cfg(feature = "rocksdb")]
 pub fn run(options: NodeOptions) -> Result<(), NodeError> {
     crate::telemetry::init();
+    more_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -226,6 +233,22 @@ pub fn run(options: NodeOptions) -> Result<(), NodeError> {
         node.stop().await;
         Ok(())
     })
+}
+
+/// As many open files as this process may have: each connection is one, and the usual limit of 1,024
+/// is of the time of `select`.
+#[cfg(feature = "rocksdb")]
+fn more_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most).map(|()| most));
+    match raised {
+        Ok(files) if files < FILES_MIN => {
+            tracing::warn!(files, "few files may be open: raise the hard limit (LimitNOFILE)");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
 }
 
 async fn asked_to_stop() {
@@ -250,9 +273,7 @@ impl Node {
 
     /// Stop in order: first the ports, then consensus.
     pub async fn stop(mut self) {
-        for served in &self.listening {
-            served.task.abort();
-        }
+        self.listening.iter_mut().for_each(Listening::stop);
         self.tasks.shutdown().await;
         self.raft.shutdown().await;
     }

@@ -1,6 +1,7 @@
 //! The stream of an agent. Here, when this arbiter leads; else relayed to the one that does. When
 //! leadership moves the agent keeps its stream: only the way behind it changes.
 
+use super::pace::Pace;
 use super::peers::is_forwarded;
 use super::{Face, refusal};
 use crate::leader::{ReportRefused, Route, StreamId};
@@ -21,6 +22,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 pub(super) const QUEUE_MAX: usize = 16;
 /// Streams at one arbiter.
 const STREAMS_MAX: usize = 4096;
+/// Reports of one agent that are taken at once, and how often another one is after that: a burst of
+/// news, and many times the quickest renewal.
+const REPORTS_BURST: u32 = 32;
+const REPORT_EVERY: Duration = Duration::from_millis(10);
 /// A leader that steps down drops its sessions just before the route changes.
 const ROUTE_SETTLE: Duration = Duration::from_millis(200);
 
@@ -54,7 +59,7 @@ impl pb::agent_server::Agent for Agent {
         let session = Session {
             route: self.face.leader.route(),
             face: self.face.clone(),
-            inbound: request.into_inner(),
+            inbound: Paced::new(request.into_inner()),
             out,
             forwarded,
             caller: caller().unwrap_or_else(Caller::plaintext),
@@ -71,7 +76,7 @@ impl pb::agent_server::Agent for Agent {
 /// One stream of an agent.
 pub(super) struct Session {
     pub face: Arc<Face>,
-    pub inbound: Streaming<pb::Report>,
+    pub inbound: Paced,
     pub out: mpsc::Sender<Result<pb::Directive, Status>>,
     pub route: watch::Receiver<Route>,
     /// Another arbiter relays it to this one, and is told to look elsewhere if this one does not
@@ -82,6 +87,27 @@ pub(super) struct Session {
     /// The newest Report that has no answer: the next leader gets it at once. Late answers are
     /// safe: a deadline counts from before the Report was sent.
     pub unanswered: Option<pb::Report>,
+}
+
+/// Reports, no faster than an agent has reason to send them: one that sends without end waits, and
+/// nobody else.
+pub(super) struct Paced {
+    reports: Streaming<pb::Report>,
+    pace: Pace,
+}
+
+impl Paced {
+    fn new(reports: Streaming<pb::Report>) -> Self {
+        Self { reports, pace: Pace::new(REPORTS_BURST, REPORT_EVERY) }
+    }
+
+    /// The next; none at the end of the stream. Dropped before it is ready, it takes nothing.
+    pub async fn message(&mut self) -> Result<Option<pb::Report>, Status> {
+        self.pace.ready().await;
+        let report = self.reports.message().await;
+        self.pace.took_one();
+        report
+    }
 }
 
 /// What becomes of a stream.

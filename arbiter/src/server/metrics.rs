@@ -2,8 +2,10 @@
 //!
 //! # Layout
 //! - here: what every arbiter knows of itself and of State
+//! - `calls`: what is asked of it
 //! - `seen`: what only the leader sees; another arbiter has no line of it
 
+mod calls;
 mod seen;
 
 use super::Face;
@@ -59,6 +61,7 @@ pub struct Metrics {
     drill_due: Family<ByGroup, Gauge>,
     armed: Family<ByAgent, Gauge>,
     expires: Family<ByCertificate, Gauge>,
+    calls: calls::Calls,
     seen: seen::Seen,
 }
 
@@ -82,6 +85,7 @@ impl Default for Metrics {
             drill_due: Family::default(),
             armed: Family::default(),
             expires: Family::default(),
+            calls: calls::Calls::registered(&mut registry),
             seen: seen::Seen::registered(&mut registry),
         };
         registry.register("raft_term", "Raft term", made.term.clone());
@@ -147,6 +151,7 @@ impl Metrics {
         self.active.clear();
         self.armed.clear();
         self.fill_certificates(face);
+        self.calls.fill(&face.admission);
         let state = face.state();
         self.fill_drills(&state);
         self.seen.fill(&face.leader.look(measures).unwrap_or_default());

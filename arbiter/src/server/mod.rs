@@ -3,7 +3,8 @@
 //!
 //! # Layout
 //! - [`refusal`]: statuses; `peers`: connections to other arbiters
-//! - `incoming`, `local`: connections; `permit`, `table`: who may call what, before any service
+//! - `incoming`, `connection`, `local`: connections; `gate`: what stands before any service: `permit` and `table`,
+//!   who may call what, and `admission`, how much at once
 //! - `query`, `admin`, `agent`, `vantage`: a gRPC service each
 //! - `status`: what `arbiter status` shows, as a pure function; `report`: what a plan did
 //! - `audit`: what was refused on its way into the audit log, and the log itself
@@ -11,15 +12,19 @@
 
 mod active;
 mod admin;
+mod admission;
 mod agent;
 pub mod audit;
 mod certificates;
+mod connection;
 mod drills;
+mod gate;
 pub(crate) mod http;
 mod incoming;
 mod limited;
 mod local;
 mod metrics;
+mod pace;
 mod peers;
 mod permit;
 mod query;
@@ -31,7 +36,8 @@ mod status;
 mod table;
 mod vantage;
 
-pub use incoming::Origin;
+pub use connection::Origin;
+pub use incoming::{PEOPLE_MAX, PROCESSES_MAX};
 pub use limited::{CONNECTIONS_MAX, UNANSWERED_MAX};
 pub use local::{NAME as SOCKET_NAME, listen as listen_locally};
 pub use metrics::Metrics;
@@ -46,6 +52,7 @@ use crate::leader::{Leader, Route};
 use crate::notify::Notifier;
 use crate::raft::RaftHandle;
 use crate::tls::{Dialer, Tls};
+use admission::Admission;
 use arbiter_core::{Instant, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,12 +71,16 @@ pub struct Face {
     pub raft: RaftHandle,
     /// The leader's part.
     pub leader: Arc<Leader>,
-    /// Other arbiters.
+    /// Other arbiters, for what may not wait behind people's calls.
     pub peers: Peers,
+    /// The same, for people's calls: connections of their own.
+    pub forwards: Peers,
     /// This arbiter's certificates; none: plaintext.
     pub tls: Option<Arc<Tls>>,
     /// Who may call what.
     pub permit: Arc<Permit>,
+    /// How much at once.
+    admission: Arc<Admission>,
     /// This cluster's configured name, before State has one.
     pub cluster_id: String,
     /// The voters as the file of this arbiter has them.
@@ -109,6 +120,8 @@ impl Face {
             raft,
             leader,
             peers: Peers::new(Dialer::new(tls.clone())),
+            forwards: Peers::new(Dialer::new(tls.clone())),
+            admission: Arc::default(),
             permit: Arc::new(Permit::new(cluster_id.clone(), tls.clone())),
             tls,
             cluster_id,
@@ -127,7 +140,7 @@ impl Face {
         match route {
             Route::Here(_) => Ok(Answerer::Here),
             _ if peers::is_forwarded(request) => Err(refusal::not_leader()),
-            Route::To { address, .. } => Ok(Answerer::There(self.peers.channel(&address)?)),
+            Route::To { address, .. } => Ok(Answerer::There(self.forwards.channel(&address)?)),
             Route::Nowhere => Err(refusal::no_leader()),
         }
     }

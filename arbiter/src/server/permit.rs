@@ -1,23 +1,17 @@
 //! Permission, before any handler: from whom a connection is, whom a call is from, and whether the
 //! table lets it. Knows headers and paths; reads no message.
 
-use super::incoming::Origin;
+use super::connection::Origin;
 use super::peers::FORWARDED;
-use super::{Face, refusal, table};
+use super::{refusal, table};
 use crate::clock;
-use crate::tls::{Caller, Certificate, NoIdentity, Role, Tls, Via, with_caller};
+use crate::tls::{Caller, Certificate, NoIdentity, Role, Tls, Via};
 use arbiter_core::WallMillis;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
 
 /// Header in which an arbiter says whose call it forwards: role, expiry in ms (0: none), name.
 pub const CALLER: &str = "arbiter-caller";
@@ -28,8 +22,6 @@ const ISSUE: &str =
     "arbiter pki issue --config FILE --dir DIR --operator NAME; then ask with --certificate";
 const REISSUE: &str = "arbiter pki issue --config FILE --dir DIR --operator NAME --force; of a \
                        process: arbiter pki renew --config FILE --dir DIR";
-/// Calls that change something: a refusal of one is recorded.
-const CHANGES: &str = "/arbiter.v1.Admin/";
 /// Where the kernel tells the name of this host.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 /// Least time between two warnings about refused calls; those between are counted.
@@ -46,9 +38,9 @@ pub struct Refused {
 }
 
 /// A call that is not let in, and whose it is, as far as that is known.
-struct Denied {
-    caller: Option<Caller>,
-    why: Refused,
+pub(super) struct Denied {
+    pub caller: Option<Caller>,
+    pub why: Refused,
 }
 
 /// What lets calls in.
@@ -78,7 +70,7 @@ impl Permit {
     }
 
     /// Who makes the call at `path`, and that it may; or who, as far as it is known, may not.
-    fn judge(
+    pub(super) fn judge(
         &self,
         path: &str,
         headers: &HeaderMap,
@@ -248,63 +240,9 @@ fn not_allowed(path: &str, caller: &Caller, roles: &[Role]) -> Refused {
 }
 
 impl Refused {
-    fn status(&self) -> Status {
+    /// As an answer.
+    pub fn status(&self) -> Status {
         refusal::refusal(self.code, self.reason, self.text.clone(), self.next)
-    }
-}
-
-/// The layer in front of every service.
-#[derive(Clone)]
-pub struct Permitting(pub Arc<Face>);
-
-impl<S> Layer<S> for Permitting {
-    type Service = Permitted<S>;
-
-    fn layer(&self, inner: S) -> Permitted<S> {
-        Permitted { face: self.0.clone(), inner }
-    }
-}
-
-/// A service that only permitted calls reach.
-#[derive(Clone)]
-pub struct Permitted<S> {
-    face: Arc<Face>,
-    inner: S,
-}
-
-type Answering<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
-
-impl<S> Service<Request<Body>> for Permitted<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answering<Infallible>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let path = request.uri().path().to_owned();
-        let origin = request.extensions().get::<Origin>();
-        match self.face.permit.judge(&path, request.headers(), origin) {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller.clone());
-                Box::pin(with_caller(caller, self.inner.call(request)))
-            }
-            Err(denied) => {
-                let Denied { caller, why } = *denied;
-                self.face.permit.refused(caller.as_ref(), &path, &why);
-                if let (Some(caller), Some(call)) = (&caller, path.strip_prefix(CHANGES)) {
-                    self.face.refused(&caller.to_string(), call, why.reason);
-                }
-                let answer = why.status().into_http();
-                Box::pin(std::future::ready(Ok(answer)))
-            }
-        }
     }
 }
 

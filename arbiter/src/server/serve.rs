@@ -3,32 +3,42 @@
 
 use super::admin::Admin;
 use super::agent::Agent;
-use super::incoming::incoming;
+use super::connection::Connection;
+use super::gate::Gate;
+use super::incoming::Doors;
 use super::limited::Limited;
-use super::permit::Permitting;
 use super::query::Query;
 use super::vantage::Vantage;
 use super::{Face, http};
 use crate::raft::RaftHandle;
 use arbiter_proto::{FILE_DESCRIPTOR_SET, v1 as pb};
+use futures::StreamExt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
 
-/// Largest message of agents and operators, in bytes.
+/// Largest message of agents, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// Largest of operators, in bytes: a backup is one.
+/// Largest of people, in bytes: a backup is one. What is smaller is bounded at the gate.
 const ADMIN_BYTES_MAX: usize = 16 << 20;
 /// Calls under way at once on one connection.
 const CALLS_PER_CONNECTION_MAX: usize = 256;
 /// Streams at once on one connection; agents relayed by another arbiter share one.
 const STREAMS_PER_CONNECTION_MAX: u32 = 4096;
+/// The same of people, and what they may send before it is taken in, in bytes: of one stream and of
+/// all on one connection.
+const PEOPLE_STREAMS_MAX: u32 = 1024;
+const PEOPLE_STREAM_WINDOW: u32 = 64 << 10;
+const PEOPLE_WINDOW: u32 = 256 << 10;
 /// Longest a call may take until its answer begins.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// How often an idle connection is tried, and how long it may take to answer.
@@ -41,41 +51,94 @@ const HEADER_BYTES_MAX: u32 = 16 << 10;
 pub struct Listening {
     /// Where.
     pub address: SocketAddr,
-    /// Ends when serving does.
-    pub task: JoinHandle<()>,
+    /// Ended when it is dropped.
+    tasks: JoinSet<()>,
 }
 
-/// Serve gRPC at `listener`, and to root at `socket`.
+impl Listening {
+    /// No longer.
+    pub fn stop(&mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+/// Serve gRPC at `listener`, and to root at `socket`. People are let in, and answered, on the
+/// runtime `people`; agents and arbiters on this one.
 ///
 /// # Errors
 /// The listener has no address, or the services cannot be described.
 pub fn serve_grpc(
-    face: Arc<Face>,
+    face: &Arc<Face>,
     raft: &RaftHandle,
     listener: TcpListener,
     socket: Option<UnixListener>,
+    people: &Handle,
 ) -> io::Result<Listening> {
     let address = listener.local_addr()?;
-    let incoming = Box::pin(incoming(listener, socket, face.tls.clone()));
-    let router = router(face, raft)?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = router.serve_with_incoming(incoming).await {
-            tracing::error!(%error, "the gRPC port is closed");
-        }
+    let (listener, socket) = {
+        // Whoever knocks is heard there.
+        let (listener, socket) = (listener.into_std()?, socket.map(UnixListener::into_std));
+        let _there = people.enter();
+        let socket = socket.transpose()?.map(UnixListener::from_std).transpose()?;
+        (TcpListener::from_std(listener)?, socket)
+    };
+    let (doors, accepted) = Doors::new(listener, socket, face.tls.clone());
+    let (processes, asking) = (accepted.processes, accepted.people);
+    let routes = routes(face, raft)?;
+    let gate = Gate { face: face.clone(), people: Some(people.clone()) };
+    let mut of_processes = server().layer(gate);
+    let mut of_people = server()
+        .max_concurrent_streams(PEOPLE_STREAMS_MAX)
+        .initial_stream_window_size(PEOPLE_STREAM_WINDOW)
+        .initial_connection_window_size(PEOPLE_WINDOW)
+        .layer(Gate { face: face.clone(), people: None });
+    let of_processes = of_processes.add_routes(routes.clone());
+    let of_people = of_people.add_routes(routes);
+    let mut tasks = JoinSet::new();
+    tasks.spawn_on(doors.run(), people);
+    tasks.spawn(async move {
+        // Their runtime is this one from here on.
+        let settled = ReceiverStream::new(processes).map(Connection::settled);
+        closed(of_processes.serve_with_incoming(settled).await);
     });
-    Ok(Listening { address, task })
+    tasks.spawn_on(
+        async move {
+            let connections = ReceiverStream::new(asking).map(Ok::<_, io::Error>);
+            closed(of_people.serve_with_incoming(connections).await);
+        },
+        people,
+    );
+    Ok(Listening { address, tasks })
 }
 
-/// Every gRPC service, behind the table of who may call what and within limits; starts what they
-/// report.
+fn closed(served: Result<(), tonic::transport::Error>) {
+    if let Err(error) = served {
+        tracing::error!(%error, "the gRPC port is closed");
+    }
+}
+
+/// Every gRPC service behind the gate, for a caller that brings its own connections.
 ///
 /// # Errors
 /// The services cannot be described.
-pub fn router(
-    face: Arc<Face>,
-    raft: &RaftHandle,
-) -> io::Result<Router<Stack<Permitting, Identity>>> {
-    let permitting = Permitting(face.clone());
+pub fn router(face: &Arc<Face>, raft: &RaftHandle) -> io::Result<Router<Stack<Gate, Identity>>> {
+    let routes = routes(face, raft)?;
+    Ok(server().layer(Gate { face: face.clone(), people: None }).add_routes(routes))
+}
+
+/// What holds for every connection.
+fn server() -> Server {
+    Server::builder()
+        .timeout(CALL_LIMIT)
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_LIMIT))
+}
+
+/// Every service; starts what they report.
+fn routes(face: &Arc<Face>, raft: &RaftHandle) -> io::Result<Routes> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(tell_health(face.clone(), reporter));
     let reflection = tonic_reflection::server::Builder::configure()
@@ -86,18 +149,10 @@ pub fn router(
     let query = pb::query_server::QueryServer::new(Query::new(face.clone()));
     let admin = pb::admin_server::AdminServer::new(Admin::new(face.clone()));
     let agent = pb::agent_server::AgentServer::new(Agent::new(face.clone()));
-    let vantage = pb::vantage_server::VantageServer::new(Vantage::new(face));
-    Ok(Server::builder()
-        .timeout(CALL_LIMIT)
-        .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_LIMIT))
-        .layer(permitting)
-        .add_service(health)
+    let vantage = pb::vantage_server::VantageServer::new(Vantage::new(face.clone()));
+    Ok(Routes::new(health)
         .add_service(reflection)
-        .add_service(query.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(query)
         .add_service(admin.max_decoding_message_size(ADMIN_BYTES_MAX))
         .add_service(agent.max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(vantage.max_decoding_message_size(MESSAGE_BYTES_MAX))
@@ -123,16 +178,29 @@ async fn tell_health(face: Arc<Face>, reporter: tonic_health::server::HealthRepo
     }
 }
 
-/// Serve the operations port at `listener`.
+/// Serve the operations port at `listener`, on the runtime `people`.
 ///
 /// # Errors
 /// The listener has no address.
-pub fn serve_http(face: Arc<Face>, listener: TcpListener) -> io::Result<Listening> {
+pub fn serve_http(
+    face: Arc<Face>,
+    listener: TcpListener,
+    people: &Handle,
+) -> io::Result<Listening> {
     let address = listener.local_addr()?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(Limited::new(listener), http::router(face)).await {
-            tracing::error!(%error, "the operations port is closed");
-        }
-    });
-    Ok(Listening { address, task })
+    let listener = listener.into_std()?;
+    let listener = {
+        let _there = people.enter();
+        TcpListener::from_std(listener)?
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn_on(
+        async move {
+            if let Err(error) = axum::serve(Limited::new(listener), http::router(face)).await {
+                tracing::error!(%error, "the operations port is closed");
+            }
+        },
+        people,
+    );
+    Ok(Listening { address, tasks })
 }

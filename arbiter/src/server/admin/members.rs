@@ -33,7 +33,7 @@ impl Face {
             Err(InitializeError::Propose(ProposeError::NotLeader {
                 leader: Some((_, address)),
             })) if !forwarded_once => {
-                let mut client = AdminClient::new(self.peers.channel(&address)?);
+                let mut client = AdminClient::new(self.forwards.channel(&address)?);
                 let answer = client.initialize(forwarded(request, CHANGE_LIMIT)).await;
                 answer.map(Response::into_inner).map_err(unforwarded)
             }
@@ -57,7 +57,7 @@ impl Face {
             Err(InitializeError::Propose(ProposeError::NotLeader {
                 leader: Some((_, address)),
             })) if !forwarded_once => {
-                let mut client = AdminClient::new(self.peers.channel(&address)?);
+                let mut client = AdminClient::new(self.forwards.channel(&address)?);
                 let answer = client.restore(forwarded(request, CHANGE_LIMIT)).await;
                 answer.map(Response::into_inner).map_err(unforwarded)
             }

@@ -8,7 +8,7 @@ use super::worlds::worlds;
 use super::{Input, tells};
 use arbiter::server::refusal::{NEXT, REASON};
 use arbiter::wire;
-use arbiter_core::State;
+use arbiter_core::{STATE_VERSION_MAX, State};
 use arbiter_proto::v1 as pb;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
@@ -96,13 +96,18 @@ async fn script(bytes: &[u8]) {
     script.end().await;
 }
 
-/// The first two bytes: which State, and how the arbiter stands.
+/// The first two bytes: which State, how the arbiter stands, and whether State is of the newest
+/// version.
 fn begin(input: &mut Input<'_>) -> (State, Stands) {
     let at = input.below(worlds().len());
-    let stands = [Stands::Leads, Stands::Leads, Stands::Follows, Stands::New][input.below(4)];
+    let how = input.below(8);
+    let stands = [Stands::Leads, Stands::Leads, Stands::Follows, Stands::New][how % 4];
     let mut state = worlds()[at].clone();
     if state.cluster_id.is_none() {
         return (worlds()[1].clone(), Stands::New);
+    }
+    if how < 4 {
+        state.version = STATE_VERSION_MAX;
     }
     for group in state.spec.groups.values_mut() {
         group.policy.external_fence.clear();

@@ -13,6 +13,7 @@ use prost::Message;
 const EVERY: usize = 9;
 /// What of a script says how the arbiter stands: see `handlers`.
 const LEADS: u8 = 0;
+const LEADS_OLD: u8 = 4;
 const FOLLOWS: u8 = 2;
 const NEW: u8 = 3;
 
@@ -77,6 +78,8 @@ pub fn scripts(report: fn(&State, &AgentId) -> Report) -> Vec<(String, Vec<u8>)>
         for (method, message) in changes(state, group) {
             let script = Script::of(at, LEADS).does(self::at(method)).part(&message);
             add(method, script.get("/metrics").wait(5_000));
+            let old = Script::of(at, LEADS_OLD).does(self::at(method)).part(&message);
+            add(method, old);
         }
         add("what agents report", reports(Script::of(at, LEADS), state, report));
         add("what peers say", peer(Script::of(at, FOLLOWS)));

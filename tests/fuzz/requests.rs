@@ -159,7 +159,7 @@ fn changes(state: &State, group: &GroupId) -> Vec<(&'static str, Vec<u8>)> {
     let mut data = spec.instances.values().map(|one| &one.region);
     let target = data.find(|region| Some(*region) != active).map_or("us-east", |to| to.as_str());
     let plan = state.groups.get(group).and_then(|found| found.plan.as_ref());
-    let id = plan.map_or(1, |plan| plan.id.0);
+    let plan = plan.map_or(1, |plan| plan.id.0);
     let fence = spec.instances.iter().find(|(_, one)| one.needs_evidence());
     let instance = fence.map_or("db-eu", |(id, _)| id.as_str()).to_owned();
     let open = pb::OpenPlanRequest {
@@ -170,13 +170,8 @@ fn changes(state: &State, group: &GroupId) -> Vec<(&'static str, Vec<u8>)> {
         overrides: vec!["rpo".to_owned()],
         ..Default::default()
     };
-    let of_plan = pb::PlanRequest {
-        asked: asked(2),
-        group: name.clone(),
-        plan: id,
-        accept_loss: true,
-        ..Default::default()
-    };
+    let of_plan =
+        pb::PlanRequest { asked: asked(2), group: name.clone(), plan, ..Default::default() };
     let of_group = pb::GroupRequest { asked: asked(3), group: name.clone(), ..Default::default() };
     let drill = pb::RunDrillRequest {
         asked: asked(4),
@@ -201,15 +196,13 @@ fn changes(state: &State, group: &GroupId) -> Vec<(&'static str, Vec<u8>)> {
     let attest = pb::AttestFencedRequest {
         asked: asked(7),
         group: name.clone(),
-        plan: id,
+        plan,
         instance,
         ..Default::default()
     };
-    let dry = pb::OpenPlanRequest { dry_run: true, ..open.clone() };
     let mut found = vec![
         ("Admin.Switchover", open.encode_to_vec()),
         ("Admin.Failover", open.encode_to_vec()),
-        ("Admin.Failover", dry.encode_to_vec()),
         ("Admin.AbortPlan", of_plan.encode_to_vec()),
         ("Admin.ResumePlan", of_plan.encode_to_vec()),
         ("Admin.RunDrill", drill.encode_to_vec()),
@@ -221,6 +214,8 @@ fn changes(state: &State, group: &GroupId) -> Vec<(&'static str, Vec<u8>)> {
         ("Admin.EndMaintenance", of_group.encode_to_vec()),
         ("Admin.AttestFenced", attest.encode_to_vec()),
     ];
+    let dry = pb::OpenPlanRequest { dry_run: true, ..open };
+    found.push(("Admin.Failover", dry.encode_to_vec()));
     found.extend(of_the_cluster(state, &name));
     found
 }

@@ -72,17 +72,9 @@ fn random_inputs_are_taken() {
     println!("{number} inputs");
 }
 
-/// `ARBITER_FUZZ_WRITE=FOLDER` writes the made inputs there, for cargo fuzz to begin with.
 #[test]
 fn seeds_reach_their_targets() {
     let made = seeds();
-    let folder = std::env::var_os("ARBITER_FUZZ_WRITE").map(std::path::PathBuf::from);
-    for (number, one) in made.iter().enumerate() {
-        let Some(folder) = folder.as_ref().map(|folder| folder.join(one.target)) else { continue };
-        std::fs::create_dir_all(&folder).expect("a folder can be made");
-        std::fs::write(folder.join(format!("made-{number}")), &one.bytes)
-            .expect("it can be written");
-    }
     for target in ["apply", "directive", "grpc", "handlers", "log", "proposal", "report"] {
         assert!(made.iter().any(|one| one.target == target), "no {target} is made");
     }

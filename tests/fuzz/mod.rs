@@ -34,6 +34,9 @@ pub use input::Input;
 pub use replay::{Kept, kept, random};
 pub use seeds::seeds;
 
+use std::path::PathBuf;
+use std::sync::Once;
+
 /// What a target does with bytes. It panics where a property does not hold.
 pub type Target = fn(&[u8]);
 
@@ -68,9 +71,21 @@ pub const TARGETS: &[(&str, Target)] = &[
 /// Where a property does not hold, more than [`HEAP_BYTES_MAX`] is in use at once (where
 /// [`Counting`] counts), or there is no such target.
 pub fn run(name: &str, bytes: &[u8]) {
+    static WRITTEN: Once = Once::new();
+    WRITTEN.call_once(|| write_seeds(name));
     let found = TARGETS.iter().find(|(known, _)| *known == name);
     let (_, target) = found.unwrap_or_else(|| panic!("there is no fuzz target {name}"));
     within_heap(name, || target(&bytes[..bytes.len().min(INPUT_BYTES_MAX)]));
+}
+
+/// The made inputs of a target, into the folder `ARBITER_FUZZ_WRITE`, for cargo fuzz to begin with.
+fn write_seeds(name: &str) {
+    let Some(folder) = std::env::var_os("ARBITER_FUZZ_WRITE").map(PathBuf::from) else { return };
+    let made = seeds();
+    for (number, one) in made.iter().filter(|one| one.target == name).enumerate() {
+        let place = folder.join(format!("made-{number}"));
+        std::fs::write(&place, &one.bytes).expect("it can be written");
+    }
 }
 
 /// Run `work`, and see what it takes.

@@ -44,7 +44,7 @@ pub mod instead {
         pub(super) static ELAPSED: Cell<Option<Elapsed>> = const { Cell::new(None) };
     }
 
-    /// From now on the clocks of this thread stand where `elapsed` says; none: where the kernel's do.
+    /// From now on the clocks of this thread stand where `elapsed` says; none: the kernel's again.
     pub fn of_this_thread(elapsed: Option<Elapsed>) {
         ELAPSED.set(elapsed);
     }

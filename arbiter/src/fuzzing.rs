@@ -13,6 +13,7 @@ pub mod raft {
     pub use crate::raft::frame::{FrameError, open, seal};
     pub use crate::raft::machine::{SnapshotError, decode_state};
     pub use crate::raft::types::{Command, Entry, SnapshotMeta};
+    pub use crc32c::crc32c;
 
     /// The entries of an `Append`, the first behind the position `prev`.
     ///
@@ -254,6 +255,11 @@ pub mod kubernetes {
     pub fn said(answer: &[u8]) -> Option<String> {
         message(answer)
     }
+}
+
+/// The operations port, without a socket.
+pub mod server {
+    pub use crate::server::http::router as operations;
 }
 
 /// Settings of instances, where reading them touches no disk.

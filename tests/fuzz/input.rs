@@ -56,6 +56,14 @@ impl<'a> Input<'a> {
         line
     }
 
+    /// A part of the length that two bytes say, or what is left.
+    pub fn part(&mut self) -> &'a [u8] {
+        let length = usize::from(self.byte()) << 8 | usize::from(self.byte());
+        let (part, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        part
+    }
+
     /// Everything that is left.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)

@@ -3,9 +3,10 @@
 
 use arbiter::clock;
 use arbiter_tests::fuzz::{Counting, Kept, METHODS, TARGETS, kept, random, run, seeds};
+use cargo_metadata::{DependencyKind, MetadataCommand};
 use prost::Message;
 use prost_types::FileDescriptorSet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::catch_unwind;
 use std::time::Duration;
 
@@ -71,18 +72,10 @@ fn random_inputs_are_taken() {
     println!("{number} inputs");
 }
 
-/// `ARBITER_FUZZ_WRITE=FOLDER` writes the made inputs there, for cargo fuzz to begin with.
 #[test]
 fn seeds_reach_their_targets() {
     let made = seeds();
-    let folder = std::env::var_os("ARBITER_FUZZ_WRITE").map(std::path::PathBuf::from);
-    for (number, one) in made.iter().enumerate() {
-        let Some(folder) = folder.as_ref().map(|folder| folder.join(one.target)) else { continue };
-        std::fs::create_dir_all(&folder).expect("a folder can be made");
-        std::fs::write(folder.join(format!("made-{number}")), &one.bytes)
-            .expect("it can be written");
-    }
-    for target in ["apply", "directive", "grpc", "log", "proposal", "report"] {
+    for target in ["apply", "directive", "grpc", "handlers", "log", "proposal", "report"] {
         assert!(made.iter().any(|one| one.target == target), "no {target} is made");
     }
 }
@@ -118,6 +111,50 @@ fn every_target_is_one_of_cargo_fuzz() {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         assert!(text.contains(&format!("fuzz::run(\"{target}\"")), "{} calls it", file.display());
         assert!(manifest.contains(&format!("name = \"{target}\"")), "{target} is a binary");
+    }
+}
+
+/// The packages of a lock file, with the names of what each needs.
+fn locked(place: &std::path::Path) -> BTreeMap<String, BTreeSet<String>> {
+    let text = std::fs::read_to_string(place).expect("a lock file");
+    let packages = text.split("[[package]]").skip(1).map(|package| {
+        let quoted = |line: &str| line.split('"').nth(1).unwrap_or_default().to_owned();
+        let named = |key: &str| package.lines().find(|line| line.starts_with(key)).map(quoted);
+        let name = named("name = ").unwrap_or_default();
+        let version = named("version = ").unwrap_or_default();
+        let needs = package.lines().filter(|line| line.starts_with(" \"")).map(quoted);
+        let first = |need: String| need.split(' ').next().unwrap_or_default().to_owned();
+        (format!("{name} {version}"), needs.map(first).collect())
+    });
+    packages.collect()
+}
+
+/// cargo fuzz's crate is none of the workspace, and nothing else reads its lock.
+#[test]
+fn cargo_fuzz_builds_the_versions_that_everything_else_does() {
+    let own = ["arbiter-fuzz ", "arbitrary ", "libfuzzer-sys "];
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let whole = locked(&folder.join("../Cargo.lock"));
+    let fuzzed = locked(&folder.join("fuzz/cargo/Cargo.lock"));
+    let alike =
+        |name: &str| own.iter().any(|own| name.starts_with(own)) || whole.contains_key(name);
+    let other: Vec<&String> = fuzzed.keys().filter(|name| !alike(name)).collect();
+    let mend = "cargo metadata --manifest-path tests/fuzz/cargo/Cargo.toml mends what is missing, \
+                cargo update --precise there what is another version";
+    assert!(other.is_empty(), "{other:?}: {mend}");
+    let offline = ["--offline".to_owned()];
+    let metadata = MetadataCommand::new().no_deps().other_options(offline).exec();
+    for package in metadata.expect("the workspace's manifests").packages {
+        let Some(needs) = fuzzed.get(&format!("{} {}", package.name, package.version)) else {
+            continue;
+        };
+        let always = package
+            .dependencies
+            .into_iter()
+            .filter(|needed| !needed.optional && needed.kind != DependencyKind::Development);
+        for needed in always {
+            assert!(needs.contains(&needed.name), "{} needs {}: {mend}", package.name, needed.name);
+        }
     }
 }
 

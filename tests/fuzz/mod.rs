@@ -6,10 +6,12 @@
 
 mod agent;
 mod bucket;
+mod calls;
 mod commands;
 mod config;
 mod dns;
 mod grpc;
+mod handlers;
 mod heap;
 mod input;
 mod kubernetes;
@@ -20,6 +22,8 @@ mod pgbouncer;
 mod postgres;
 mod redis;
 mod replay;
+mod requests;
+mod rig;
 mod seeds;
 mod state;
 mod worlds;
@@ -29,6 +33,9 @@ pub use heap::{Counting, HEAP_BYTES_MAX};
 pub use input::Input;
 pub use replay::{Kept, kept, random};
 pub use seeds::seeds;
+
+use std::path::PathBuf;
+use std::sync::Once;
 
 /// What a target does with bytes. It panics where a property does not hold.
 pub type Target = fn(&[u8]);
@@ -46,6 +53,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("directive", messages::directive),
     ("dns", dns::target),
     ("grpc", grpc::target),
+    ("handlers", handlers::target),
     ("kubernetes", kubernetes::target),
     ("log", log::target),
     ("pages", pages::target),
@@ -63,9 +71,21 @@ pub const TARGETS: &[(&str, Target)] = &[
 /// Where a property does not hold, more than [`HEAP_BYTES_MAX`] is in use at once (where
 /// [`Counting`] counts), or there is no such target.
 pub fn run(name: &str, bytes: &[u8]) {
+    static WRITTEN: Once = Once::new();
+    WRITTEN.call_once(|| write_seeds(name));
     let found = TARGETS.iter().find(|(known, _)| *known == name);
     let (_, target) = found.unwrap_or_else(|| panic!("there is no fuzz target {name}"));
     within_heap(name, || target(&bytes[..bytes.len().min(INPUT_BYTES_MAX)]));
+}
+
+/// The made inputs of a target, into the folder `ARBITER_FUZZ_WRITE`, for cargo fuzz to begin with.
+fn write_seeds(name: &str) {
+    let Some(folder) = std::env::var_os("ARBITER_FUZZ_WRITE").map(PathBuf::from) else { return };
+    let made = seeds();
+    for (number, one) in made.iter().filter(|one| one.target == name).enumerate() {
+        let place = folder.join(format!("made-{number}"));
+        std::fs::write(&place, &one.bytes).expect("it can be written");
+    }
 }
 
 /// Run `work`, and see what it takes.

@@ -1,6 +1,7 @@
 //! Inputs that nobody would write by hand: real messages and entries, made from [`worlds`].
 
 use super::replay::Kept;
+use super::requests;
 use super::worlds::{LIFE, behind, worlds};
 use super::{Input, METHODS, commands};
 use arbiter::fuzzing::raft;
@@ -47,6 +48,8 @@ pub fn seeds() -> Vec<Kept> {
             add("log", "a snapshot", snapshot(state));
         }
     }
+    let scripts = requests::scripts(report).into_iter();
+    found.extend(scripts.map(|(name, bytes)| Kept { target: "handlers", name, bytes }));
     found
 }
 

@@ -53,6 +53,14 @@ pub fn behind(index: u64) -> LogId {
     LogId { term: TERM, index: 1_000_000 + index }
 }
 
+/// The cluster file that `state` is of, for a cluster of the name `id`.
+pub fn file_of(state: &State, id: &str) -> String {
+    let of = FILES.iter().find(|file| spec(file).groups == state.spec.groups);
+    let file = of.expect("every State here is of a file");
+    let line = file.lines().find(|line| line.starts_with("id = ")).expect("its name");
+    file.replacen(line, &format!("id = \"{id}\""), 1)
+}
+
 fn spec(file: &str) -> ClusterSpec {
     let cluster = policy_file::parse(file, "cluster.toml");
     policy_file::to_spec(&cluster.unwrap_or_else(|faults| panic!("{faults}")))

@@ -20,7 +20,7 @@ mod certificates;
 mod connection;
 mod drills;
 mod gate;
-mod http;
+pub(crate) mod http;
 mod incoming;
 mod limited;
 mod local;

@@ -9,11 +9,12 @@ its own with a limit on its time on the processor, so that a busy machine makes 
 What a function returns as `impl Trait` has one type, and what is `const` asks no environment: the
 mutants of such functions are left to cargo-mutants itself, which builds one at a time.
 
-Usage: together.py LIST SOURCE FOUND JOBS [MODULE…]
+Usage: together.py LIST SOURCE FOUND JOBS SECONDS [MODULE…]
   LIST    what `cargo mutants --list --json` prints
   SOURCE  a copy of the checkout, which is changed
   FOUND   gets a directory for each module, with the lists that cargo-mutants would leave there;
-          `apart.txt` names what is left to it
+          `apart.txt` names what is left to it. What was caught in an earlier run is not run again
+  SECONDS that the tests of one mutant may take together: the quick ones are first
 """
 
 import collections
@@ -23,6 +24,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -30,7 +32,7 @@ NUMBER = "ARBITER_MUTANT"
 REACHED = "ARBITER_MUTANT_REACHED"
 # Of a mutant that loops, in seconds on the processor, with what its tests take otherwise.
 TIME_MIN = 10
-TIME_FACTOR = 20
+TIME_FACTOR = 5
 # Of one that waits, in seconds; nothing in the core does.
 WAIT_MAX = 1800
 MEMORY_MAX = 4 << 30
@@ -89,6 +91,7 @@ class Mutant:
         self.file = listed["file"]
         self.span = (offset(starts, listed["span"]["start"]), offset(starts, listed["span"]["end"]))
         self.replacement = listed["replacement"]
+        self.key = None
         self.function = None
         self.verdict = None
 
@@ -140,7 +143,7 @@ class File:
             put(self.text[done : brace + 1])
             put(f" match crate::mutant::at({number}) {{\n")
             for mutant in mutants:
-                if mutant.verdict == "unviable":
+                if mutant.verdict is not None:
                     continue
                 first = line
                 put(f"{mutant.number} => return {{")
@@ -160,11 +163,16 @@ class File:
 def read(listed, source):
     """The files, and the mutants that have to be built by themselves."""
     files, together, apart = {}, [], []
+    seen = collections.Counter()
     for number, one in enumerate(listed, 1):
         path = one["file"]
         file = files.setdefault(path, None) or File(source, path)
         files[path] = file
         mutant = Mutant(number, one, file.starts)
+        # Without its line, so that what was found outlives other changes of its file.
+        name = re.sub(r":[0-9]+:[0-9]+:", ":", mutant.name)
+        seen[name] += 1
+        mutant.key = f"{name} #{seen[name]}"
         if one["function"] and file.add(mutant, one["function"]["span"]):
             together.append(mutant)
         else:
@@ -234,8 +242,8 @@ def unviable(messages, files, source):
 class Tests:
     """The tests of the binary: what each reaches, and the time it takes."""
 
-    def __init__(self, binary, directory, scratch):
-        self.binary, self.directory, self.scratch = binary, directory, scratch
+    def __init__(self, binary, directory, scratch, most):
+        self.binary, self.directory, self.scratch, self.most = binary, directory, scratch, most
         listed = self.run(0, ["--list", "--format=terse"], WAIT_MAX)
         self.names = [line.removesuffix(": test") for line in listed.stdout.splitlines()]
         self.reach = {}
@@ -257,12 +265,10 @@ class Tests:
     def learn(self, name):
         reached = self.scratch / f"{name.replace('::', '-')}.reached"
         reached.unlink(missing_ok=True)
-        before = os.times()
         done = self.run(0, ["--exact", name], WAIT_MAX, reached)
         if done.returncode:
             raise SystemExit(f"{name} fails without a mutant:\n{done.stdout}")
         taken = re.search(r"finished in ([0-9.]+)s", done.stdout)
-        del before
         self.seconds[name] = float(taken.group(1)) if taken else 0.0
         self.reach[name] = set(map(int, reached.read_text().split())) if reached.exists() else set()
 
@@ -280,7 +286,11 @@ class Tests:
             yield batch, sum_
 
     def judge(self, mutant):
+        spent = 0.0
         for batch, seconds in self.batches(mutant.function):
+            spent += seconds
+            if spent > self.most:
+                return "missed"
             try:
                 done = self.run(
                     mutant.number, ["--test-threads=1", "--exact", *batch],
@@ -311,7 +321,7 @@ def module_of(path, modules):
 def leave(found, mutants, modules):
     """Writes the lists; a module's old ones are replaced."""
     lists = collections.defaultdict(list)
-    for mutant in mutants:
+    for mutant in (one for one in mutants if one.verdict):
         lists[module_of(mutant.file, modules), mutant.verdict].append(mutant.name)
     for module in modules:
         place = found / module.replace("/", "-") / "mutants.out"
@@ -322,17 +332,29 @@ def leave(found, mutants, modules):
 
 
 def main():
-    listed, source, found, jobs, *modules = sys.argv[1:]
+    listed, source, found, jobs, most, *modules = sys.argv[1:]
     source, found = pathlib.Path(source).resolve(), pathlib.Path(found).resolve()
     wanted = [one for one in json.loads(pathlib.Path(listed).read_text())
               if module_of(one["file"], modules)]
     files, together, apart = read(wanted, source)
+    kept = found / "verdicts.json"
+    known = json.loads(kept.read_text()) if kept.exists() else {}
     for mutant in apart:
         mutant.verdict = "apart"
-    binary = build(files, source)
+    for mutant in together:
+        before = known.get(mutant.key)
+        mutant.verdict = None if before == "missed" else before
+
+    def keep():
+        known.update((m.key, m.verdict) for m in together if m.verdict)
+        kept.write_text(json.dumps(known, indent=0, sort_keys=True))
+        leave(found, together + apart, modules)
+
+    # A later build of the same directory must not change what runs.
+    binary = shutil.copy(build(files, source), found / "tests")
     scratch = found / "reached"
     scratch.mkdir(parents=True, exist_ok=True)
-    tests = Tests(binary, source / "arbiter/core", scratch)
+    tests = Tests(binary, source / "arbiter/core", scratch, float(most))
     with concurrent.futures.ThreadPoolExecutor(int(jobs)) as pool:
         list(pool.map(tests.learn, tests.names))
         viable = [mutant for mutant in together if mutant.verdict is None]
@@ -340,10 +362,11 @@ def main():
         for at, (mutant, verdict) in enumerate(zip(viable, pool.map(tests.judge, viable)), 1):
             mutant.verdict = verdict
             if verdict != "caught":
-                print(f"{verdict}: {mutant.name}", file=sys.stderr)
-            if at % 100 == 0:
-                print(f"{at} of {len(viable)}", file=sys.stderr)
-    leave(found, together + apart, modules)
+                print(f"{verdict}: {mutant.name}", file=sys.stderr, flush=True)
+            if at % 50 == 0:
+                print(f"{at} of {len(viable)}", file=sys.stderr, flush=True)
+                keep()
+    keep()
 
 
 main()

@@ -95,6 +95,42 @@ fn what_is_not_done_is_asked_again_after_its_time_and_no_sooner() {
     assert_eq!(asks(&host.tick(again + ms(1300))), []);
 }
 
+#[test]
+fn a_lease_that_begins_is_told_at_once() {
+    let mut host = Host::start(true, &["db"]);
+    let answered = |host: &mut Host, now| {
+        told(host, vec![], now);
+        host.has_news(now)
+    };
+    assert!(answered(&mut host, at(100)));
+    assert!(!answered(&mut host, at(200)), "it goes on");
+    host.tick(at(6200));
+    host.settled(at(6200));
+    assert!(answered(&mut host, at(6300)), "it begins again");
+}
+
+#[test]
+fn what_the_deadman_holds_is_told_when_it_changes() {
+    let mut host = Host::start(false, &["db"]);
+    let mut now = START;
+    let mut news = |armed, deadline| {
+        now = now + ms(100);
+        let mut hold = Hold::default();
+        (hold.armed, hold.deadline) = (armed, deadline);
+        let holds = BTreeMap::from([(group(), hold)]);
+        host.settled(now);
+        host.step(AgentEvent::DeadmanShows { holds, counts_as: BTreeMap::new() }, now);
+        host.has_news(now)
+    };
+    assert!(!news(false, None));
+    assert!(news(true, None));
+    assert!(!news(true, None));
+    assert!(news(true, Some(at(8000))));
+    assert!(!news(true, Some(at(9000))), "a renewal is none");
+    assert!(news(true, None));
+    assert!(news(false, None));
+}
+
 /// I4: it is fenced by whatever says that it is armed, or is to be.
 #[test]
 fn whoever_enforces_or_is_about_to_fences_at_the_end_of_a_lease() {

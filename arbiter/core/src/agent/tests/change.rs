@@ -219,10 +219,11 @@ fn nothing_that_the_former_cluster_said_is_left() {
     host.reaches("db", &actions, fact(Condition::Stopped, Role::None, false), START);
     host.step(told("second", Some("test")), START + ms(10));
     // The name is not on disk yet: nobody is obeyed.
-    host.revision = 30;
+    host.revision = 901;
     let newer = || vec![order("db", Goal::Standby, Token::new(3, 30))];
     let former = host.told(newer(), START + ms(20));
     assert_eq!(goals("db", &former), []);
+    host.revision = 30;
     let second = Some(ClusterId::from("second"));
     host.step(AgentEvent::ClusterPersisted { cluster: second.clone(), ok: true }, START + ms(30));
     let shown = host.machine.report(START + ms(40)).groups.remove(&group()).unwrap();

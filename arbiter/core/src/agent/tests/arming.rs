@@ -226,11 +226,15 @@ fn what_is_down_unordered_is_started_as_it_is_where_settings_say_so() {
         let start = AgentAction::StartAsIs { group: group(), instance: own("db") };
         actions.contains(&start)
     };
-    let host = |resource: &str, who: Option<&str>, told: bool| {
+    let with_setting = |resource: &str, who: Option<&str>| {
         let mut of = Host::beside(&["db"]);
         of[0].1 = spec().groups[&group()].instances[&own(resource)].clone();
         let setting = who.map(|who| ("start".to_owned(), who.to_owned()));
         of[0].1.settings.extend(setting);
+        of
+    };
+    let host = |resource: &str, who: Option<&str>, told: bool| {
+        let of = with_setting(resource, who);
         let mut host = Host::begun(false, &of);
         host.leased = false;
         host.shows(START);
@@ -257,7 +261,15 @@ fn what_is_down_unordered_is_started_as_it_is_where_settings_say_so() {
     assert!(starts(&host.sees("db", down(), at(10))));
     assert!(!starts(&host.sees("db", down(), at(5009))));
     assert!(starts(&host.sees("db", down(), at(5010))), "it did not last");
-    // The gate is still in, or the leader wants it armed: a start could be a second primary.
+    // The gate is not out yet: its start would fail, or pass by it.
+    let mut early = Host::begun(false, &with_setting("db", Some("agent")));
+    early.shows(START);
+    (early.arm, early.leased) = (false, false);
+    self::told(&mut early, vec![], START);
+    let (group, instance) = (group(), own("db"));
+    let seen = AgentEvent::Observed { group, instance, fact: down() };
+    assert!(!starts(&early.step(seen, at(10))));
+    // The leader wants it armed: a start could be a second primary.
     let mut gated = Host::start(true, &["db"]);
     gated.told(vec![], START);
     assert!(!starts(&gated.sees("db", down(), at(10))));

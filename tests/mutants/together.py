@@ -14,12 +14,13 @@ Usage: together.py LIST SOURCE FOUND JOBS SECONDS [MODULE…]
   SOURCE  a copy of the checkout, which is changed
   FOUND   gets a directory for each module, with the lists that cargo-mutants would leave there;
           `apart.txt` names what is left to it. What was caught in an earlier run is not run again
-  SECONDS that the tests of one mutant may take together: the quick ones are first
+  SECONDS that tests which are not near may take for one mutant: the quick ones are first
 """
 
 import collections
 import concurrent.futures
 import json
+import math
 import os
 import pathlib
 import re
@@ -92,6 +93,8 @@ class Mutant:
         self.span = (offset(starts, listed["span"]["start"]), offset(starts, listed["span"]["end"]))
         self.replacement = listed["replacement"]
         self.key = None
+        # Parts of its path that a test that is about it has in its name.
+        self.words = set(self.file.removesuffix(".rs").split("/")) - {"src", "mod", "core"}
         self.function = None
         self.verdict = None
 
@@ -272,25 +275,27 @@ class Tests:
         self.seconds[name] = float(taken.group(1)) if taken else 0.0
         self.reach[name] = set(map(int, reached.read_text().split())) if reached.exists() else set()
 
-    def batches(self, function):
-        """The tests that reach it, the quick ones first, ever more at once."""
-        names = sorted((n for n in self.names if function in self.reach[n]), key=self.seconds.get)
-        batch, sum_, most = [], 0.0, 0.05
-        for name in names:
-            if batch and sum_ + self.seconds[name] > most:
-                yield batch, sum_
-                batch, sum_, most = [], 0.0, most * 2
-            batch.append(name)
-            sum_ += self.seconds[name]
-        if batch:
-            yield batch, sum_
+    def batches(self, mutant):
+        """The tests that reach it: the near ones first, then the quick ones, ever more at once."""
+        reach = [name for name in self.names if mutant.function in self.reach[name]]
+        near = [name for name in reach if mutant.words & set(name.split("::"))]
+        far = set(reach) - set(near)
+        for names, limit in ((near, math.inf), (far, self.most)):
+            batch, taken, most, spent = [], 0.0, 0.05, 0.0
+            for name in sorted(names, key=lambda name: (self.seconds[name], name)):
+                if batch and taken + self.seconds[name] > most:
+                    yield batch, taken
+                    batch, taken, most = [], 0.0, most * 2
+                batch.append(name)
+                taken += self.seconds[name]
+                spent += self.seconds[name]
+                if spent > limit:
+                    break
+            if batch:
+                yield batch, taken
 
     def judge(self, mutant):
-        spent = 0.0
-        for batch, seconds in self.batches(mutant.function):
-            spent += seconds
-            if spent > self.most:
-                return "missed"
+        for batch, seconds in self.batches(mutant):
             try:
                 done = self.run(
                     mutant.number, ["--test-threads=1", "--exact", *batch],

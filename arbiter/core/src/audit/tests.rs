@@ -193,3 +193,28 @@ fn a_long_text_is_cut_between_characters() {
     cut(&mut text);
     assert!(text.len() <= AUDIT_TEXT_BYTES_MAX + '…'.len_utf8() && text.ends_with("é…"));
 }
+
+#[test]
+fn what_is_later_than_a_record_is_found_and_outlives_a_snapshot() {
+    let state = written();
+    let audit = &state.audit;
+    let newest = audit.seq;
+    let after = |seq| audit.after(seq).iter().map(|record| record.seq).collect::<Vec<_>>();
+    assert_eq!(after(newest), [0; 0]);
+    assert_eq!(after(newest - 2), [newest - 1, newest]);
+    assert_eq!(after(0), (1..=newest).collect::<Vec<_>>());
+    let text = serde_json::to_string(audit).unwrap();
+    assert_eq!(&serde_json::from_str::<AuditTrail>(&text).unwrap(), audit);
+}
+
+#[test]
+fn a_text_is_cut_where_it_is_longer_than_a_record_holds() {
+    for (length, kept) in [
+        (AUDIT_TEXT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX),
+        (AUDIT_TEXT_BYTES_MAX + 1, AUDIT_TEXT_BYTES_MAX + '…'.len_utf8()),
+    ] {
+        let mut text = "a".repeat(length);
+        cut(&mut text);
+        assert_eq!(text.len(), kept, "{length}");
+    }
+}

@@ -278,7 +278,7 @@ class Tests:
     def batches(self, mutant):
         """The tests that reach it: the near ones first, then the quick ones, ever more at once."""
         reach = [name for name in self.names if mutant.function in self.reach[name]]
-        near = [name for name in reach if mutant.words & set(name.split("::"))]
+        near = [name for name in reach if mutant.words & set(re.split("::|_", name))]
         far = set(reach) - set(near)
         for names, limit in ((near, math.inf), (far, self.most)):
             batch, taken, most, spent = [], 0.0, 0.05, 0.0

@@ -238,3 +238,23 @@ fn what_every_gate_says_is_told_for_every_group() {
     assert_eq!(all.into_iter().map(|(_, reason)| reason).collect::<Vec<_>>(), one);
     assert_eq!(explain_group(&world.state, &world.view, world.now, &"other".into()), []);
 }
+
+#[test]
+fn signs_agree_only_where_as_many_as_policy_asks_do() {
+    let mut world = World::in_mode(Mode::Manual);
+    let gate = |world: &World| {
+        let all = explain_group(&world.state, &world.view, world.now, &group());
+        let gate = all.into_iter().find(|reason| reason.code == "signal-kinds").unwrap();
+        (gate.open, gate.text)
+    };
+    assert_eq!(gate(&world), (false, "0 kinds of signal agree, 2 needed".to_owned()));
+    world.agent(EU).alive = false;
+    world.run(ms(5000));
+    assert_eq!(gate(&world), (false, "1 kinds of signal agree, 2 needed".to_owned()));
+    world.cut(EU);
+    world.run(ms(5000));
+    assert_eq!(gate(&world), (true, "2 kinds of signal agree, 2 needed".to_owned()));
+    world.state.groups.get_mut(&group()).unwrap().activation = Activation::default();
+    let all = explain_group(&world.state, &world.view, world.now, &group());
+    assert!(all.iter().all(|reason| reason.topic != Topic::RegionLost), "there is none to lose");
+}

@@ -110,3 +110,10 @@ fn rows_stand_in_the_order_of_execution_and_those_up_to_the_epoch_can_be_undone(
         assert_eq!(id.before_point_of_no_return(), id < StepId::AdvanceEpoch);
     }
 }
+
+#[test]
+fn a_policy_written_before_it_could_be_said_allows_automatic() {
+    let mut written = serde_json::to_value(crate::testing::policy()).unwrap();
+    written.as_object_mut().unwrap().remove("allow_automatic");
+    assert!(serde_json::from_value::<Policy>(written).unwrap().allow_automatic);
+}

@@ -1,9 +1,11 @@
 //! Small things that many parts stand on: words, numbers, timers, and questions about a
 //! specification and a State.
 
+mod drill;
 mod fence;
 mod orders;
-mod questions;
+mod spec;
+
 mod timers;
 mod view;
 mod words;

@@ -85,6 +85,10 @@ def body_of(text, begin, end):
     raise SystemExit(f"no body: {text[begin:end]!r}")
 
 
+def words(path):
+    return {word.rstrip("s") for word in re.split("::|_|/", path)}
+
+
 class Mutant:
     def __init__(self, number, listed, starts):
         self.number = number
@@ -94,7 +98,7 @@ class Mutant:
         self.replacement = listed["replacement"]
         self.key = None
         # Parts of its path that a test that is about it has in its name.
-        self.words = set(self.file.removesuffix(".rs").split("/")) - {"src", "mod", "core"}
+        self.words = words(self.file.removesuffix(".rs")) - {"arbiter", "src", "mod", "core"}
         self.function = None
         self.verdict = None
 
@@ -278,7 +282,7 @@ class Tests:
     def batches(self, mutant):
         """The tests that reach it: the near ones first, then the quick ones, ever more at once."""
         reach = [name for name in self.names if mutant.function in self.reach[name]]
-        near = [name for name in reach if mutant.words & set(re.split("::|_", name))]
+        near = [name for name in reach if mutant.words & words(name)]
         far = set(reach) - set(near)
         for names, limit in ((near, math.inf), (far, self.most)):
             batch, taken, most, spent = [], 0.0, 0.05, 0.0

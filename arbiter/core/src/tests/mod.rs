@@ -1,6 +1,7 @@
 //! Small things that many parts stand on: words, numbers, timers, and questions about a
 //! specification and a State.
 
+mod degraded;
 mod drill;
 mod fence;
 mod orders;

@@ -1,5 +1,5 @@
-# Reads survivors.txt, then the lists that together.py leaves for each module: counts them, and fails
-# where a survivor is not explained. `apart`: what only cargo-mutants itself can build.
+# Reads survivors.txt, then the lists that together.py leaves for each module: counts them, and
+# fails where a survivor is not explained. `apart`: what only cargo-mutants itself can build.
 
 # path:line:column: what  →  path: what, so that an explanation outlives other changes of its file.
 function named(line) {
@@ -39,15 +39,19 @@ function row(name, caught, timeout, missed, unviable, apart) {
     apart, share)
 }
 
+function counts(module, found) {
+  return row(module, found[module, "caught.txt"], found[module, "timeout.txt"], \
+    found[module, "missed.txt"], found[module, "unviable.txt"], found[module, "apart.txt"])
+}
+
 END {
   printf "%-18s %7s %8s %7s %9s %6s %10s\n", "module", "caught", "timeout", "missed", "unviable", \
     "apart", "of viable"
   for (module in modules)
-    print row(module, found[module, "caught.txt"], found[module, "timeout.txt"], \
-      found[module, "missed.txt"], found[module, "unviable.txt"], found[module, "apart.txt"]) | "sort"
+    print counts(module, found) | "sort"
   close("sort")
-  print row("all", total["caught.txt"], total["timeout.txt"], total["missed.txt"], total["unviable.txt"], \
-    total["apart.txt"])
+  print row("all", total["caught.txt"], total["timeout.txt"], total["missed.txt"], \
+    total["unviable.txt"], total["apart.txt"])
   for (one in unexplained) {
     print "not explained in tests/mutants/survivors.txt: " one
     bad = 1

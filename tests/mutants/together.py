@@ -208,7 +208,8 @@ def build(files, source):
             file.write(numbers)
         count = str(max(len(numbers), 1))
         switch = SWITCH.replace("FUNCTIONS", count)
-        root.write_text(lib + switch.replace('"REACHED"', f'"{REACHED}"').replace('"NUMBER"', f'"{NUMBER}"'))
+        switch = switch.replace('"REACHED"', f'"{REACHED}"').replace('"NUMBER"', f'"{NUMBER}"')
+        root.write_text(lib + switch)
         done = subprocess.run(
             ["cargo", "test", "--locked", "--package", "arbiter-core", "--lib", "--no-run",
              "--message-format=json", *os.environ.get("MUTANTS_CARGO_ARGS", "").split()],

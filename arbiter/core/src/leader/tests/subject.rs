@@ -83,6 +83,11 @@ fn what_a_plan_does_is_one_decision_however_long_it_took() {
         took: ms(took),
     };
     is_told_apart(aborts(1, 1), aborts(1, 2), aborts(2, 1));
+}
+
+#[test]
+fn what_ends_a_phase_or_begins_a_group_is_one_decision() {
+    let group = group();
     let phase = |failed: Option<&str>, phase| Command::EndDrillPhase {
         group: group.clone(),
         drill: DrillId(1),

@@ -1,5 +1,5 @@
 # Reads survivors.txt, then the lists that together.py leaves for each module: counts them, and
-# fails where a survivor is not explained. `apart`: what only cargo-mutants itself can build.
+# fails where a survivor is not explained. `apart`: what was not run.
 
 # path:line:column: what  →  path: what, so that an explanation outlives other changes of its file.
 function named(line) {

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Mutation testing of the core: what each mutant of cargo-mutants changes is held against the core's
-# own tests. All of them are built into one binary (together.py); what cannot be, cargo-mutants
-# builds one by one.
+# own tests. All of them are built into one binary (together.py); what cannot be is counted apart.
 #   run.sh [MODULE…]     all modules, or these; what was caught before is not run again
 #   run.sh --fresh …     forget what was found before
 #   run.sh --quick …     tests that are not near get two seconds a mutant

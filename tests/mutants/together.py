@@ -7,13 +7,13 @@ up to there a mutant is what was written, and the tests are deterministic. Each 
 its own with a limit on its time on the processor, so that a busy machine makes no mutant caught.
 
 What a function returns as `impl Trait` has one type, and what is `const` asks no environment: the
-mutants of such functions are left to cargo-mutants itself, which builds one at a time.
+mutants of such functions are not run; `apart.txt` counts them.
 
 Usage: together.py LIST SOURCE FOUND JOBS SECONDS [MODULE…]
   LIST    what `cargo mutants --list --json` prints
   SOURCE  a copy of the checkout, which is changed
-  FOUND   gets a directory for each module, with the lists that cargo-mutants would leave there;
-          `apart.txt` names what is left to it. What was caught in an earlier run is not run again
+  FOUND   gets a directory for each module, with the lists that cargo-mutants would leave there.
+          What was caught in an earlier run is not run again
   SECONDS that tests which are not near may take for one mutant: the quick ones are first
 """
 

@@ -1,5 +1,5 @@
-# Reads survivors.txt, then the lists that cargo-mutants leaves for each module: counts them, and
-# fails where a survivor is not explained, or an explained one is caught.
+# Reads survivors.txt, then the lists that together.py leaves for each module: counts them, and
+# fails where a survivor is not explained. `apart`: what was not run.
 
 # path:line:column: what  →  path: what, so that an explanation outlives other changes of its file.
 function named(line) {
@@ -21,10 +21,6 @@ FNR == NR {
   count = split(FILENAME, parts, "/")
   module = parts[count - 2]
   list = parts[count]
-  if (list == "previously_caught.txt") {
-    # Caught, or not compiled, in an earlier pass.
-    list = "caught.txt"
-  }
   if (seen[module, list, $0]++) next
   modules[module] = 1
   found[module, list]++
@@ -36,19 +32,26 @@ FNR == NR {
   }
 }
 
-function row(name, caught, timeout, missed, unviable) {
+function row(name, caught, timeout, missed, unviable, apart) {
   viable = caught + timeout + missed
   share = viable ? 100 * (caught + timeout) / viable : 100
-  printf "%-18s %7d %8d %7d %9d %8.1f %%\n", name, caught, timeout, missed, unviable, share
+  return sprintf("%-18s %7d %8d %7d %9d %6d %8.1f %%", name, caught, timeout, missed, unviable, \
+    apart, share)
+}
+
+function counts(module, found) {
+  return row(module, found[module, "caught.txt"], found[module, "timeout.txt"], \
+    found[module, "missed.txt"], found[module, "unviable.txt"], found[module, "apart.txt"])
 }
 
 END {
-  printf "%-18s %7s %8s %7s %9s %10s\n", "module", "caught", "timeout", "missed", "unviable", "of viable"
+  printf "%-18s %7s %8s %7s %9s %6s %10s\n", "module", "caught", "timeout", "missed", "unviable", \
+    "apart", "of viable"
   for (module in modules)
-    row(module, found[module, "caught.txt"], found[module, "timeout.txt"], \
-      found[module, "missed.txt"], found[module, "unviable.txt"]) | "sort"
+    print counts(module, found) | "sort"
   close("sort")
-  row("all", total["caught.txt"], total["timeout.txt"], total["missed.txt"], total["unviable.txt"])
+  print row("all", total["caught.txt"], total["timeout.txt"], total["missed.txt"], \
+    total["unviable.txt"], total["apart.txt"])
   for (one in unexplained) {
     print "not explained in tests/mutants/survivors.txt: " one
     bad = 1

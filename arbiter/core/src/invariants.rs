@@ -300,3 +300,6 @@ fn counted_is_waited_for(step: &Step) -> Holds {
     });
     require(broken.is_none(), || format!("{broken:?} counts whom nobody waits for"))
 }
+
+#[cfg(test)]
+mod tests;

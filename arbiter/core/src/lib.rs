@@ -38,6 +38,8 @@ mod state;
 pub mod steps;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod time;
 mod timing;
 mod view;

@@ -306,6 +306,8 @@ mod tests {
         assert!(at(4, 600, Some(550)).left(&source), "a number that the source never had");
         assert!(!at(2, 500, Some(100)).left(&source), "it may still follow");
         assert!(at(2, 501, Some(100)).left(&source), "it wrote past the fork");
+        assert!(!at(3, 600, None).left(&source), "of its own fork nothing is known");
+        assert!(!at(2, 500, None).left(&source) && at(2, 501, None).left(&source));
         assert!(!at(0, 7, None).left(&at(0, 9, None)), "a kind without timelines");
     }
 

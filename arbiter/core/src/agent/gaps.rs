@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn the_worst_wait_of_each_day_is_kept_for_a_week() {
         let mut gaps = Gaps::default();
-        let at = |day: u64, ms: u64| Instant::from_millis(day * DAY_SECS * 1000 + ms);
+        let at = |day: u64, ms: u64| Instant::from_millis(day * 86_400_000 + ms);
         let ms = Duration::from_millis;
         gaps.answered(at(3, 1000), at(3, 1100));
         assert_eq!(gaps.shown(at(3, 1100)), [], "one answer makes no wait");
@@ -60,10 +60,26 @@ mod tests {
         gaps.answered(at(3, 7000), at(3, 7100));
         gaps.answered(at(3, 6500), at(3, 7200));
         assert_eq!(gaps.shown(at(3, 7200)), [ms(4100)], "one that was overtaken tells nothing");
+        gaps.answered(at(3, 7000), at(3, 19_000));
+        assert_eq!(gaps.shown(at(3, 19_000)), [ms(4100)], "nor does the same answer again");
         gaps.renewed = Some(at(5, 0));
         gaps.answered(at(5, 1000), at(5, 1010));
         assert_eq!(gaps.shown(at(5, 2000)), [ms(1010), ms(0), ms(4100)]);
         assert_eq!(gaps.shown(at(9, 0)).len(), 7);
         assert_eq!(gaps.shown(at(10, 0)), [ms(0), ms(0), ms(0), ms(0), ms(0), ms(1010)]);
+    }
+
+    #[test]
+    fn no_more_days_are_kept_than_are_shown() {
+        let mut gaps = Gaps::default();
+        for day in 1..20_u64 {
+            gaps.renewed = Some(Instant::from_millis(day * 86_400_000));
+            let sent = Instant::from_millis(day * 86_400_000 + day);
+            gaps.answered(sent, sent);
+            assert_eq!(gaps.days.len(), RENEWAL_GAP_DAYS.min(day as usize));
+            assert_eq!(gaps.shown(sent).len(), gaps.days.len());
+        }
+        let last = gaps.shown(Instant::from_millis(19 * 86_400_000));
+        assert_eq!(last, [19, 18, 17, 16, 15, 14, 13].map(Duration::from_millis));
     }
 }

@@ -246,7 +246,6 @@ impl GroupMachine {
             // I4: somebody took the gate out. It is to be put in again, and armed is what has one.
             if fact.detail.contains_key(GATE_MISSING) && self.gate == Some(true) {
                 self.gate = None;
-                self.asked.take_if(|(ask, _)| *ask == Ask::Gate(true));
                 self.news = true;
             }
             self.news |= executor.observed(fact, now);

@@ -193,3 +193,87 @@ fn a_long_text_is_cut_between_characters() {
     cut(&mut text);
     assert!(text.len() <= AUDIT_TEXT_BYTES_MAX + '…'.len_utf8() && text.ends_with("é…"));
 }
+
+#[test]
+fn what_is_later_than_a_record_is_found_and_outlives_a_snapshot() {
+    let state = written();
+    let audit = &state.audit;
+    let newest = audit.seq;
+    let after = |seq| audit.after(seq).iter().map(|record| record.seq).collect::<Vec<_>>();
+    assert_eq!(after(newest), [0; 0]);
+    assert_eq!(after(newest - 2), [newest - 1, newest]);
+    assert_eq!(after(0), (1..=newest).collect::<Vec<_>>());
+    let text = serde_json::to_string(audit).unwrap();
+    assert_eq!(&serde_json::from_str::<AuditTrail>(&text).unwrap(), audit);
+}
+
+#[test]
+fn a_text_is_cut_where_it_is_longer_than_a_record_holds() {
+    for (length, kept) in [
+        (AUDIT_TEXT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX),
+        (AUDIT_TEXT_BYTES_MAX + 1, AUDIT_TEXT_BYTES_MAX + '…'.len_utf8()),
+    ] {
+        let mut text = "a".repeat(length);
+        cut(&mut text);
+        assert_eq!(text.len(), kept, "{length}");
+    }
+}
+
+/// In a few words what was asked: whoever reads the log must not guess.
+#[test]
+fn each_command_is_described_by_what_it_asks() {
+    let mut world = World::in_mode(Mode::Manual);
+    let plain =
+        preflight(&world.state, &world.view, world.now, &world.request(PlanKind::Switchover));
+    let plain = plain.unwrap();
+    let described = |world: &World, command: Command| {
+        let Described { what, group, detail } = describe(&world.state, &command);
+        assert!(group.is_none_or(|id| id == crate::testing::group()));
+        format!("{what}: {detail}")
+    };
+    let open = |change: &dyn Fn(&mut OpenPlan)| {
+        let mut open = plain.clone();
+        change(&mut open);
+        open
+    };
+    let opened =
+        |change: &dyn Fn(&mut OpenPlan)| described(&world, Command::OpenPlan(open(change)));
+    assert_eq!(opened(&|_| ()), "switchover: to us-east, epoch 1");
+    assert_eq!(opened(&|open| open.kind = PlanKind::Failover), "failover: to us-east, epoch 1");
+    let hurried = opened(&|open| (open.immediate, open.accept_loss) = (true, true));
+    assert_eq!(hurried, "switchover: to us-east, epoch 1, immediate, accepts loss");
+    let named = opened(&|open| {
+        open.accept_loss = true;
+        open.overrides = [("rpo".to_owned(), true), ("lag".to_owned(), false)].into();
+    });
+    assert_eq!(named, "switchover: to us-east, epoch 1, overrides lag, overrides rpo");
+    let (plan, took, stands) = (PlanId(4), ms(0), Default::default());
+    let supersede = Command::Supersede { plan, open: open(&|_| ()), stands, took };
+    assert_eq!(described(&world, supersede), "switchover: to us-east, epoch 1, supersedes plan 4");
+    let (group, expected_epoch) = (group(), Epoch(1));
+    let abort = Command::AbortPlan { group: group.clone(), plan, expected_epoch, took };
+    assert_eq!(described(&world, abort), "abort-plan: plan 4");
+    for (accept_loss, wanted) in [(true, "plan 4, overrides rpo"), (false, "plan 4")] {
+        let resume =
+            Command::ResumePlan { group: group.clone(), plan, expected_epoch, accept_loss };
+        assert_eq!(described(&world, resume), format!("resume-plan: {wanted}"));
+    }
+    let (instance, token) = (InstanceId::from("db"), Token::new(1, 9));
+    let waited = Waited { term: 1, elapsed: ms(0) };
+    let attest = Command::Attest { group, plan, instance, token, waited };
+    assert_eq!(described(&world, attest), "attest-fenced: db for plan 4, token 1.9");
+    let changed = |world: &World, change: &dyn Fn(&mut ClusterSpec)| {
+        let mut spec = world.state.spec.clone();
+        change(&mut spec);
+        described(world, Command::ApplyPolicy { spec })
+    };
+    let policy = |text: &str| format!("apply-policy: {text}");
+    assert_eq!(changed(&world, &|_| ()), policy("nothing"));
+    assert_eq!(changed(&world, &|spec| spec.regions.clear()), policy("regions"));
+    assert_eq!(changed(&world, &|spec| spec.voters.clear()), policy("arbiters"));
+    assert_eq!(changed(&world, &|spec| spec.agents.clear()), policy("agents"));
+    assert_eq!(changed(&world, &|spec| spec.two_person = true), policy("two_person"));
+    assert_eq!(changed(&world, &|spec| spec.groups.clear()), policy("group default"));
+    world.state.spec.groups.clear();
+    assert_eq!(changed(&world, &|_| ()), policy("nothing"));
+}

@@ -1,6 +1,7 @@
 //! The leader's critical section, sentence by sentence. Knows a fake cluster, and plays the caller.
 
 mod fence;
+mod subject;
 
 use super::*;
 use crate::testing::{EU, US, World, group, ms};

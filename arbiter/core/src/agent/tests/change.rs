@@ -1,5 +1,6 @@
 //! From one cluster to the one that goes on from it: fenced, and on disk first.
 
+use super::host::{Host, NEW, cancels, fact, goals, order, primary, replica};
 use crate::agent::*;
 use crate::testing::*;
 use crate::*;
@@ -138,4 +139,128 @@ fn an_unarmed_primary_leaves_only_by_an_operators_word() {
     assert_eq!(serves(&mut worded), None, "it learns another");
     let actions = worded.step(told("second", None), START);
     assert_eq!(persists(&actions), Some(Some("second".into())));
+}
+
+/// What was done to it, and what is seen, decides whether anything could be written there.
+#[test]
+fn an_armed_instance_leaves_only_where_nothing_of_it_can_be_written() {
+    let none = || fact(Condition::Stopped, Role::None, false);
+    let unseen_writes = || fact(Condition::Healthy, Role::Replica, true);
+    for (goal, seen, leaves) in [
+        (None, None, false),
+        (None, Some(replica()), true),
+        (None, Some(none()), false),
+        (None, Some(unseen_writes()), false),
+        (None, Some(primary()), false),
+        (Some(Goal::Fenced), Some(none()), true),
+        (Some(Goal::Standby), Some(replica()), true),
+        (Some(Goal::Standby), Some(unseen_writes()), false),
+        (Some(Goal::Active), Some(primary()), false),
+        (Some(Goal::Active), Some(replica()), false),
+    ] {
+        let mut host = Host::start(true, &["db"]);
+        host.serves_on = true;
+        let told = host.told(goal.map(|goal| order("db", goal, NEW)).into_iter().collect(), START);
+        let case = format!("{goal:?} {seen:?}");
+        if goal.is_some() {
+            host.reaches("db", &told, replica(), START);
+        }
+        if let Some(seen) = seen {
+            host.sees("db", seen, START + ms(10));
+        }
+        let actions = host.step(self::told("second", Some("test")), START + ms(20));
+        assert_eq!(persists(&actions).is_some(), leaves, "{case}");
+    }
+    let mut fencing = Host::start(true, &["db"]);
+    fencing.sees("db", replica(), START);
+    fencing.step(AgentEvent::DeadmanGone, START);
+    let actions = fencing.step(told("second", Some("test")), START + ms(20));
+    assert_eq!(persists(&actions), None, "a fence runs");
+}
+
+/// Unarmed it may start by itself: its role is what counts.
+#[test]
+fn an_unarmed_instance_leaves_only_where_its_data_is_no_primarys() {
+    let stopped = |role| fact(Condition::Stopped, role, false);
+    let writes = fact(Condition::Healthy, Role::Replica, true);
+    for (goal, ends, seen, leaves) in [
+        (None, true, None, false),
+        (None, true, Some(replica()), true),
+        (None, true, Some(stopped(Role::None)), true),
+        (None, true, Some(stopped(Role::Primary)), false),
+        (None, true, Some(writes), false),
+        (Some(Goal::Standby), true, Some(replica()), true),
+        (Some(Goal::Standby), false, Some(replica()), false),
+        (Some(Goal::Active), true, Some(replica()), false),
+    ] {
+        let mut host = Host::start(false, &["db"]);
+        let case = format!("{goal:?} {ends} {seen:?}");
+        let told = host.told(goal.map(|goal| order("db", goal, NEW)).into_iter().collect(), START);
+        if goal.is_some() && ends {
+            host.reaches("db", &told, replica(), START);
+        }
+        if let Some(seen) = seen {
+            host.sees("db", seen, START + ms(10));
+        }
+        let actions = host.step(self::told("second", Some("test")), START + ms(20));
+        assert_eq!(persists(&actions).is_some(), leaves, "{case}");
+    }
+    // What no deadman could hold asks for no care.
+    let mut other = Host::start(false, &["bucket"]);
+    assert!(persists(&other.step(told("second", Some("test")), START)).is_some());
+}
+
+#[test]
+fn nothing_that_the_former_cluster_said_is_left() {
+    let mut host = Host::start(true, &["db"]);
+    host.revision = 900;
+    host.leased = false;
+    let actions = host.told(vec![order("db", Goal::Fenced, NEW)], START);
+    host.reaches("db", &actions, fact(Condition::Stopped, Role::None, false), START);
+    host.step(told("second", Some("test")), START + ms(10));
+    // The name is not on disk yet: nobody is obeyed.
+    host.revision = 901;
+    let newer = || vec![order("db", Goal::Standby, Token::new(3, 30))];
+    let former = host.told(newer(), START + ms(20));
+    assert_eq!(goals("db", &former), []);
+    host.revision = 30;
+    let second = Some(ClusterId::from("second"));
+    host.step(AgentEvent::ClusterPersisted { cluster: second.clone(), ok: true }, START + ms(30));
+    let shown = host.machine.report(START + ms(40)).groups.remove(&group()).unwrap();
+    assert_eq!((shown.obeyed, shown.remaining), (0, None));
+    assert!(shown.arming.is_some(), "what is armed stays so");
+    let sequence = host.machine.report(START + ms(50)).sequence;
+    let AgentEvent::Directive(told) = host.directive(Some(sequence), newer()) else { panic!() };
+    let told = Directive { cluster_id: second.unwrap(), ..told };
+    let obeyed = host.served(AgentEvent::Directive(told), START + ms(60));
+    assert_eq!(goals("db", &obeyed), [Goal::Standby], "though its revisions are lower");
+}
+
+#[test]
+fn an_order_of_the_former_cluster_is_not_carried_out_for_the_next() {
+    let mut host = Host::start(false, &["bucket"]);
+    host.leased = false;
+    let actions = host.told(vec![order("bucket", Goal::Standby, NEW)], START);
+    assert_eq!(goals("bucket", &actions), [Goal::Standby]);
+    host.step(told("second", Some("test")), START + ms(10));
+    let second = Some(ClusterId::from("second"));
+    let changed = AgentEvent::ClusterPersisted { cluster: second, ok: true };
+    assert!(cancels("bucket", &host.step(changed, START + ms(20))));
+}
+
+#[test]
+fn it_learns_where_arbiters_are_once_and_never_that_there_are_none() {
+    let mut agent = agent(true, None);
+    let mut learns = |arbiters: &[&str]| {
+        let AgentEvent::Directive(told) = told("first", None) else { panic!() };
+        let arbiters: Vec<String> = arbiters.iter().map(|one| (*one).to_owned()).collect();
+        let told = Directive { arbiters: arbiters.clone(), ..told };
+        let actions = agent.step(AgentEvent::Directive(told), START);
+        actions.contains(&AgentAction::LearnArbiters(arbiters))
+    };
+    assert!(!learns(&[]));
+    assert!(learns(&["a:7400"]));
+    assert!(!learns(&["a:7400"]));
+    assert!(!learns(&[]));
+    assert!(learns(&["a:7400", "b:7400"]));
 }

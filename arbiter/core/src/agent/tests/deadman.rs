@@ -126,6 +126,17 @@ fn it_kills_again_every_second_and_not_sooner() {
 }
 
 #[test]
+fn a_renewal_after_a_kill_counts_from_its_own_deadline_alone() {
+    let mut deadman = Deadman::new();
+    armed(&mut deadman, "a", secs(1));
+    deadman.step(DeadmanEvent::Tick, NOW + secs(1));
+    let soon = NOW + secs(1) + KILL_AGAIN_EVERY / 2;
+    deadman.step(renewal("a", soon.since(NOW)), NOW + secs(1));
+    assert_eq!(deadman.next_wake(), Some(soon));
+    assert_eq!(killed(&deadman.step(DeadmanEvent::Tick, soon)), ["a"]);
+}
+
+#[test]
 fn what_holds_nothing_writable_is_cleared_thawed_and_goes_on() {
     let mut deadman = Deadman::new();
     armed(&mut deadman, "a", secs(1));

@@ -1,6 +1,7 @@
 //! A pooler's agent: clients are held back as long as the leader says so, and no longer.
 
 use super::super::*;
+use super::host::{Host, NEW, goals, order};
 use crate::testing::{EU, group, ms, spec};
 use crate::{Condition, Control, Fencing, GroupDirective, Instance, Layer, Profile};
 
@@ -92,6 +93,13 @@ impl Agent {
         self.step(AgentEvent::Directive(directive), now)
     }
 
+    /// The leader orders nothing: mode `observe`.
+    fn observed(&mut self, now: Instant) {
+        let mut host = Host::start(false, &[]);
+        let told = host.directive(Some(self.0.report(now).sequence), vec![]);
+        self.step(told, now);
+    }
+
     fn sees(&mut self, fact: Fact, now: Instant) -> Vec<(Goal, String)> {
         let (group, instance) = (group(), pool());
         self.step(AgentEvent::Observed { group, instance, fact }, now)
@@ -144,9 +152,10 @@ fn no_plan_holds_clients_back_for_longer_than_they_wait() {
     let mut asked = Vec::new();
     for second in 0..150 {
         let now = START + ms(second * 1000);
-        let told = agent.told(Goal::Drained, HELD, now);
-        let told = told.into_iter().chain(agent.step(AgentEvent::Tick, now));
-        asked.extend(told.map(|(goal, _)| (goal, ms(second * 1000))));
+        let mut told = agent.told(Goal::Drained, HELD, now);
+        told.extend(agent.step(AgentEvent::Tick, now));
+        told.extend(agent.told(Goal::Drained, HELD, now));
+        asked.extend(told.into_iter().map(|(goal, _)| (goal, ms(second * 1000))));
     }
     assert_eq!(asked, [(Goal::Drained, ms(0)), (Goal::Active, PAUSE_MAX)]);
     let next = Token::new(3, 40);
@@ -176,4 +185,26 @@ fn a_new_process_lets_go_on_what_a_former_one_held_back() {
     told.sees(fact(Goal::Drained), START);
     let ordered = told.told(Goal::Active, SERVES, START + ms(500));
     assert_eq!(ordered, [(Goal::Active, "new:5432".to_owned())]);
+}
+
+/// Only a pooler holds clients back, and only what a leader had it do is undone.
+#[test]
+fn nobody_else_is_let_go_on_and_no_operators_pause_is_lifted() {
+    let mut serving = Agent::start();
+    assert_eq!(serving.sees(fact(Goal::Active), START), []);
+    assert_eq!(serving.step(AgentEvent::Tick, START + ms(60_000)), [], "it holds nobody back");
+    let mut by_hand = Agent::start();
+    by_hand.observed(START);
+    assert_eq!(by_hand.sees(fact(Goal::Drained), START + ms(1000)), []);
+    assert_eq!(by_hand.step(AgentEvent::Tick, START + ms(60_000)), []);
+    let mut database = Host::start(false, &["db"]);
+    database.leased = false;
+    let told = database.told(vec![order("db", Goal::Drained, NEW)], START);
+    let stopped = crate::Condition::Stopped;
+    database.reaches("db", &told, super::host::fact(stopped, crate::Role::None, false), START);
+    let later = database.tick(START + PAUSE_MAX * 2);
+    assert_eq!(goals("db", &later), [], "a drained source stays so");
+    let mut anew = Host::start(false, &["db"]);
+    anew.sees("db", super::host::fact(stopped, crate::Role::None, false), START);
+    assert_eq!(goals("db", &anew.tick(START + PAUSE_MAX)), []);
 }

@@ -153,6 +153,8 @@ fn a_workload_is_stopped_when_nobody_is_heard_for_a_lease_and_comes_back_by_an_a
     assert_eq!(goals(&after), [], "the old order to serve is not obeyed again");
     assert_eq!(agent.done(stops), None, "nobody ordered it");
 
+    // The deadman shows again what it holds: no lease to hear somebody begins anew.
+    agent.shows(stops + ms(5));
     // A leader that nobody confirms, and an answer to what was sent a lease ago.
     let pushed = agent.told(None, Some(Goal::Active), false, stops + ms(10));
     let late = agent.told(Some(old), Some(Goal::Active), true, stops + ms(20));
@@ -164,6 +166,18 @@ fn a_workload_is_stopped_when_nobody_is_heard_for_a_lease_and_comes_back_by_an_a
     assert_eq!(goals(&back), [Goal::Active]);
     agent.does(&back, stops + ms(61_000));
     assert_eq!(agent.done(stops + ms(61_000)).map(|done| done.goal), Some(Goal::Active));
+}
+
+/// What it says of the region's writes would be over before it came.
+#[test]
+fn an_answer_that_comes_when_its_workloads_must_stop_is_none() {
+    for (after, stops) in [(ms(5999), vec![]), (ms(6000), vec![Goal::Fenced])] {
+        let mut agent = Agent::start(true, Token::default(), &[web()]);
+        agent.serve(START);
+        let sequence = agent.machine.report(START).sequence;
+        let told = agent.told(Some(sequence), Some(Goal::Active), true, START + after);
+        assert_eq!(goals(&told), stops);
+    }
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn parts_of_a_drill_are_played_beside_what_is_rehearsed_or_checked() {
         assert!(part.evidence.is_empty());
         assert_eq!(part.settings["drill.command"], "/check");
         assert_eq!(part.settings["drill.kind"], "fake");
-        let user = part.settings.get("user").is_some();
+        let user = part.settings.contains_key("user");
         let of_database = *id == check_id(&US.into()) || *id == rehearsal_id(&"db-us-east".into());
         assert_eq!(user, of_database, "{id}");
     }

@@ -140,7 +140,7 @@ fn what_must_be_fenced_is_asked_for_unless_it_is() {
     let gone = |mut host: Host| goals("db", &host.step(AgentEvent::DeadmanGone, at(20)));
     let fenced = order("db", Goal::Fenced, NEW);
     assert_eq!(gone(armed(&[])), [Goal::Fenced]);
-    assert_eq!(gone(armed(&[fenced.clone()])), []);
+    assert_eq!(gone(armed(std::slice::from_ref(&fenced))), []);
     assert_eq!(gone(armed(&[order("db", Goal::Standby, NEW)])), [Goal::Fenced]);
     assert_eq!(gone(armed(&[order("db", Goal::Active, NEW)])), [Goal::Fenced]);
     let mut tries = armed(&[fenced]);

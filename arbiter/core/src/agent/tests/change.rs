@@ -224,14 +224,15 @@ fn nothing_that_the_former_cluster_said_is_left() {
     let former = host.told(newer(), START + ms(20));
     assert_eq!(goals("db", &former), []);
     host.revision = 30;
-    let second = Some(ClusterId::from("second"));
-    host.step(AgentEvent::ClusterPersisted { cluster: second.clone(), ok: true }, START + ms(30));
+    let second = ClusterId::from("second");
+    let changed = AgentEvent::ClusterPersisted { cluster: Some(second.clone()), ok: true };
+    host.step(changed, START + ms(30));
     let shown = host.machine.report(START + ms(40)).groups.remove(&group()).unwrap();
     assert_eq!((shown.obeyed, shown.remaining), (0, None));
     assert!(shown.arming.is_some(), "what is armed stays so");
     let sequence = host.machine.report(START + ms(50)).sequence;
     let AgentEvent::Directive(told) = host.directive(Some(sequence), newer()) else { panic!() };
-    let told = Directive { cluster_id: second.unwrap(), ..told };
+    let told = Directive { cluster_id: second, ..told };
     let obeyed = host.served(AgentEvent::Directive(told), START + ms(60));
     assert_eq!(goals("db", &obeyed), [Goal::Standby], "though its revisions are lower");
 }

@@ -54,7 +54,10 @@ fn a_wait_that_fails_is_asked_for_again_twice_as_late_each_time() {
         assert_eq!(set(&host.step(ended(attempt, fails()), now)), None);
         assert_eq!(host.shown("db", now).commits, None);
         let due = now + wait;
-        let again = host.alone(now, due).into_iter().filter(|(_, a)| set(&[a.clone()]).is_some());
+        let again = host
+            .alone(now, due)
+            .into_iter()
+            .filter(|(_, a)| set(std::slice::from_ref(a)).is_some());
         let again: Vec<_> = again.collect();
         assert_eq!(again.len(), 1);
         assert_eq!(again[0].0, wait);
@@ -154,8 +157,10 @@ fn it_wakes_to_stall_and_to_pause_and_asks_again_until_it_is() {
     let mut host = primary_beside(true, true);
     // The driver never answers, nor does the deadman.
     let all = host.alone(START, at(3400));
-    let stalls: Vec<_> =
-        all.iter().filter_map(|(after, a)| Some((*after, set(&[a.clone()])?.1))).collect();
+    let stalls: Vec<_> = all
+        .iter()
+        .filter_map(|(after, a)| Some((*after, set(std::slice::from_ref(a))?.1)))
+        .collect();
     let isolated = CommitWait::Isolated(BTreeSet::from(["us-east".to_owned()]));
     assert_eq!(stalls, [(ms(CUT_OFF), isolated)]);
     let (first, again) = (ms(CUT_OFF + 200), ms(CUT_OFF + 700));

@@ -3,7 +3,7 @@
 
 mod degraded;
 mod drill;
-mod fence;
+mod external_fence;
 mod orders;
 mod spec;
 

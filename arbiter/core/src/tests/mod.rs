@@ -6,7 +6,6 @@ mod drill;
 mod external_fence;
 mod orders;
 mod spec;
-
 mod timers;
 mod view;
 mod words;

@@ -3,10 +3,9 @@
 
 mod degraded;
 mod drill;
-mod fence;
+mod external_fence;
 mod orders;
 mod spec;
-
 mod timers;
 mod view;
 mod words;

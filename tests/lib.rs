@@ -1,5 +1,7 @@
 //! Simulator, invariants, real-process cases and benchmarks of the region arbiter.
 
+#[cfg(any(feature = "fuzz", feature = "turmoil"))]
+pub mod accepted;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod history;
@@ -11,5 +13,7 @@ pub mod invariants;
 pub mod model;
 #[cfg(any(feature = "hosts", feature = "turmoil"))]
 pub mod puppet;
+#[cfg(any(feature = "fuzz", feature = "hosts"))]
+pub mod raw;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -1,12 +1,12 @@
 //! Calls with any bytes as their messages. Knows methods by name; never what a message says.
 
 use super::rig::Rig;
+use crate::raw::Raw;
 use futures::Stream;
-use prost::bytes::{Buf, BufMut, Bytes};
+use prost::bytes::Bytes;
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Status, Streaming};
 
@@ -16,43 +16,6 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_millis(50);
 /// Most answers that are read of one stream.
 const ANSWERS_MAX: usize = 8;
-
-/// Messages as they are.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
-}
 
 /// `Service.Method` as a path.
 fn path(method: &str) -> PathAndQuery {

@@ -3,6 +3,7 @@
 //! joined, as `arbiter node` does; never what is asked.
 
 use super::worlds::behind;
+use crate::accepted::Accepted;
 use arbiter::clock;
 use arbiter::dial;
 use arbiter::fuzzing::raft::{crc32c, seal};
@@ -11,7 +12,7 @@ use arbiter::leader::{Leader, Route};
 use arbiter::notify::{Notifier, Receivers};
 use arbiter::raft::memory::MemoryDisk;
 use arbiter::raft::{self, RaftHandle, RaftOptions};
-use arbiter::server::{self, Face, Origin};
+use arbiter::server::{self, Face};
 use arbiter_core::{GroupId, State};
 use arbiter_proto::v1 as pb;
 use hyper_util::rt::TokioIo;
@@ -19,17 +20,14 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::DuplexStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint};
 
 /// The cluster's name, in every world.
@@ -226,7 +224,7 @@ pub fn vote() -> pb::RaftVote {
 }
 
 /// Connections to the arbiter, each told to `accepted`.
-fn channel(accepted: mpsc::UnboundedSender<Accepted>) -> Channel {
+fn channel(accepted: mpsc::UnboundedSender<Accepted<DuplexStream>>) -> Channel {
     let endpoint = Endpoint::from_static("http://arbiter.test:7400");
     endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
@@ -236,43 +234,4 @@ fn channel(accepted: mpsc::UnboundedSender<Accepted>) -> Channel {
             Ok::<_, io::Error>(TokioIo::new(ours))
         }
     }))
-}
-
-/// A connection that was accepted.
-struct Accepted(DuplexStream);
-
-impl Connected for Accepted {
-    type ConnectInfo = Origin;
-
-    fn connect_info(&self) -> Origin {
-        Origin::Plaintext
-    }
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
 }

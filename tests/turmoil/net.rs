@@ -1,14 +1,10 @@
 //! The simulated network as gRPC sees it. Knows sockets; never what is asked.
 
-use arbiter::server::Origin;
+use arbiter_tests::accepted::Accepted;
 use futures::Stream;
 use hyper_util::rt::TokioIo;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint, Uri};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -40,49 +36,10 @@ pub fn client(arbiter: &str) -> Channel {
     dial(&endpoint)
 }
 
-/// A connection that was accepted.
-pub struct Accepted(TcpStream);
-
 /// The connections that come to `listener`.
-pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Accepted>> {
+pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Accepted<TcpStream>>> {
     futures::stream::unfold(listener, |listener| async move {
         let accepted = listener.accept().await.map(|(stream, _)| Accepted(stream));
         Some((accepted, listener))
     })
-}
-
-impl Connected for Accepted {
-    type ConnectInfo = Origin;
-
-    fn connect_info(&self) -> Origin {
-        Origin::Plaintext
-    }
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
 }

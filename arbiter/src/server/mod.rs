@@ -4,7 +4,7 @@
 //! # Layout
 //! - [`refusal`]: statuses; `peers`: connections to other arbiters
 //! - `incoming`, `connection`, `local`: connections
-//! - `gate`: what stands before any service: `permit` and `table`, who may call what, and
+//! - `interceptor`: what stands before any service: `permit` and `table`, who may call what, and
 //!   `admission`, how much at once; `pace`: how often an agent is heard
 //! - `query`, `admin`, `agent`, `vantage`: a gRPC service each
 //! - `status`: what `arbiter status` shows, as a pure function; `report`: what a plan did
@@ -19,9 +19,9 @@ pub mod audit;
 mod certificates;
 mod connection;
 mod drills;
-mod gate;
 pub(crate) mod http;
 mod incoming;
+mod interceptor;
 mod limited;
 mod local;
 mod metrics;

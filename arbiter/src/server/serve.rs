@@ -4,8 +4,8 @@
 use super::admin::Admin;
 use super::agent::Agent;
 use super::connection::Connection;
-use super::gate::Gate;
 use super::incoming::Doors;
+use super::interceptor::Interceptor;
 use super::limited::Limited;
 use super::query::Query;
 use super::vantage::Vantage;
@@ -28,7 +28,7 @@ use tower::layer::util::{Identity, Stack};
 
 /// Largest message of agents, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// Largest of people, in bytes: a backup is one. What is smaller is bounded at the gate.
+/// Largest of people, in bytes: a backup is one. What is smaller is bounded before it is read.
 const ADMIN_BYTES_MAX: usize = 16 << 20;
 /// Calls under way at once on one connection.
 const CALLS_PER_CONNECTION_MAX: usize = 256;
@@ -85,13 +85,13 @@ pub fn serve_grpc(
     let (doors, accepted) = Doors::new(listener, socket, face.tls.clone());
     let (processes, asking) = (accepted.processes, accepted.people);
     let routes = routes(face, raft)?;
-    let gate = Gate { face: face.clone(), people: Some(people.clone()) };
-    let mut of_processes = server().layer(gate);
+    let interceptor = Interceptor { face: face.clone(), people: Some(people.clone()) };
+    let mut of_processes = server().layer(interceptor);
     let mut of_people = server()
         .max_concurrent_streams(PEOPLE_STREAMS_MAX)
         .initial_stream_window_size(PEOPLE_STREAM_WINDOW)
         .initial_connection_window_size(PEOPLE_WINDOW)
-        .layer(Gate { face: face.clone(), people: None });
+        .layer(Interceptor { face: face.clone(), people: None });
     let of_processes = of_processes.add_routes(routes.clone());
     let of_people = of_people.add_routes(routes);
     let mut tasks = JoinSet::new();
@@ -117,13 +117,16 @@ fn closed(served: Result<(), tonic::transport::Error>) {
     }
 }
 
-/// Every gRPC service behind the gate, for a caller that brings its own connections.
+/// Every gRPC service behind the interceptor, for a caller that brings its own connections.
 ///
 /// # Errors
 /// The services cannot be described.
-pub fn router(face: &Arc<Face>, raft: &RaftHandle) -> io::Result<Router<Stack<Gate, Identity>>> {
+pub fn router(
+    face: &Arc<Face>,
+    raft: &RaftHandle,
+) -> io::Result<Router<Stack<Interceptor, Identity>>> {
     let routes = routes(face, raft)?;
-    Ok(server().layer(Gate { face: face.clone(), people: None }).add_routes(routes))
+    Ok(server().layer(Interceptor { face: face.clone(), people: None }).add_routes(routes))
 }
 
 /// What holds for every connection.

@@ -3,6 +3,8 @@
 
 use super::super::stage::check;
 use super::client::{Clients, call};
+use crate::raw::Raw;
+use prost::bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -177,9 +179,10 @@ async fn endless(clients: Clients, told: Arc<Told>) {
             sleep(AGAIN_AFTER).await;
             continue;
         }
-        let messages = tokio_stream::iter(std::iter::repeat_with(|| vec![0; 4096]));
+        let messages =
+            tokio_stream::iter(std::iter::repeat_with(|| Bytes::from_static(&[0; 4096])));
         let request = tonic::Request::new(messages);
-        let answer = client.client_streaming(request, path.clone(), super::client::Bytes).await;
+        let answer = client.client_streaming(request, path.clone(), Raw).await;
         told.answered("endless", answer.map(drop));
     }
 }

@@ -1,14 +1,13 @@
 //! Clients of one arbiter, by the name on their certificate. Knows TLS and raw calls; never what is
 //! in a message.
 
+use crate::raw::Raw;
 use arbiter::lab::cluster::Lab;
 use arbiter::tls::{self, Dialer, Files, Tls};
-use bytes::{Buf, BufMut};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -63,44 +62,5 @@ pub async fn call(channel: &Channel, path: &'static str, message: Vec<u8>) -> Re
     let mut client = Grpc::new(channel.clone());
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let path = PathAndQuery::from_static(path);
-    client.unary(Request::new(message), path, Bytes).await.map(drop)
-}
-
-/// Messages as they are.
-pub struct Bytes;
-
-impl Codec for Bytes {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Bytes {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, message: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&message);
-        Ok(())
-    }
-}
-
-impl Decoder for Bytes {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        let mut message = vec![0; from.remaining()];
-        from.copy_to_slice(&mut message);
-        Ok(Some(message))
-    }
+    client.unary(Request::new(message.into()), path, Raw).await.map(drop)
 }

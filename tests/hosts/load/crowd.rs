@@ -21,6 +21,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Watchers that share a connection, as those behind one gateway do.
 const WATCHERS_OF_ONE: usize = 10;
+/// Pause of a watcher that was turned away.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Reports on their way.
 const QUEUE_MAX: usize = 16;
 
@@ -78,7 +80,9 @@ impl Crowd {
             seen.watching.load(Ordering::Relaxed) == WATCHERS && renewed >= 3 * AGENTS as u64
         })
         .await?;
+        // From here on nobody has a reason to be turned away.
         seen.slowest_ns.store(0, Ordering::Relaxed);
+        seen.ended.store(0, Ordering::Relaxed);
         Ok(Self { seen, tasks })
     }
 
@@ -173,9 +177,13 @@ fn waited(seen: &Seen, since: Instant) {
 }
 
 async fn watch(mut client: QueryClient<tonic::transport::Channel>, seen: Arc<Seen>) {
-    let request = v1::GetActiveRegionRequest::default();
-    let Ok(answers) = client.watch_active_region(request).await else { return };
-    let mut answers = answers.into_inner();
+    // Who comes when too many do is turned away, and comes again.
+    let mut answers = loop {
+        match client.watch_active_region(v1::GetActiveRegionRequest::default()).await {
+            Ok(answers) => break answers.into_inner(),
+            Err(_) => tokio::time::sleep(AGAIN_AFTER).await,
+        }
+    };
     seen.watching.fetch_add(1, Ordering::Relaxed);
     while let Ok(Some(answer)) = answers.message().await {
         if answer.region == "us-east" {

@@ -1,5 +1,5 @@
-//! The gate in front of every service: permission, then admission, then the runtime where the call
-//! is answered. Knows headers and paths; judges nothing itself.
+//! What stands in front of every service: permission, then admission, then the runtime where the
+//! call is answered. Knows headers and paths; judges nothing itself.
 
 use super::admission::{Place, Pool, bounded};
 use super::connection::Origin;
@@ -23,32 +23,32 @@ const CHANGES: &str = "/arbiter.v1.Admin/";
 
 /// The layer in front of every service.
 #[derive(Clone)]
-pub struct Gate {
+pub struct Interceptor {
     /// Whose services they are.
     pub face: Arc<Face>,
     /// Where the calls of people are answered, if not where the connection is.
     pub people: Option<Handle>,
 }
 
-impl<S> Layer<S> for Gate {
-    type Service = Gated<S>;
+impl<S> Layer<S> for Interceptor {
+    type Service = Intercepted<S>;
 
-    fn layer(&self, inner: S) -> Gated<S> {
-        Gated { gate: self.clone(), inner }
+    fn layer(&self, inner: S) -> Intercepted<S> {
+        Intercepted { interceptor: self.clone(), inner }
     }
 }
 
 /// A service that only calls reach which are permitted, and for which there is room.
 #[derive(Clone)]
-pub struct Gated<S> {
-    gate: Gate,
+pub struct Intercepted<S> {
+    interceptor: Interceptor,
     inner: S,
 }
 
 type Answered<E> = Result<Response<Body>, E>;
 type Answering<E> = Pin<Box<dyn Future<Output = Answered<E>> + Send>>;
 
-impl<S> Service<Request<Body>> for Gated<S>
+impl<S> Service<Request<Body>> for Intercepted<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -63,7 +63,7 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        let caller = match self.gate.permitted(&path, &request) {
+        let caller = match self.interceptor.permitted(&path, &request) {
             Ok(caller) => caller,
             Err(status) => return refused(status),
         };
@@ -71,20 +71,20 @@ where
         let Some(pool) = Pool::of(&path) else {
             return Box::pin(with_caller(caller, self.inner.call(request)));
         };
-        let place = match self.gate.face.admission.admit(pool, &caller) {
+        let place = match self.interceptor.face.admission.admit(pool, &caller) {
             Ok(place) => place,
             Err(status) => return refused(status),
         };
         let request = request.map(|body| bounded(pool, body));
         let answering = with_caller(caller, self.inner.call(request));
-        match self.gate.people.clone() {
+        match self.interceptor.people.clone() {
             None => Box::pin(placed(place, answering)),
             Some(people) => Box::pin(placed(place, elsewhere(people, answering))),
         }
     }
 }
 
-impl Gate {
+impl Interceptor {
     fn permitted(&self, path: &str, request: &Request<Body>) -> Result<Caller, Status> {
         let origin = request.extensions().get::<Origin>();
         self.face.permit.judge(path, request.headers(), origin).map_err(|denied| {
